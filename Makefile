@@ -1,0 +1,41 @@
+# make demo   install, render the phantoms, learn four tasks, classify a folder
+# make test   install if need be, lint, type-check, test
+# A machine with an NVIDIA GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
+PYTHON ?= python3
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+DEMO ?= dermoscopy
+BIN := .venv/bin
+RUN := demo/runs/$(DEMO)
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/python -m data_prep.phantoms -o demo/data
+	$(BIN)/python -m monai.bundle run training \
+	  --config_file "['bundle/configs/train.yaml','configs/datasets/phantoms.yaml']" \
+	  --dataset_dir demo/data/$(DEMO) --output_dir $(RUN)
+	$(BIN)/python -m monai.bundle run inference --config_file bundle/configs/inference.yaml \
+	  --dataset_dir demo/data/$(DEMO)/test --model_dir $(RUN) --output_dir $(RUN)/predictions
+	@echo "Trained model, accuracy matrix, plots and run.json: $(RUN)"
+	@echo "Predictions: $(RUN)/predictions/predictions.csv"
+	@echo "MLflow: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUN)/mlruns.db"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch first: the index of CPU builds is used where it can be reached or a CPU build lies at hand
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and \
+	  'Python 3.10 to 3.13 is needed, this is ' + sys.version.split()[0] + '; type make PYTHON=python3.12')"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --retries 1 -c constraints.txt --extra-index-url $(TORCH_INDEX) torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv demo

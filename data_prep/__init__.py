@@ -1,0 +1,1 @@
+"""Tools that prepare data for the bundle: here, small synthetic picture sets to try it on."""

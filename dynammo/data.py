@@ -1,0 +1,249 @@
+"""What the user has (class folders or a data list) as checked, labelled items for each task."""
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from PIL import Image
+from pydicom.misc import is_dicom
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dynammo.errors import UserError
+from dynammo.memory import Item
+from dynammo.progress import track
+from dynammo.tasks import Task, TaskSequence
+
+__all__ = ["ImageRecord", "ImageSet", "TaskImages", "image_fault", "images_in"]
+
+NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders of pictures
+LISTED = 5  # names shown in a message before "and N more"
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of the data set: where it lies, its class, `train` or `test`, and its patient or lesion."""
+
+    path: Path
+    class_name: str
+    split: str
+    group: str = ""
+
+
+class ImageSet:
+    """The images of a data set, checked before anything is trained.
+
+    Args:
+        dataset_dir: folder with `train/<class>/*` and `test/<class>/*`; with a data list, the folder that its
+            paths start from.
+        data_list: JSON (a list of objects) or CSV with the columns path, label, split (train or test) and
+            optionally group (patient, lesion). Without a split the images are divided here, no group on both
+            sides.
+        test_fraction: share of the images that becomes the test split when the list has none.
+        seed: seed of that division.
+        skip_unreadable: leave unreadable images out and say so, instead of refusing.
+
+    Raises:
+        UserError: missing or empty folder, malformed list, a class without training image, a test class that
+            is not in train, a group in both splits, unreadable images.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path,
+        data_list: str | Path | None = None,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        skip_unreadable: bool = False,
+    ) -> None:
+        folder = Path(dataset_dir).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
+        records = _from_folder(folder) if data_list is None else _from_list(Path(data_list), folder)
+        records = _divided(records, test_fraction, seed)
+        _check_classes(records)
+        _check_groups(records)
+        self.records = _readable(records, skip_unreadable)
+        self.skipped = len(records) - len(self.records)
+        _check_classes(self.records)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names with training images, sorted."""
+        return sorted({record.class_name for record in self.records if record.split == "train"})
+
+
+class TaskImages:
+    """The images of a data set, labelled by the place of their class in the task sequence."""
+
+    def __init__(self, images: ImageSet, tasks: TaskSequence) -> None:
+        self.tasks = tasks
+        self._items: dict[str, list[Item]] = {"train": [], "test": []}
+        for record in images.records:
+            item = {"image": str(record.path), "label": tasks.label(record.class_name), "path": str(record.path)}
+            self._items[record.split].append(item)
+
+    def train(self, task: Task) -> list[Item]:
+        """Training images of the new classes of `task`."""
+        return [item for item in self._items["train"] if item["label"] in task.labels]
+
+    def test(self) -> list[Item]:
+        """Test images of all classes, of later tasks too."""
+        return list(self._items["test"])
+
+
+def images_in(folder: str | Path, skip_unreadable: bool = False) -> list[Item]:
+    """Every image below `folder`, sorted, for inference.
+
+    Raises:
+        UserError: missing or empty folder, unreadable images unless they are to be skipped.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give --dataset_dir a folder of images to classify.")
+    records = [ImageRecord(path, "", "test") for path in _files(folder)]
+    if not records:
+        raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
+    records = _readable(records, skip_unreadable)
+    return [{"image": str(record.path), "path": str(record.path)} for record in records]
+
+
+def image_fault(path: Path) -> str | None:
+    """Why the 2-D image at `path` cannot be read to its last pixel; None when it can."""
+    try:
+        if is_dicom(path):
+            shape = pydicom.dcmread(path).pixel_array.shape
+            if len(shape) > 3 or (len(shape) == 3 and shape[-1] not in (3, 4)):
+                return f"a DICOM image of shape {tuple(shape)}; expected one 2-D frame"
+        else:
+            with Image.open(path) as image:
+                image.load()
+    except Exception as error:  # decoders raise many kinds; to the user each is one unreadable image
+        return str(error).split("\n")[0] or type(error).__name__
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p for p in found if not p.name.startswith(".") and p.name.lower() not in NOT_IMAGES)
+
+
+def _from_folder(folder: Path) -> list[ImageRecord]:
+    records = []
+    for split in ("train", "test"):
+        classes = sorted(p for p in (folder / split).glob("*") if p.is_dir() and not p.name.startswith("."))
+        if not classes:
+            raise UserError(
+                f"{folder} has no class folder in {split}/; expected {folder}/{split}/<class>/<images>, "
+                "or a data list: --data_list FILE."
+            )
+        for class_dir in classes:
+            files = _files(class_dir)
+            if not files:
+                raise UserError(f"the class folder {class_dir} holds no image; put images there or remove the folder.")
+            records += [ImageRecord(path, class_dir.name, split) for path in files]
+    return records
+
+
+def _from_list(file: Path, folder: Path) -> list[ImageRecord]:
+    if not file.is_file():
+        raise UserError(f"there is no data list {file}; give --data_list a JSON or CSV file.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        rows: Iterable[object] = (
+            json.loads(text) if file.suffix.lower() == ".json" else csv.DictReader(text.splitlines())
+        )
+        rows = list(rows)
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"the data list {file} cannot be read ({error}); expected JSON or CSV in UTF-8.") from error
+    if not rows:
+        raise UserError(f"the data list {file} is empty; expected one row for each image.")
+    return [_record(row, number, file, folder) for number, row in enumerate(rows, start=1)]
+
+
+def _record(row: object, number: int, file: Path, folder: Path) -> ImageRecord:
+    if not isinstance(row, Mapping) or not row.get("path") or row.get("label") in (None, ""):
+        raise UserError(
+            f"row {number} of {file} has no path or no label; expected the columns path, label, split and, "
+            "if patients are known, group."
+        )
+    split = str(row.get("split") or "").strip().lower()
+    if split not in ("", "train", "test"):
+        raise UserError(f"row {number} of {file} has the split {split!r}; expected train or test, or none in all rows.")
+    group = str(row.get("group") or "").strip()
+    return ImageRecord(folder / str(row["path"]), str(row["label"]).strip(), split, group)
+
+
+def _divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list[ImageRecord]:
+    without = [record for record in records if not record.split]
+    if not without:
+        return records
+    if len(without) < len(records):
+        raise UserError(f"{len(without)} of {len(records)} rows have no split; give all rows one, or none.")
+    folds = max(2, round(1 / test_fraction))
+    groups = [record.group or str(record.path) for record in records]
+    labels = [record.class_name for record in records]
+    groups_of = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
+    rarest, count = min(groups_of.items(), key=lambda pair: pair[1])
+    if count < 2:
+        raise UserError(
+            f"the class {rarest} comes from one group alone, so it cannot be both in train and in test; give rows a "
+            "split, or add images of another group."
+        )
+    splitter = StratifiedGroupKFold(min(folds, count), shuffle=True, random_state=seed)
+    _, test = next(splitter.split(np.zeros(len(records)), labels, groups))
+    chosen = set(test.tolist())
+    return [
+        ImageRecord(r.path, r.class_name, "test" if i in chosen else "train", r.group) for i, r in enumerate(records)
+    ]
+
+
+def _check_classes(records: Sequence[ImageRecord]) -> None:
+    train = {record.class_name for record in records if record.split == "train"}
+    test = {record.class_name for record in records if record.split == "test"}
+    if not train:
+        raise UserError("the data has no training image; expected some with split train.")
+    if test - train:
+        raise UserError(
+            f"the classes {sorted(test - train)} are in test but have no training image; the training classes are "
+            f"{sorted(train)}. Add training images, or remove these classes from test."
+        )
+    if train - test:
+        raise UserError(
+            f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
+        )
+
+
+def _check_groups(records: Sequence[ImageRecord]) -> None:
+    splits = {split: {r.group for r in records if r.group and r.split == split} for split in ("train", "test")}
+    shared = sorted(splits["train"] & splits["test"])
+    if shared:
+        raise UserError(
+            f"{len(shared)} groups (patients, lesions) are both in train and in test ({_some(shared)}), so test "
+            "results would be too good; keep each group on one side, or leave the split out of the data list."
+        )
+
+
+def _readable(records: list[ImageRecord], skip_unreadable: bool) -> list[ImageRecord]:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        faults = list(track(pool.map(lambda r: image_fault(r.path), records), "checking images", len(records)))
+    bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
+    if bad and not skip_unreadable:
+        raise UserError(
+            f"{len(bad)} of {len(records)} images cannot be read ({_some(bad)}); mend or remove them, or type "
+            "--skip_unreadable True to go on without them."
+        )
+    for line in bad:
+        print(f"skipped, unreadable: {line}")
+    return [record for record, fault in zip(records, faults, strict=True) if not fault]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return "; ".join(names[:LISTED]) + more

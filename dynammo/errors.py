@@ -1,0 +1,37 @@
+"""Errors made for people: one sentence that says what came, what was expected and what to type next."""
+
+import sys
+from types import TracebackType
+
+__all__ = ["UserError", "explain_user_errors"]
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend: its message is the whole explanation."""
+
+
+def _user_error_in(error: BaseException | None) -> UserError | None:
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def explain_user_errors() -> None:
+    """Make an uncaught `UserError` print its sentence instead of a traceback.
+
+    MONAI wraps what a config component raises in errors of its own; the hook looks through the
+    chain. Python still exits with status 1. Every other error keeps its traceback.
+    """
+    default = sys.excepthook
+    if getattr(default, "explains_user_errors", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        explained = _user_error_in(error)
+        if explained is None:
+            default(kind, error, trace)
+        else:
+            print(f"error: {explained}", file=sys.stderr)
+
+    hook.explains_user_errors = True  # type: ignore[attr-defined]
+    sys.excepthook = hook

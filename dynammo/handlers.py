@@ -1,0 +1,262 @@
+"""The watchers that make the method: backbone, merging, exemplars, heads, evaluation.
+
+They act at the events of the `IncrementalTrainer`, in the order in which the config lists them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import Dataset, set_rnd
+from torch import nn
+
+from dynammo.adapters import State, copy_state
+from dynammo.errors import UserError
+from dynammo.heads import tune_heads
+from dynammo.memory import Item, herd
+from dynammo.merging import STRATEGIES, Weight, add_weights
+from dynammo.metrics import evaluate_predictions
+from dynammo.prediction import extract_features, predict
+from dynammo.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["EvaluateTasks", "MergeAdapters", "SelectExemplars", "TrainBackbone", "TuneHeads"]
+
+Transform = Callable[[Any], Any]
+
+
+class TrainBackbone:
+    """Train the backbone on the first task and freeze it from then on, where no weights are given.
+
+    Args:
+        weights: as given to the network; this handler acts for `first_task` alone.
+    """
+
+    def __init__(self, weights: str) -> None:
+        self.acts = weights == "first_task"
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        if self.acts:
+            engine.add_event_handler(TaskEvents.TASK_STARTED, self._train)
+
+    def _train(self, engine: IncrementalTrainer) -> None:
+        if engine.task.index > 0:
+            return
+        backbone = engine.network.backbone
+        head = nn.Linear(backbone.features, len(engine.task.classes)).to(next(backbone.parameters()).device)
+        network = nn.Sequential(backbone, head)
+        backbone.unfreeze()
+        engine.fit(engine.data.train(engine.task), network, list(network.parameters()), "backbone")
+        backbone.freeze()
+
+
+class MergeAdapters:
+    """Merge the new adapters with those of all earlier tasks, once for each task.
+
+    Args:
+        strategy: a name of `dynammo.merging.STRATEGIES`; `none` keeps every adapter apart.
+        batchnorm: `average` (merge the running statistics like the weights) or `recalibrate` (measure them
+            anew on the new images and the exemplars, after Jordan et al., arXiv 2211.08403).
+    """
+
+    def __init__(self, strategy: str = "average", batchnorm: str = "average") -> None:
+        if strategy not in STRATEGIES:
+            raise UserError(f"merge_strategy is {strategy!r}; expected one of {', '.join(STRATEGIES)}.")
+        if batchnorm not in ("average", "recalibrate"):
+            raise UserError(f"merge_batchnorm is {batchnorm!r}; expected average or recalibrate.")
+        self.strategy = STRATEGIES[strategy]
+        self.batchnorm = batchnorm
+        self.origin: State = {}
+        self.states: list[State] = []
+        self.weights: list[Weight] = []
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_STARTED, self._remember_origin)
+        engine.add_event_handler(TaskEvents.TASK_FITTED, self._merge)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next merge needs."""
+        return {"origin": self.origin, "states": self.states, "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the adapters of `state_dict`."""
+        self.origin, self.states, self.weights = state["origin"], list(state["states"]), list(state["weights"])
+
+    def _remember_origin(self, engine: IncrementalTrainer) -> None:
+        if not self.origin:
+            self.origin = copy_state(engine.network.adapters)
+
+    def _merge(self, engine: IncrementalTrainer) -> None:
+        self.states.append(copy_state(engine.network.adapters))
+        self.weights.append(_importance(engine) if self.strategy.importance else 1.0)
+        if self.strategy.merge is None:
+            engine.network.set_branches(self.states)
+            return
+        merged = self.strategy.merge(self.states, self.weights, self.origin)
+        if self.strategy.running:
+            weight = self.weights[0]
+            for other in self.weights[1:]:
+                weight = add_weights(weight, other)
+            self.states, self.weights = [merged], [weight]
+        engine.network.set_branches([merged])
+        if self.batchnorm == "recalibrate":
+            _recalibrate(engine)
+
+
+class SelectExemplars:
+    """Keep the most representative images of every new class, chosen by herding on the merged features.
+
+    At TASK_FITTED the new classes get as many exemplars as the known ones have, so that the memory is a balanced
+    set to tune heads on; at TASK_COMPLETED all classes shrink to the budget.
+
+    Args:
+        transform: deterministic preprocessing of an item.
+        batch_size: images for each pass.
+    """
+
+    def __init__(self, transform: Transform, batch_size: int = 32) -> None:
+        self.transform = transform
+        self.batch_size = batch_size
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_FITTED, self._select)
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, lambda e: e.memory.trim())
+
+    def _select(self, engine: IncrementalTrainer) -> None:
+        memory, task = engine.memory, engine.task
+        if memory.budget == 0:
+            return
+        items = engine.data.train(task)
+        quota = memory.quota(task.first_label or task.seen)
+        if quota is None:
+            order = {label: [item for item in items if item["label"] == label] for label in task.labels}
+        else:
+            order = self._herded(engine, items, quota)
+        for label, ranked in order.items():
+            memory.add(label, ranked)
+
+    def _herded(self, engine: IncrementalTrainer, items: list[Item], quota: int) -> dict[int, list[Item]]:
+        dataset = Dataset(items, self.transform)
+        features, _ = extract_features(engine.network.classifier(), dataset, self.batch_size, "choosing exemplars")
+        joined = torch.cat(features, dim=1).cpu()  # all branches, (N, S * F)
+        order = {}
+        for label in engine.task.labels:
+            rows = [row for row, item in enumerate(items) if item["label"] == label]
+            order[label] = [items[rows[i]] for i in herd(joined[rows], quota)]
+        return order
+
+
+class TuneHeads:
+    """Stage 2: tune every head on the balanced set, on features computed once (they no longer change).
+
+    Args:
+        transform: deterministic preprocessing of an item.
+        augment: preprocessing with random augmentation, for the copies.
+        copies: augmented copies of every image beside the image itself.
+        epochs: passes over the features; 0 leaves the heads of stage 1.
+        learning_rate: start rate of Adam.
+        milestones: epochs at which the rate falls to a tenth.
+        batch_size: images for each pass, and features for each step.
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        augment: Transform,
+        copies: int = 0,
+        epochs: int = 100,
+        learning_rate: float = 1e-3,
+        milestones: Sequence[int] = (55, 80),
+        batch_size: int = 32,
+    ) -> None:
+        self.transform = transform
+        self.augment = augment
+        self.copies = copies
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.milestones = milestones
+        self.batch_size = batch_size
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        if self.epochs > 0:
+            engine.add_event_handler(TaskEvents.TASK_FITTED, self._tune)
+
+    def _tune(self, engine: IncrementalTrainer) -> None:
+        task, network = engine.task, engine.network
+        known = engine.memory.items()
+        # before there are old classes nothing has to be balanced: all images of the first task
+        items = known if task.index > 0 and known else engine.data.train(task)
+        features, labels = self._features(engine, items)
+        if network.others:
+            targets = [
+                torch.tensor([t.local_label(int(y)) for y in labels], device=labels.device)
+                for t in list(engine.tasks)[: task.index + 1]
+            ]
+        else:
+            targets = [labels]
+        tune_heads(network.heads, features, targets, self.epochs, self.learning_rate, self.milestones, self.batch_size)
+
+    def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        classifier = engine.network.classifier()
+        set_rnd(self.augment, seed=engine.seed + engine.task.index)
+        parts = [
+            extract_features(classifier, Dataset(items, transform), self.batch_size, "features for the heads")
+            for transform in [self.transform, *[self.augment] * self.copies]
+        ]
+        features = [torch.cat([part[0][b] for part in parts]) for b in range(len(parts[0][0]))]
+        return features, torch.cat([part[1] for part in parts])
+
+
+class EvaluateTasks:
+    """Test the network that would ship now on the test images of every task.
+
+    Appends a `TaskResult` to `engine.results`.
+
+    Args:
+        dataset: test images of all classes, with deterministic preprocessing.
+        batch_size: images for each pass.
+    """
+
+    def __init__(self, dataset: "torch.utils.data.Dataset[Any]", batch_size: int = 32) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._evaluate)
+
+    def _evaluate(self, engine: IncrementalTrainer) -> None:
+        predicted = predict(engine.network.classifier(), self.dataset, self.batch_size)
+        probabilities, unknown, labels = (part.numpy() for part in predicted)
+        groups = [task.labels for task in list(engine.tasks)[: engine.task.index + 1]]
+        engine.results.append(evaluate_predictions(probabilities, unknown, labels, groups, engine.task.index))
+
+
+def _importance(engine: IncrementalTrainer) -> State:
+    """Diagonal empirical Fisher information of the adapters on the images of stage 1, and the task count."""
+    network, trainer = engine.network.eval(), engine.trainer
+    names = dict(network.adapters.named_parameters())
+    squared = {name: torch.zeros_like(parameter) for name, parameter in names.items()}
+    for batch in trainer.data_loader:
+        images, labels = trainer.prepare_batch(batch, trainer.state.device, trainer.non_blocking)
+        loss = trainer.loss_function(network(images), labels).mean()
+        for (name, _), grad in zip(names.items(), torch.autograd.grad(loss, list(names.values())), strict=True):
+            squared[name] += grad.square() * len(labels)
+    return {**squared, "tasks": torch.tensor(1.0)}
+
+
+@torch.no_grad()
+def _recalibrate(engine: IncrementalTrainer) -> None:
+    """Measure the BatchNorm statistics of the merged adapters anew, as plain means over all batches."""
+    classifier = engine.network.classifier()
+    for module in classifier.branches.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # cumulative mean instead of an exponential one
+            module.train()
+    for batch in engine.trainer.data_loader:
+        classifier.features(batch["image"].to(engine.trainer.state.device))
+    engine.network.set_branches([copy_state(branch) for branch in classifier.branches])

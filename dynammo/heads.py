@@ -1,0 +1,102 @@
+"""Heads: logits of each task with its "others" output, and how heads join into class probabilities."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["grow_head", "join_heads", "join_others", "tune_heads"]
+
+
+def join_others(logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Join heads whose last output is "others" into class probabilities by the paper's rule.
+
+    The paper: softmax per head, the head with the smallest "others" probability o_i wins, then the argmax
+    of its classes. Here every class c of head i gets the score `(1 - o_i) / o_i * p(c) / max_c' p(c')`: the odds
+    that the image belongs to task i, times how likely c is against the best class of i. The best class of
+    each head so scores the odds of its head, hence the largest score is exactly the paper's choice, while the
+    scores, divided by their sum, grade all K classes. Computed in logits.
+
+    Args:
+        logits: one tensor (B, k_i + 1) for each head.
+
+    Returns:
+        Class probabilities (B, K) that sum to 1, and the unknown score (B, 1) in [0, 1]: the smallest "others"
+        probability, high where no head recognises the image.
+    """
+    scores: list[torch.Tensor] = []
+    others: list[torch.Tensor] = []
+    for head in logits:
+        classes, other = head[:, :-1], head[:, -1:]
+        odds = torch.logsumexp(classes, dim=1, keepdim=True) - other
+        scores.append(odds + classes - classes.amax(dim=1, keepdim=True))
+        others.append(torch.sigmoid(-odds))
+    return torch.softmax(torch.cat(scores, dim=1), dim=1), torch.cat(others, dim=1).amin(dim=1, keepdim=True)
+
+
+def join_heads(logits: list[torch.Tensor], others: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class probabilities (B, K) and unknown score (B, 1) of heads with or without an "others" output.
+
+    Without it there is one head over all classes: a plain softmax, whose unknown score is 1 minus the largest
+    probability (Hendrycks and Gimpel, arXiv 1610.02136).
+    """
+    if others:
+        return join_others(logits)
+    probabilities = torch.softmax(torch.cat(logits, dim=1), dim=1)
+    return probabilities, 1.0 - probabilities.amax(dim=1, keepdim=True)
+
+
+def grow_head(head: nn.Linear | None, features: int, outputs: int) -> nn.Linear:
+    """A linear head of `outputs` rows whose first rows are those of `head`."""
+    grown = nn.Linear(features, outputs)
+    if head is not None:
+        with torch.no_grad():
+            grown.weight[: head.out_features] = head.weight
+            grown.bias[: head.out_features] = head.bias
+    return grown
+
+
+def tune_heads(
+    heads: nn.ModuleList,
+    features: list[torch.Tensor],
+    targets: list[torch.Tensor],
+    epochs: int,
+    learning_rate: float = 1e-3,
+    milestones: Sequence[int] = (),
+    batch_size: int = 32,
+) -> float:
+    """Stage 2: train all heads together on features that no longer change, sum of cross-entropies, Adam.
+
+    Args:
+        heads: linear heads, changed in place.
+        features: (N, F) for each branch; head i reads branch i, or the only one.
+        targets: for each head, (N,) indices of its outputs.
+        epochs: passes over the N features; 0 leaves the heads as they are.
+        learning_rate: start rate, times 0.1 at each of `milestones`.
+        milestones: epochs at which the rate falls.
+        batch_size: features for each step.
+
+    Returns:
+        Mean loss of the last epoch; NaN without epochs.
+    """
+    optimizer = torch.optim.Adam(heads.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), gamma=0.1)
+    inputs = [features[min(i, len(features) - 1)] for i in range(len(heads))]
+    heads.requires_grad_(True)
+    mean = math.nan
+    for _ in range(epochs):
+        total = 0.0
+        for rows in torch.randperm(len(targets[0])).to(targets[0].device).split(batch_size):  # type: ignore[no-untyped-call]
+            losses = [
+                nn.functional.cross_entropy(head(x[rows]), y[rows])
+                for head, x, y in zip(heads, inputs, targets, strict=True)
+            ]
+            loss = torch.stack(losses).sum()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += float(loss.detach()) * len(rows)
+        schedule.step()
+        mean = total / len(targets[0])
+    return mean

@@ -1,0 +1,173 @@
+"""A trained run at work: load it, write predictions of a folder, print the measures of a test set."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine, Events
+from rich.console import Console
+
+from dynammo.checkpoint import load_state, prepare_output_dir, sha256, write_atomically, write_json
+from dynammo.data import ImageSet
+from dynammo.errors import UserError
+from dynammo.memory import Item
+from dynammo.metrics import evaluate_predictions
+from dynammo.network import MergedClassifier
+from dynammo.table import percent
+
+__all__ = ["PrintEvaluation", "SavePredictions", "load_classifier", "load_record", "test_items"]
+
+NOTICE = "Research software. Not a medical device."
+
+
+def load_record(model_dir: str | Path) -> dict[str, Any]:
+    """The `run.json` of a trained run.
+
+    Raises:
+        UserError: no run in that folder, or a damaged record.
+    """
+    file = Path(model_dir).expanduser() / "run.json"
+    if not file.is_file():
+        raise UserError(
+            f"there is no trained model in {file.parent} (no run.json); give --model_dir the output folder of a run."
+        )
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        record["classes"], record["network"]["heads"], record["config"]["image_size"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is damaged ({error!r}); give --model_dir the output folder of a run.") from error
+    return record
+
+
+def load_classifier(model_dir: str | Path) -> MergedClassifier:
+    """The network of a trained run, in eval mode on the CPU.
+
+    Raises:
+        UserError: no such run, or a `model.pt` that is not the one `run.json` describes.
+    """
+    folder, record = Path(model_dir).expanduser(), load_record(model_dir)
+    state = load_state(folder / "model.pt")
+    expected = record.get("files", {}).get("model.pt")
+    if sha256(folder / "model.pt") != expected:
+        raise UserError(
+            f"{folder / 'model.pt'} is not the file that run.json describes (its sha256 differs); copy both from the "
+            "same run."
+        )
+    classifier = MergedClassifier(**record["network"])
+    classifier.load_state_dict(state)
+    return classifier.requires_grad_(False).eval()
+
+
+def test_items(images: ImageSet, classes: list[str]) -> list[Item]:
+    """Test images of a data set, labelled by the class order of a trained run.
+
+    Raises:
+        UserError: a class of the data that the run does not know.
+    """
+    strangers = sorted(set(images.classes) - set(classes))
+    if strangers:
+        raise UserError(
+            f"the data has the classes {strangers}, which the model has not learnt; it knows {classes}. "
+            "Remove them, or give --model_dir a run that learnt them."
+        )
+    return [
+        {"image": str(r.path), "label": classes.index(r.class_name), "path": str(r.path)}
+        for r in images.records
+        if r.split == "test"
+    ]
+
+
+class SavePredictions:
+    """Write `predictions.csv` and `predictions.json` when an evaluator has seen all images.
+
+    Args:
+        output_dir: folder of the files, made if need be.
+        dataset_dir: folder that the written paths start from.
+        classes: class names in label order.
+    """
+
+    def __init__(self, output_dir: str, dataset_dir: str, classes: list[str]) -> None:
+        self.folder = prepare_output_dir(output_dir)
+        self.start = Path(dataset_dir).expanduser()
+        self.classes = classes
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator whose outputs hold `path`, `pred` (K,) and `unknown` (1,)."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _collect(self, engine: Engine) -> None:
+        state: Any = engine.state
+        for item, output in zip(state.batch, state.output, strict=True):
+            probabilities = output["pred"].tolist()
+            best = int(np.argmax(probabilities))
+            self.rows.append(
+                {
+                    "path": Path(item["path"]).relative_to(self.start).as_posix(),
+                    "predicted_class": self.classes[best],
+                    "probability": round(probabilities[best], 6),
+                    "unknown_score": round(float(output["unknown"]), 6),
+                    **{f"p_{name}": round(p, 6) for name, p in zip(self.classes, probabilities, strict=True)},
+                }
+            )
+
+    def _write(self, engine: Engine) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(self.rows[0]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.folder / "predictions.csv", lambda file: file.write(text.getvalue().encode()))
+        write_json(self.folder / "predictions.json", {"notice": NOTICE, "classes": self.classes, "images": self.rows})
+        counts = {name: sum(row["predicted_class"] == name for row in self.rows) for name in self.classes}
+        console = Console(highlight=False)
+        console.print(f"{len(self.rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+        console.print(f"predictions are in {self.folder / 'predictions.csv'}. {NOTICE}")
+
+
+class PrintEvaluation:
+    """Print the measures of a test set and write `evaluation.json`.
+
+    Args:
+        output_dir: folder of the file, made if need be.
+        record: the `run.json` of the trained run.
+    """
+
+    def __init__(self, output_dir: str, record: dict[str, Any]) -> None:
+        self.folder = prepare_output_dir(output_dir)
+        self.classes: list[str] = record["classes"]
+        self.tasks: list[list[str]] = record["tasks"][: record["tasks_learnt"]]
+        self.outputs: list[tuple[list[float], float, int]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator whose outputs hold `pred` (K,), `unknown` (1,) and `label`."""
+        engine.add_event_handler(Events.STARTED, lambda _: self.outputs.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._report)
+
+    def _collect(self, engine: Engine) -> None:
+        state: Any = engine.state
+        for output in state.output:
+            self.outputs.append((output["pred"].tolist(), float(output["unknown"]), int(output["label"])))
+
+    def _report(self, engine: Engine) -> None:
+        probabilities, unknown, labels = (np.array(part) for part in zip(*self.outputs, strict=True))
+        present = [range(self.classes.index(t[0]), self.classes.index(t[0]) + len(t)) for t in self.tasks]
+        result = evaluate_predictions(probabilities, unknown, labels, present, len(self.tasks) - 1)
+        write_json(self.folder / "evaluation.json", {**asdict(result), "classes": self.classes, "notice": NOTICE})
+        console = Console(highlight=False)
+        console.print(f"{len(labels)} test images of {len(self.classes)} classes")
+        for name, value in (
+            ("accuracy", result.accuracy),
+            ("mean class recall", result.mean_class_recall),
+            ("expected calibration error", result.ece),
+        ):
+            console.print(f"{name:<30}{percent(value):>7} %")
+        for name, row, label in zip(self.classes, result.confusion, range(len(self.classes)), strict=True):
+            console.print(f"{'recall of ' + name:<30}{percent(row[label] / sum(row) if sum(row) else np.nan):>7} %")
+        console.print(f"the confusion matrix is in {self.folder / 'evaluation.json'}. {NOTICE}")

@@ -1,0 +1,128 @@
+"""Measures of incremental learning, apart from the plumbing: arrays in, fractions out.
+
+The accuracy matrix a (T, T) holds in a[k, j] the accuracy on the test images of task j after task k was learnt
+(choosing among all classes seen by then), NaN where j > k.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, recall_score, roc_auc_score
+
+__all__ = [
+    "TaskResult",
+    "accuracy_matrix",
+    "backward_transfer",
+    "evaluate_predictions",
+    "expected_calibration_error",
+    "forgetting",
+    "summarise",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What the network of one moment does on the test images of every class seen so far.
+
+    Attributes:
+        task: index of the task learnt last.
+        task_accuracy: accuracy on each task so far.
+        accuracy: accuracy over all classes seen, A_k.
+        mean_class_recall: mean over these classes of recall (balanced accuracy).
+        unknown_auroc: area under the ROC curve of the unknown score, seen against not-yet-seen classes; NaN when
+            there are no unseen classes.
+        ece: expected calibration error of the seen classes, 15 bins.
+        confusion: (K, K) counts, rows are true classes.
+    """
+
+    task: int
+    task_accuracy: tuple[float, ...]
+    accuracy: float
+    mean_class_recall: float
+    unknown_auroc: float
+    ece: float
+    confusion: tuple[tuple[int, ...], ...]
+
+
+def evaluate_predictions(
+    probabilities: Floats, unknown: Floats, labels: Ints, groups: list[range], task: int
+) -> TaskResult:
+    """Measure predictions on test images of all classes after `task`.
+
+    Args:
+        probabilities: (N, K) over the K classes seen so far.
+        unknown: (N,) unknown score.
+        labels: (N,) true labels; labels from K on belong to classes not seen yet.
+        groups: labels of each task so far.
+        task: index of the task learnt last.
+    """
+    seen = labels < probabilities.shape[1]
+    truth, scores = labels[seen], probabilities[seen]
+    predicted = scores.argmax(1)
+    known = list(range(probabilities.shape[1]))
+    right = predicted == truth
+    return TaskResult(
+        task=task,
+        task_accuracy=tuple(float(right[np.isin(truth, list(group))].mean()) for group in groups),
+        accuracy=float(right.mean()),
+        mean_class_recall=float(recall_score(truth, predicted, labels=known, average="macro", zero_division=0)),
+        unknown_auroc=math.nan if seen.all() else float(roc_auc_score(~seen, unknown)),
+        ece=expected_calibration_error(scores, truth),
+        confusion=tuple(tuple(row) for row in confusion_matrix(truth, predicted, labels=known).tolist()),
+    )
+
+
+def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over equal-width bins, weighted by their size (1706.04599)."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = [
+        (bin_of == b).mean() * abs(confidence[bin_of == b].mean() - right[bin_of == b].mean())
+        for b in np.unique(bin_of)
+    ]
+    return float(sum(gaps))
+
+
+def accuracy_matrix(results: list[TaskResult]) -> Floats:
+    """Accuracy matrix (T, T) of the results after each of T tasks."""
+    matrix = np.full((len(results), len(results)), np.nan)
+    for k, result in enumerate(results):
+        matrix[k, : k + 1] = result.task_accuracy[: k + 1]
+    return matrix
+
+
+def forgetting(matrix: Floats) -> float:
+    """Mean over old tasks of the best accuracy before the last task minus the last one (Chaudhry, 1801.10112).
+
+    NaN for a single task.
+    """
+    last = len(matrix) - 1
+    if last < 1:
+        return math.nan
+    return float(np.mean([np.nanmax(matrix[j:last, j]) - matrix[last, j] for j in range(last)]))
+
+
+def backward_transfer(matrix: Floats) -> float:
+    """Mean over old tasks of the last accuracy minus the one right after learning (1706.08840); NaN for one task."""
+    last = len(matrix) - 1
+    if last < 1:
+        return math.nan
+    return float(np.mean([matrix[last, j] - matrix[j, j] for j in range(last)]))
+
+
+def summarise(results: list[TaskResult]) -> dict[str, float]:
+    """The measures of a whole sequence, as fractions."""
+    matrix = accuracy_matrix(results)
+    return {
+        "average_incremental_accuracy": float(np.mean([r.accuracy for r in results])),
+        "last_accuracy": results[-1].accuracy,
+        "average_mean_class_recall": float(np.mean([r.mean_class_recall for r in results])),
+        "last_mean_class_recall": results[-1].mean_class_recall,
+        "forgetting": forgetting(matrix),
+        "backward_transfer": backward_transfer(matrix),
+    }

@@ -1,0 +1,194 @@
+"""The network that learns task after task, and the one that ships."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynammo.adapters import ADAPTERS, State, make_adapters
+from dynammo.backbones import Backbone, load_pretrained
+from dynammo.errors import UserError
+from dynammo.heads import grow_head, join_heads
+from dynammo.tasks import Task
+
+__all__ = ["IncrementalNetwork", "MergedClassifier"]
+
+
+class MergedClassifier(nn.Module):
+    """The network that ships: one backbone, merged adapters, heads; it knows nothing of tasks.
+
+    Args:
+        heads: number of classes of each head, in label order.
+        others: every head has an "others" output behind its classes.
+        branches: 1 for merged adapters; without merging one for each head, and as many passes.
+        architecture: see `Backbone`.
+        stages: see `Backbone`.
+        adapter: kind of adapter, a name of `dynammo.adapters.ADAPTERS`.
+        spatial_dims: 2 for images, 3 for volumes.
+        in_channels: channels of the input.
+    """
+
+    def __init__(
+        self,
+        heads: Sequence[int],
+        others: bool = True,
+        branches: int = 1,
+        architecture: str = "resnet18",
+        stages: int = 4,
+        adapter: str = "conv",
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.others = others
+        self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
+        self.branches = nn.ModuleList(
+            make_adapters(adapter, self.backbone.sites, spatial_dims) for _ in range(branches)
+        )
+        self.heads = nn.ModuleList(nn.Linear(self.backbone.features, count + int(others)) for count in heads)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images (B, C, H, W) to (B, K + 1): K class probabilities that sum to 1, then the unknown score.
+
+        One tensor, since MONAI's inferers, `verify_net_in_out` and MONAI Label expect one; both parts lie in
+        [0, 1]. `classify` returns them apart.
+        """
+        return torch.cat(self.classify(images), dim=1)
+
+    @torch.jit.export
+    def classify(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class probabilities (B, K) and unknown score (B, 1) of images (B, C, H, W)."""
+        return join_heads(self.logits(self.features(images)), self.others)
+
+    @torch.jit.export
+    def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Pooled features (B, F) of images (B, C, H, W), one tensor for each branch."""
+        stem = self.backbone.stem(images)  # (B, 64, H/4, W/4)
+        features: list[torch.Tensor] = []
+        for adapters in self.branches:
+            x = stem
+            for adapter, layer in zip(adapters, self.backbone.layers):  # type: ignore[call-overload]  # noqa: B905  TorchScript
+                x = layer(adapter(x))
+            features.append(x.flatten(2).mean(2))
+        return features
+
+    @torch.jit.export
+    def logits(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Logits (B, k_i + 1) of each head, from the features of its branch."""
+        logits: list[torch.Tensor] = []
+        for i, head in enumerate(self.heads):
+            logits.append(head(features[min(i, len(features) - 1)]))
+        return logits
+
+
+class IncrementalNetwork(nn.Module):
+    """Frozen backbone, the adapters being fitted, the branches that predict, and the heads.
+
+    `forward` is what stage 1 trains: the newest adapters and the newest head. Prediction is the work of the
+    `MergedClassifier` that `classifier` makes.
+
+    Args:
+        architecture: see `Backbone`.
+        stages: see `Backbone`.
+        weights: path, `imagenet` or `first_task`, see `dynammo.backbones.load_pretrained`.
+        adapter: kind of adapter, a name of `dynammo.adapters.ADAPTERS`.
+        head_layout: `others` (one head for each task, with an "others" output) or `softmax` (one head over all
+            classes, which grows).
+        spatial_dims: 2 for images, 3 for volumes.
+        in_channels: channels of the input.
+        image_size: height and width of the input in pixels, checked against what the adapters need.
+    """
+
+    def __init__(
+        self,
+        architecture: str = "resnet18",
+        stages: int = 4,
+        weights: str = "imagenet",
+        adapter: str = "conv",
+        head_layout: str = "others",
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        image_size: int = 224,
+    ) -> None:
+        super().__init__()
+        if adapter not in ADAPTERS:
+            raise UserError(f"adapter is {adapter!r}; expected one of {', '.join(ADAPTERS)}.")
+        if head_layout not in ("others", "softmax"):
+            raise UserError(f"head_layout is {head_layout!r}; expected others or softmax.")
+        self.spec: dict[str, Any] = {
+            "architecture": architecture,
+            "stages": stages,
+            "adapter": adapter,
+            "spatial_dims": spatial_dims,
+            "in_channels": in_channels,
+            "others": head_layout == "others",
+        }
+        self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
+        _check_image_size(image_size, stages, adapter)
+        if weights != "first_task":
+            load_pretrained(self.backbone, weights, spatial_dims, in_channels)
+        self.adapters = self._new_adapters()
+        self.branches = nn.ModuleList()
+        self.heads = nn.ModuleList()
+
+    @property
+    def others(self) -> bool:
+        """Heads have an "others" output, one head for each task."""
+        return bool(self.spec["others"])
+
+    def start_task(self, task: Task) -> None:
+        """A new head for `task`; the adapters go on from those of the task before."""
+        if self.others:
+            self.heads.append(grow_head(None, self.backbone.features, len(task.classes) + 1))
+        else:
+            old = self.heads[0] if len(self.heads) else None
+            self.heads = nn.ModuleList([grow_head(old, self.backbone.features, task.seen)])  # type: ignore[arg-type]
+        self.to(next(self.backbone.parameters()).device)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """What stage 1 fits: the newest adapters and the newest head."""
+        return [*self.adapters.parameters(), *(self.heads[-1].parameters() if len(self.heads) else ())]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, k + 1), or (B, K) with one head, of images (B, C, H, W) through the newest adapters."""
+        x = self.backbone.stem(images)  # (B, 64, H/4, W/4)
+        for adapter, layer in zip(self.adapters, self.backbone.layers, strict=True):
+            x = layer(adapter(x))
+        logits: torch.Tensor = self.heads[-1](x.flatten(2).mean(2))
+        return logits
+
+    def set_branches(self, states: Sequence[State]) -> None:
+        """Adapters that predict from now on: one state when merged, else one for each task."""
+        self.branches = nn.ModuleList(self._new_adapters() for _ in states)
+        for branch, state in zip(self.branches, states, strict=True):
+            branch.load_state_dict(state)
+        self.branches.requires_grad_(False).to(next(self.backbone.parameters()).device)
+
+    def classifier(self) -> MergedClassifier:
+        """The network that ships, with copies of the weights, in eval mode, on the same device."""
+        shipped = MergedClassifier(**self.classifier_spec())
+        shipped.backbone.load_state_dict(self.backbone.state_dict())
+        shipped.branches.load_state_dict(self.branches.state_dict())
+        shipped.heads.load_state_dict(self.heads.state_dict())
+        return shipped.requires_grad_(False).eval().to(next(self.backbone.parameters()).device)
+
+    def classifier_spec(self) -> dict[str, Any]:
+        """Arguments that build the shipped network anew: numbers and names only."""
+        counts = [head.out_features - int(self.others) for head in self.heads]  # type: ignore[operator]
+        return {"heads": counts, "branches": len(self.branches), **self.spec}
+
+    def _new_adapters(self) -> nn.ModuleList:
+        return make_adapters(self.spec["adapter"], self.backbone.sites, self.spec["spatial_dims"])
+
+
+def _check_image_size(image_size: int, stages: int, adapter: str) -> None:
+    smallest = getattr(ADAPTERS[adapter], "smallest_input", 1)
+    last_site = (image_size + 3) // 4  # after the stem, and at layer1 and layer2
+    for _ in range(max(0, stages - 2)):
+        last_site = (last_site + 1) // 2
+    if last_site < smallest:
+        raise UserError(
+            f"image_size {image_size} leaves {last_site} pixels at the adapter before layer{stages}, which needs "
+            f"{smallest}; raise --image_size or lower --stages."
+        )

@@ -1,0 +1,51 @@
+"""Run the shipped network over a dataset once: probabilities, or the features that heads are tuned on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.data import DataLoader
+from torch.utils.data import Dataset
+
+from dynammo.network import MergedClassifier
+from dynammo.progress import track
+
+__all__ = ["extract_features", "predict"]
+
+
+@torch.no_grad()
+def predict(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str = "evaluating"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Class probabilities (N, K), unknown score (N,) and labels (N,) of every item, on the CPU.
+
+    Args:
+        classifier: network in eval mode; its device is used.
+        dataset: items with `image` (C, H, W) and `label`.
+        batch_size: images for each pass.
+        stage: words that the progress bar shows.
+    """
+    rows = [
+        (*classifier.classify(images), labels) for images, labels in _batches(classifier, dataset, batch_size, stage)
+    ]
+    probabilities, unknown, labels = (torch.cat([row[i].cpu() for row in rows]) for i in range(3))
+    return probabilities, unknown.squeeze(1), labels
+
+
+@torch.no_grad()
+def extract_features(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str = "features"
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Features (N, F) of every item for each branch of `classifier`, and the labels (N,), on its device."""
+    rows = [
+        (classifier.features(images), labels) for images, labels in _batches(classifier, dataset, batch_size, stage)
+    ]
+    features = [torch.cat([row[0][branch] for row in rows]) for branch in range(len(classifier.branches))]
+    return features, torch.cat([row[1] for row in rows]).to(features[0].device)
+
+
+def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401
+    loader: Sequence[dict[str, torch.Tensor]] = DataLoader(dataset, batch_size=batch_size)
+    device = next(classifier.parameters()).device
+    for batch in track(loader, stage, len(loader)):
+        yield batch["image"].to(device), batch["label"]

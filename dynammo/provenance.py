@@ -1,0 +1,57 @@
+"""Where a result comes from: versions, commit, command, machine."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+__all__ = ["command", "commit", "machine", "versions"]
+
+PACKAGES = ("dynammo", "monai", "torch", "pytorch-ignite", "numpy", "mlflow", "pydicom", "nibabel", "SimpleITK")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package.lower()] = version(package)
+        except PackageNotFoundError:
+            found[package.lower()] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """Commit of the source tree that the package runs from, `+` behind it when files differ; None outside git."""
+    folder = Path(__file__).parent
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def command() -> str:
+    """The command line of this process, without the folder of the interpreter or script."""
+    return " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+
+
+def machine() -> str:
+    """Processor, cores and threads in one line."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = names[0] if names else model
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()

@@ -1,0 +1,153 @@
+"""What a run leaves in its output folder: model, checkpoint, accuracy matrix, plots and `run.json`."""
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Events
+
+from dynammo import plots, provenance
+from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_atomically, write_json
+from dynammo.cost import gmac, parameter_count, tensor_bytes
+from dynammo.metrics import accuracy_matrix, summarise
+from dynammo.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["MeasureCost", "SaveRun"]
+
+
+class MeasureCost:
+    """Fill `engine.cost` after every task: what the shipped network and its memory cost.
+
+    gmac_per_image and gmac_backbone in billions of multiply-accumulates for one image, parameters of the shipped
+    network, state_bytes of every tensor that the next task needs beside the frozen backbone, images_kept as
+    exemplars, train_seconds since the run started.
+
+    Args:
+        image_size: height and width of an image in pixels.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self._started = 0.0
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._measure)
+
+    def _start(self, engine: IncrementalTrainer) -> None:
+        self._started = time.perf_counter()
+
+    def _measure(self, engine: IncrementalTrainer) -> None:
+        spec, classifier = engine.network.spec, engine.network.classifier()
+        shape = (int(spec["in_channels"]), *[self.image_size] * int(spec["spatial_dims"]))
+        engine.cost = {
+            "gmac_per_image": gmac(classifier, shape),
+            "gmac_backbone": gmac(engine.network.backbone, shape),
+            "parameters": parameter_count(classifier),
+            "state_bytes": tensor_bytes(_tensors(engine.learning_state())),
+            "images_kept": len(engine.memory),
+            "train_seconds": time.perf_counter() - self._started,
+        }
+
+
+class SaveRun:
+    """Write everything a run leaves, whole or not at all, after every task.
+
+    `model.pt` is the plain state dict of the `MergedClassifier`, `run.json` says how to build it and what it does.
+
+    Args:
+        output_dir: folder for all files, made if need be.
+        method: name of the method.
+        settings: the config values that define the run.
+    """
+
+    def __init__(self, output_dir: str, method: str, settings: Mapping[str, Any]) -> None:
+        self.folder = prepare_output_dir(output_dir)
+        self.method = method
+        self.settings = dict(settings)
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
+
+    def _save(self, engine: IncrementalTrainer) -> None:
+        state = engine.network.classifier().cpu().state_dict()
+        save_state(self.folder / "model.pt", state)
+        save_state(
+            self.folder / "checkpoint.pt", {**engine.learning_state(), "backbone": engine.network.backbone.state_dict()}
+        )
+        self._save_matrix(engine)
+        self._save_plots(engine)
+        write_json(self.folder / "run.json", self._record(engine))
+
+    def _save_matrix(self, engine: IncrementalTrainer) -> None:
+        matrix = accuracy_matrix(engine.results)
+        header = "after_task," + ",".join(f"task_{j + 1}" for j in range(len(matrix)))
+        rows = [
+            f"{k + 1}," + ",".join("" if np.isnan(value) else f"{value:.6f}" for value in row)
+            for k, row in enumerate(matrix)
+        ]
+        text = "\n".join([header, *rows]) + "\n"
+        write_atomically(self.folder / "accuracy_matrix.csv", lambda file: file.write(text.encode()))
+
+    def _save_plots(self, engine: IncrementalTrainer) -> None:
+        learnt = list(engine.tasks)[: len(engine.results)]
+        names = [", ".join(task.classes) for task in learnt]
+        recalls = [result.mean_class_recall for result in engine.results]
+        figures = {
+            "accuracy_matrix.png": plots.accuracy_heat_map(accuracy_matrix(engine.results), names),
+            "accuracy_curve.png": plots.accuracy_curve(
+                [result.accuracy for result in engine.results], recalls, [task.seen for task in learnt]
+            ),
+            "confusion.png": plots.confusion_plot(
+                np.array(engine.results[-1].confusion), list(engine.tasks.classes[: learnt[-1].seen])
+            ),
+        }
+        for name, figure in figures.items():
+            image = io.BytesIO()
+            figure.savefig(image, format="png", dpi=150)
+            write_atomically(self.folder / name, lambda file, image=image: file.write(image.getvalue()))  # type: ignore[misc]
+
+    def _record(self, engine: IncrementalTrainer) -> dict[str, Any]:
+        learnt = list(engine.tasks)[: len(engine.results)]
+        files = (
+            "model.pt",
+            "checkpoint.pt",
+            "accuracy_matrix.csv",
+            "accuracy_matrix.png",
+            "accuracy_curve.png",
+            "confusion.png",
+        )
+        return {
+            "method": self.method,
+            "seed": engine.seed,
+            "classes": list(engine.tasks.classes[: learnt[-1].seen]),
+            "tasks": [list(task.classes) for task in engine.tasks],
+            "tasks_learnt": len(learnt),
+            "network": engine.network.classifier_spec(),
+            "metrics": summarise(engine.results),
+            "cost": engine.cost,
+            "results": [asdict(result) for result in engine.results],
+            "config": self.settings,
+            "versions": provenance.versions(),
+            "device": str(engine.trainer.state.device),
+            "machine": provenance.machine(),
+            "commit": provenance.commit(),
+            "command": provenance.command(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "files": {name: sha256(self.folder / name) for name in files},
+            "notice": "Research software. Not a medical device.",
+        }
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:  # noqa: ANN401
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, list | tuple) else []
