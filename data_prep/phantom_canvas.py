@@ -66,7 +66,7 @@ class Canvas:
         """
         down, across = weights(self.height, int(bumps) + 3), weights(self.width, int(bumps * self.aspect) + 3)
         coarse = rng.normal(size=(down.shape[1], across.shape[1]))
-        return 1.4 * down @ coarse @ across.T  # 1.4: interpolation averages some of the height away
+        return np.asarray(1.4 * down @ coarse @ across.T)  # 1.4: interpolation averages some height away
 
     def blur(self, field: Field, sigma: float) -> Field:
         """Smooth a field of shape (height, width, ...) with a Gaussian, ``sigma`` in canvas units."""
@@ -75,7 +75,7 @@ class Canvas:
 
     def at(self, field: Field, points: Field) -> Field:
         """Read a field at points of shape (n, 2), (y, x); beyond the rim it goes on as at the rim."""
-        pixels = (points + (1, self.aspect)).T * self.height / 2 - 0.5
+        pixels = np.add(points, (1, self.aspect)).T * self.height / 2 - 0.5
         return np.asarray(ndimage.map_coordinates(field, pixels, order=1, mode="nearest"))
 
 
@@ -120,7 +120,7 @@ class Ink:
         return self._canvas.height / 2 * OVERSAMPLE
 
     def _to_pixels(self, points: Field) -> list[list[float]]:
-        xy = (points + (1, self._canvas.aspect))[..., ::-1] * self._scale
+        xy = np.add(points, (1, self._canvas.aspect))[..., ::-1] * self._scale
         flat: list[list[float]] = xy.reshape(len(xy), 2 * xy.shape[1]).tolist()
         return flat
 
@@ -161,9 +161,7 @@ class Outline:
     radii: Field
 
     @classmethod
-    def organic(
-        cls, rng: np.random.Generator, roughness: float, stretch: float = 1.0, waves: int = 6
-    ) -> Outline:
+    def organic(cls, rng: np.random.Generator, roughness: float, stretch: float = 1.0, waves: int = 6) -> Outline:
         """Draw a wavering ellipse of radius about 1.
 
         Args:

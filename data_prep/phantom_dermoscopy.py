@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,9 +66,6 @@ class Lesion:
         radii = rng.uniform(*sizes, shape[:1])[:, None] * rng.uniform(0.8, 1.2, shape) * self.scale
         ink.shapes(ellipses(self.place(points), radii), rng.uniform(0.6, 1, shape[:1]))
         return ink.field() * soft_step(self.depth - 0.1, 0.1)
-
-
-Pattern = Callable[[Lesion, np.random.Generator], Layers]
 
 
 def arborizing_vessels(lesion: Lesion, rng: np.random.Generator) -> Layers:
@@ -164,15 +162,22 @@ def starburst(lesion: Lesion, rng: np.random.Generator) -> Layers:
     return {"melanin": ink.field() * soft_step(0.7 - lesion.depth, 0.5)}
 
 
-PATTERNS: dict[str, Pattern] = {
-    "arborizing_vessels": arborizing_vessels,
-    "atypical_network": atypical_network,
-    "blue_white_veil": blue_white_veil,
-    "globules": globules,
-    "milia_like_cysts": milia_like_cysts,
-    "regression": regression,
-    "starburst": starburst,
-    "typical_network": typical_network,
+class Pattern(NamedTuple):
+    """What tells one class from the others."""
+
+    shows: str
+    draw: Callable[[Lesion, np.random.Generator], Layers]
+
+
+CLASSES = {
+    "arborizing_vessels": Pattern("Sharp red vessels that branch like trees.", arborizing_vessels),
+    "atypical_network": Pattern("An uneven brown mesh that breaks off in places.", atypical_network),
+    "blue_white_veil": Pattern("A structureless blue area under a whitish haze.", blue_white_veil),
+    "globules": Pattern("Round brown globules of differing size.", globules),
+    "milia_like_cysts": Pattern("Round whitish cysts and a few brown openings.", milia_like_cysts),
+    "regression": Pattern("A white scar-like area with blue-grey peppering.", regression),
+    "starburst": Pattern("Streaks that radiate from the edge all the way round.", starburst),
+    "typical_network": Pattern("A regular brown mesh that fades out at the border.", typical_network),
 }
 
 
@@ -180,7 +185,7 @@ def render(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """Render one picture.
 
     Args:
-        name: One of PATTERNS.
+        name: One of CLASSES.
         size: Height in pixels; the width is 4/3 of it.
         rng: Where the randomness comes from.
 
@@ -190,10 +195,10 @@ def render(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     canvas = Canvas(size, round(size * ASPECT))
     lesion = place_lesion(canvas, rng)
     layers = bare_lesion(lesion, rng)
-    add(layers, PATTERNS[name](lesion, rng), rng.uniform(0.65, 1.0))
+    add(layers, CLASSES[name].draw(lesion, rng), rng.uniform(0.65, 1.0))
     if rng.random() < 0.3:  # a faint trace of another pattern: real lesions are seldom pure
-        other = rng.choice(sorted(PATTERNS.keys() - {name}))
-        add(layers, PATTERNS[other](lesion, rng), rng.uniform(0.1, 0.3))
+        other = rng.choice(sorted(CLASSES.keys() - {name}))
+        add(layers, CLASSES[other].draw(lesion, rng), rng.uniform(0.1, 0.3))
     add(layers, hairs(canvas, rng), 1)
     return photograph(canvas, shine_through(layers), rng)
 
@@ -203,7 +208,7 @@ def place_lesion(canvas: Canvas, rng: np.random.Generator) -> Lesion:
     y, x = canvas.grid()
     scale, centre = rng.uniform(0.6, 0.85), rng.normal(0, 0.1, 2)
     v, u = (y - centre[0]) / scale, (x - centre[1]) / scale
-    outline = Outline.organic(rng, rng.uniform(0.02, 0.14), rng.uniform(1, 1.5))
+    outline = Outline.organic(rng, rng.uniform(0.02, 0.12), rng.uniform(1, 1.5))
     depth = outline.depth(v, u)
     return Lesion(canvas, v, u, outline, depth, soft_step(depth, rng.uniform(0.1, 0.4)), scale, centre)
 

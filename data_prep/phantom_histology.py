@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -59,7 +60,7 @@ class Tissue:
         ink = Ink(self.canvas)
         ink.shapes(outlines, np.clip(rng.normal(0.75, 0.08 + spread / 4, count), 0.4, 1))
         depth = ink.field()
-        self.cover(depth > 0, self.haematoxylin, self.eosin * (1 - 0.6 * depth))
+        self.eosin = self.eosin * (1 - 0.6 * depth)
         self.haematoxylin = self.haematoxylin + 1.9 * darkness * depth
 
     def nearby(self, centre: Field, outline: Outline, radius: float) -> Field:
@@ -78,7 +79,7 @@ def stroma(canvas: Canvas, rng: np.random.Generator) -> Tissue:
     fibres = ndimage.map_coordinates(threads, at, order=1, mode="grid-wrap")
     eosin = np.clip(0.62 + 0.2 * fibres + 0.08 * canvas.noise(rng, 4), 0.05, None)
     tissue = Tissue(canvas, 0.06 + 0.02 * canvas.noise(rng, 5), eosin)
-    centres = scattered(rng, rng.integers(20, 45), -EDGE, EDGE, 0.12)
+    centres = scattered(rng, int(rng.integers(20, 45)), -EDGE, EDGE, 0.12)
     angles = turn + rng.normal(0, 0.25, len(centres))
     tissue.cells(rng, centres, 0.036, 0.15, longer=4, angles=angles, darkness=0.8)
     return tissue
@@ -119,8 +120,12 @@ class Gland:
     roughness: float
 
 
-NORMAL = Gland(0.52, (0.14, 0.2), 0.085, 0.036, 1.2, 0.1, 1.15, 0.03)
-DYSPLASTIC = Gland(0.74, (0.12, 0.55), 0.036, 0.044, 2.2, 0.2, 1.7, 0.08)
+NORMAL = Gland(
+    lumen=0.52, rows=(0.14, 0.2), spacing=0.085, size=0.036, longer=1.2, spread=0.1, stretch=1.15, roughness=0.03
+)
+DYSPLASTIC = Gland(
+    lumen=0.74, rows=(0.12, 0.55), spacing=0.036, size=0.044, longer=2.2, spread=0.2, stretch=1.7, roughness=0.08
+)
 
 
 def glands(tissue: Tissue, rng: np.random.Generator, kind: Gland, radius: float, gap: float) -> None:
@@ -197,7 +202,7 @@ def mucin_pools(tissue: Tissue, rng: np.random.Generator) -> None:
         mucin = np.clip(0.16 + 0.05 * canvas.noise(rng, 9), 0.05, None)
         tissue.cover(soft_step(tissue.nearby(centre, outline, radius), 0.1), mucin, 0.05)
         afloat = centre + rng.normal(0, 0.1, 2) + rng.normal(0, 0.07, (rng.integers(4, 14), 2))
-        tissue.cells(rng, afloat, 0.042, 0.2)
+        tissue.cells(rng, afloat, 0.042, 0.2, darkness=0.9)
 
 
 def necrosis(tissue: Tissue, rng: np.random.Generator) -> None:
@@ -223,24 +228,30 @@ def solid_carcinoma(tissue: Tissue, rng: np.random.Generator) -> None:
     island(tissue, rng, rng.uniform(0.046, 0.056), 0.34, 0)
 
 
-ARCHITECTURES: dict[str, Callable[[Tissue, np.random.Generator], None]] = {
-    "cribriform_glands": cribriform_glands,
-    "dysplastic_glands": dysplastic_glands,
-    "fibrous_stroma": fibrous_stroma,
-    "inflamed_stroma": inflamed_stroma,
-    "mucin_pools": mucin_pools,
-    "necrosis": necrosis,
-    "normal_glands": normal_glands,
-    "solid_carcinoma": solid_carcinoma,
+class Architecture(NamedTuple):
+    """What tells one class from the others."""
+
+    shows: str
+    draw: Callable[[Tissue, np.random.Generator], None]
+
+
+CLASSES = {
+    "cribriform_glands": Architecture("Islands of cells with round holes punched out.", cribriform_glands),
+    "dysplastic_glands": Architecture("Crowded glands, pencil-shaped nuclei in layers.", dysplastic_glands),
+    "fibrous_stroma": Architecture("Wavy collagen with spindle cells alone.", fibrous_stroma),
+    "inflamed_stroma": Architecture("Wavy collagen full of lymphocytes.", inflamed_stroma),
+    "mucin_pools": Architecture("Pale bluish lakes of mucin with clusters of cells afloat.", mucin_pools),
+    "necrosis": Architecture("Smudged pink debris with fragments of nuclei.", necrosis),
+    "normal_glands": Architecture("Round glands apart, one row of small basal nuclei.", normal_glands),
+    "solid_carcinoma": Architecture("Sheets of large nuclei of many sizes, no hollow.", solid_carcinoma),
 }
-PATTERNS = ARCHITECTURES
 
 
 def render(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """Render one tile.
 
     Args:
-        name: One of ARCHITECTURES.
+        name: One of CLASSES.
         size: Height and width in pixels.
         rng: Where the randomness comes from.
 
@@ -248,7 +259,7 @@ def render(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
         RGB of shape (size, size, 3), uint8.
     """
     tissue = stroma(Canvas(size, size), rng)
-    ARCHITECTURES[name](tissue, rng)
+    CLASSES[name].draw(tissue, rng)
     lymphocytes(tissue, rng, int(rng.integers(0, 30)), 0)  # a few pass through any tissue
     return scan(tissue, rng)
 

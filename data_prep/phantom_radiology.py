@@ -11,12 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from data_prep.phantom_canvas import Canvas, Field, Ink, Outline, branches, ellipses, soft_step
 
 RIGHT, LEFT = -1, 1  # of the patient: sign of x
+# The rib cage is half a superellipse: widest at CAGE_BASE, CAGE_HEIGHT from there to its top.
+CAGE_BASE, CAGE_HEIGHT, CAGE_POWER = 0.5, 1.3, 2.4
+
+
+def cage(y: Field | float) -> Field:
+    """Give the half width of the rib cage at heights ``y``, 1 where it is widest."""
+    return np.asarray((1 - (np.abs(y - CAGE_BASE) / CAGE_HEIGHT) ** CAGE_POWER) ** (1 / CAGE_POWER))
 
 
 @dataclass
@@ -59,7 +67,8 @@ class Chest:
     def reach(self, side: int) -> Field:
         """Say how near every pixel is to the rib cage: 0 inside, 1 on its wall, more outside."""
         lateral = np.maximum(side * self.x, 0) / self.breadth
-        return np.asarray((lateral**2.4 + (np.abs(self.y - 0.5) / 1.3) ** 2.4) ** (1 / 2.4))
+        upward = np.abs(self.y - CAGE_BASE) / CAGE_HEIGHT
+        return np.asarray((lateral**CAGE_POWER + upward**CAGE_POWER) ** (1 / CAGE_POWER))
 
     def floor(self, side: int) -> Field:
         """Give the height of the diaphragm below every pixel: a dome that falls off laterally."""
@@ -75,9 +84,8 @@ class Chest:
         """Choose a side and a point (y, x) well inside its lung."""
         side = int(rng.choice([RIGHT, LEFT]))
         y = rng.uniform(-0.45, 0.3)
-        wall = self.breadth * (1 - ((0.5 - y) / 1.3) ** 2.4) ** (1 / 2.4)
         inner = 0.24 if side == RIGHT else 0.24 + 0.14 * (y > 0)
-        return side, np.array([y, side * rng.uniform(inner, max(inner, 0.85 * wall))])
+        return side, np.array([y, side * rng.uniform(inner, max(inner, 0.85 * self.breadth * float(cage(y))))])
 
     def distance(self, point: Field) -> Field:
         """Give every pixel's distance from a point (y, x)."""
@@ -159,7 +167,7 @@ def ribs(breadth: float) -> tuple[Field, Field]:
     t = np.linspace(0, 1, 16)
     root = np.linspace(-0.74, 0.42, 9)[:, None]
     flank = np.minimum(root + 0.3, 0.6)
-    wall = 1.02 * breadth * (1 - (np.abs(flank - 0.5) / 1.3) ** 2.4) ** (1 / 2.4)
+    wall = 1.02 * breadth * cage(flank)
     behind = root - 0.07 * np.sin(np.pi * t) + 0.3 * t**3, 0.07 + (wall - 0.07) * np.sin(t * np.pi / 2)
     before = root + 0.3 + 0.24 * t + 0.06 * np.sin(np.pi * t), wall * (1 - 0.62 * t)
     return np.stack(behind, axis=-1), np.stack(before, axis=-1)
@@ -186,16 +194,13 @@ def fill(total: Field, where: Field, density: float) -> Field:
     return np.asarray(total + where * np.maximum(density - total, 0))
 
 
-Finding = Callable[[Chest, np.random.Generator, Field], Field]
-
-
 def consolidation(chest: Chest, rng: np.random.Generator, total: Field) -> Field:
     """Fill a part of a lung with a fluffy opacity in which open airways stay dark."""
     side, spot = chest.spot(rng)
-    cloud = rng.uniform(0.2, 0.32) - chest.distance(spot) + 0.1 * chest.canvas.noise(rng, 6)
+    cloud = rng.uniform(0.22, 0.34) - chest.distance(spot) + 0.1 * chest.canvas.noise(rng, 6)
     airways = chest.trees(rng, np.arctan2(spot[:1], np.abs(spot[1:])), 0.3)
     where = soft_step(cloud, 0.3) * chest.lung(side) * (1 - 0.6 * airways)
-    return fill(total, rng.uniform(0.5, 0.85) * where, 0.65)
+    return fill(total, rng.uniform(0.6, 0.95) * where, 0.65)
 
 
 def effusion(chest: Chest, rng: np.random.Generator, total: Field) -> Field:
@@ -210,15 +215,15 @@ def interstitial_pattern(chest: Chest, rng: np.random.Generator, total: Field) -
     """Draw a fine net of lines through both lungs, denser at the bases."""
     lungs = chest.lung(RIGHT) + chest.lung(LEFT)
     net = sum(np.exp(-((chest.canvas.noise(rng, bumps) / 0.3) ** 2)) for bumps in (14, 20))
-    return fill(total, rng.uniform(0.2, 0.32) * (0.8 + 0.5 * chest.y) * net * lungs, 0.75)
+    return fill(total, rng.uniform(0.26, 0.4) * (0.8 + 0.5 * chest.y) * net * lungs, 0.75)
 
 
 def nodule(chest: Chest, rng: np.random.Generator, total: Field) -> Field:
     """Draw one or two round opacities with a clear edge."""
     for _ in range(rng.integers(1, 3)):
         _, spot = chest.spot(rng)
-        radius = rng.uniform(0.06, 0.11)
-        total = fill(total, rng.uniform(0.45, 0.75) * soft_step(radius - chest.distance(spot), 0.06), 0.7)
+        radius = rng.uniform(0.07, 0.12)
+        total = fill(total, rng.uniform(0.55, 0.85) * soft_step(radius - chest.distance(spot), 0.06), 0.7)
     return total
 
 
@@ -229,53 +234,65 @@ def pneumothorax(chest: Chest, rng: np.random.Generator, total: Field) -> Field:
     beyond = soft_step(-fallen, 0.03) * chest.lung(side)
     smooth = chest.canvas.blur(total, 0.05)
     line = np.exp(-((fallen / 0.014) ** 2)) * chest.lung(side)
-    return total + beyond * (0.5 * (smooth - total) - 0.1) + 0.14 * line
+    return total + beyond * (0.5 * (smooth - total) - 0.13) + 0.17 * line
 
 
-def healthy(chest: Chest, rng: np.random.Generator, total: Field) -> Field:
+def clear(chest: Chest, rng: np.random.Generator, total: Field) -> Field:
     """Add nothing to the lungs."""
     return total
 
 
-# A large heart and lungs that hold too much air belong to the person, see `person_with`.
-FINDINGS: dict[str, Finding] = {
-    "cardiomegaly": healthy,
-    "consolidation": consolidation,
-    "effusion": effusion,
-    "hyperinflation": healthy,
-    "interstitial_pattern": interstitial_pattern,
-    "nodule": nodule,
-    "normal": healthy,
-    "pneumothorax": pneumothorax,
+def usual(chest: Chest, rng: np.random.Generator) -> None:
+    """Leave heart and rib cage as they are."""
+
+
+def large_heart(chest: Chest, rng: np.random.Generator) -> None:
+    """Widen the heart beyond half of the chest."""
+    chest.heart *= rng.uniform(1.25, 1.45)
+
+
+def overfilled(chest: Chest, rng: np.random.Generator) -> None:
+    """Push the diaphragm low and flat, spread the ribs, draw the heart out."""
+    chest.dome, chest.bow = rng.uniform(0.52, 0.62), rng.uniform(0.02, 0.12)
+    chest.breadth *= rng.uniform(1.0, 1.08)
+    chest.heart *= rng.uniform(0.8, 0.95)
+
+
+class Finding(NamedTuple):
+    """What tells one class from the others."""
+
+    shows: str
+    draw: Callable[[Chest, np.random.Generator, Field], Field] = clear
+    body: Callable[[Chest, np.random.Generator], None] = usual
+
+
+CLASSES = {
+    "cardiomegaly": Finding("A heart wider than half of the chest.", body=large_heart),
+    "consolidation": Finding("A fluffy opacity in one lung with open airways in it.", consolidation),
+    "effusion": Finding("Fluid at the base of one lung that climbs up the flank.", effusion),
+    "hyperinflation": Finding("Overfilled lungs: low flat diaphragm, slender heart.", body=overfilled),
+    "interstitial_pattern": Finding("A fine net of lines through both lungs.", interstitial_pattern),
+    "nodule": Finding("One or two round opacities with a clear edge.", nodule),
+    "normal": Finding("No finding."),
+    "pneumothorax": Finding("A fine line of lung edge, beyond it black without vessels.", pneumothorax),
 }
-PATTERNS = FINDINGS
-
-
-def person_with(name: str, canvas: Canvas, rng: np.random.Generator) -> Chest:
-    """Draw a person, with a large heart or overfilled lungs where the class asks for it."""
-    chest = draw_person(canvas, rng)
-    if name == "cardiomegaly":
-        chest.heart *= rng.uniform(1.25, 1.45)
-    if name == "hyperinflation":  # low flat diaphragm, broad chest, slender heart
-        chest.dome, chest.bow = rng.uniform(0.54, 0.64), rng.uniform(0.02, 0.1)
-        chest.breadth *= rng.uniform(1.02, 1.1)
-        chest.heart *= rng.uniform(0.78, 0.9)
-    return chest
 
 
 def render(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
     """Render one radiograph.
 
     Args:
-        name: One of FINDINGS.
+        name: One of CLASSES.
         size: Height and width in pixels.
         rng: Where the randomness comes from.
 
     Returns:
         Shape (size, size), uint16, bright where X-rays were held back.
     """
-    chest = person_with(name, Canvas(size, size), rng)
-    total = FINDINGS[name](chest, rng, anatomy(chest, rng))
+    finding = CLASSES[name]
+    chest = draw_person(Canvas(size, size), rng)
+    finding.body(chest, rng)
+    total = finding.draw(chest, rng, anatomy(chest, rng))
     return expose(chest.canvas, total + belongings(chest.canvas, rng), rng)
 
 
@@ -299,6 +316,7 @@ def expose(canvas: Canvas, total: Field, rng: np.random.Generator) -> np.ndarray
     """
     total = total + rng.uniform(0.1, 0.4) * canvas.blur(total, 0.25)  # scattered rays
     total = canvas.blur(total, rng.uniform(0.006, 0.016))
-    noise = rng.uniform(0.01, 0.025) * np.exp(total / 2) * rng.normal(size=total.shape)
-    value = rng.uniform(0.9, 1.3) * (total - total.mean() + noise) + rng.uniform(0.5, 0.9)
+    contrast, mean, grain = rng.uniform((0.9, 0.5, 0.007), (1.3, 0.9, 0.02))
+    noise = grain * np.exp(total / 2) * rng.normal(size=total.shape)
+    value = contrast * (total - total.mean() + noise) + mean
     return np.asarray(np.clip(value * 20000 + 20000, 0, 65535), dtype=np.uint16)

@@ -58,7 +58,9 @@ def ties(states: Sequence[State], weights: Sequence[Weight], origin: State, dens
             continue
         change = torch.stack([state[name] - start for state in states])  # (T, ...)
         size = change[0].numel()
-        smallest = change.abs().flatten(1).kthvalue(size - max(1, round(density * size)) + 1, dim=1).values
+        smallest = (
+            change.reshape(len(states), -1).abs().kthvalue(size - max(1, round(density * size)) + 1, dim=1).values
+        )
         kept = change.abs() >= smallest.view(-1, *[1] * start.dim())
         sign = torch.sign((change * kept).sum(0))
         agree = kept & (torch.sign(change) == sign) & (sign != 0)

@@ -68,7 +68,7 @@ class MergedClassifier(nn.Module):
         features: list[torch.Tensor] = []
         for adapters in self.branches:
             x = stem
-            for adapter, layer in zip(adapters, self.backbone.layers):  # type: ignore[call-overload]  # noqa: B905  TorchScript
+            for adapter, layer in zip(adapters, self.backbone.layers):  # noqa: B905  TorchScript has no strict
                 x = layer(adapter(x))
             features.append(x.flatten(2).mean(2))
         return features

@@ -50,10 +50,11 @@ class PrintTaskTable:
         result, task = engine.results[-1], engine.task
         seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
         self.console.print(
-            f"task {task.index + 1}/{len(engine.tasks)}  {', '.join(task.classes)}  |  {task.seen} classes seen: "
-            f"accuracy {percent(result.accuracy)} %, mean class recall {percent(result.mean_class_recall)} %  |  "
-            f"{seconds:.0f} s",
+            f"task {task.index + 1}/{len(engine.tasks)}  {task.seen:>3} classes seen  "
+            f"accuracy {percent(result.accuracy):>5} %  mean class recall {percent(result.mean_class_recall):>5} %  "
+            f"{seconds:>5.0f} s  {', '.join(task.classes)}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _table(self, engine: IncrementalTrainer) -> None:
@@ -68,11 +69,13 @@ class PrintTaskTable:
 
 
 def _matrix_table(results: list[TaskResult], names: list[str]) -> Table:
-    table = Table(title="accuracy in % on each task (columns) after learning each task (rows)", box=box.SIMPLE_HEAD)
-    table.add_column("after task")
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("all seen", justify="right")
+    table = Table(
+        title="accuracy in % on each task, after learning each task", box=box.SIMPLE_HEAD, title_justify="left"
+    )
+    table.add_column("after task", overflow="fold")
+    for j in range(len(names)):
+        table.add_column(f"{j + 1}", justify="right", no_wrap=True)
+    table.add_column("all seen", justify="right", no_wrap=True)
     for k, row in enumerate(accuracy_matrix(results)):
         table.add_row(f"{k + 1}  {names[k]}", *[percent(value) for value in row], percent(results[k].accuracy))
     return table

@@ -1,0 +1,191 @@
+"""Render small phantom sets to try the bundle on, offline: ``python -m data_prep.phantoms -o demo/data``.
+
+Every picture has its own stream of randomness, drawn from the seed and the picture's place in its set.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from zlib import crc32
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from data_prep import phantom_dermoscopy, phantom_histology, phantom_radiology
+from data_prep.phantom_files import Identity, save_dicom, save_jpeg, save_png
+from data_prep.phantom_record import NOTE, PhantomError, Record, Settings
+from data_prep.phantom_sheet import draw_sheet
+
+RECIPE = 1  # raised whenever the same seed would draw other pictures
+SMALLEST, LARGEST = 48, 1024
+
+app = typer.Typer(add_completion=False)
+console = Console(highlight=False, markup=False, soft_wrap=True)
+complaints = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+class SetName(str, Enum):
+    """The sets, as typed after --only."""
+
+    dermoscopy = "dermoscopy"
+    histology = "histology"
+    radiology = "radiology"
+
+
+@dataclass(frozen=True)
+class PhantomSet:
+    """How one set is drawn and written.
+
+    Attributes:
+        classes: Class names, each with what it ``shows``.
+        render: Draws one picture of a class at a size.
+        save: Writes it.
+        suffix: Ending of its file name.
+    """
+
+    classes: Mapping[str, Any]
+    render: Callable[[str, int, np.random.Generator], np.ndarray]
+    save: Callable[[Path, np.ndarray, Identity], None]
+    suffix: str
+
+
+SETS: dict[str, PhantomSet] = {
+    "dermoscopy": PhantomSet(phantom_dermoscopy.CLASSES, phantom_dermoscopy.render, save_jpeg, ".jpg"),
+    "histology": PhantomSet(phantom_histology.CLASSES, phantom_histology.render, save_png, ".png"),
+    "radiology": PhantomSet(phantom_radiology.CLASSES, phantom_radiology.render, save_dicom, ".dcm"),
+}
+
+
+def render_phantom(name: str, phantom_class: str, split: str, index: int, seed: int = 0, size: int = 96) -> np.ndarray:
+    """Render one picture of a set.
+
+    Args:
+        name: dermoscopy, histology or radiology.
+        phantom_class: One of the set's classes.
+        split: train or test.
+        index: Which picture of the class, from 0.
+        seed: Same seed, same picture.
+        size: Height in pixels.
+
+    Returns:
+        RGB of shape (height, width, 3), uint8; for radiology grey of shape (height, width), uint16.
+    """
+    place = crc32(f"{name}/{split}/{phantom_class}".encode())
+    rng = np.random.default_rng([seed, place, index])
+    return SETS[name].render(phantom_class, size, rng)
+
+
+def render_set(out: Path, name: str, settings: Settings) -> None:
+    """Render one set into ``out``/``name``/train and test, one folder per class."""
+    kind, seed, size = SETS[name], settings["seed"], settings["size"]
+    places = list(listed(settings))
+    # Numbers are shuffled so that neither a file's name nor a patient's tells the class.
+    numbers = np.random.default_rng([seed, crc32(name.encode())]).permutation(len(places)) + 1
+    bar = track(numbers.tolist(), f"Rendering {name}", console=console, transient=True, disable=not console.is_terminal)
+    for number, (split, phantom_class, index) in zip(bar, places, strict=True):
+        identity = Identity(number, f"{RECIPE}/{seed}/{size}/{name}/{split}/{phantom_class}/{index}")
+        folder = out / name / split / phantom_class
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = render_phantom(name, phantom_class, split, index, seed, size)
+        kind.save(folder / f"{identity.patient}{kind.suffix}", pixels, identity)
+
+
+def listed(settings: Settings) -> Iterator[tuple[str, str, int]]:
+    """List every picture of a set as (split, class, index)."""
+    for split in ("train", "test"):
+        for phantom_class in settings["classes"]:
+            for index in range(settings[split]):
+                yield split, phantom_class, index
+
+
+def render_all(out: Path, names: list[str], asked: Settings, force: bool) -> None:
+    """Render into ``out`` the sets that it does not hold yet, or all of them if ``force``."""
+    record = Record(out)
+    wanted = {name: {**asked, "classes": shown(name)} for name in names}
+    # Every set is looked at before the first is touched.
+    held = {name: record.holds(name, settings, force) for name, settings in wanted.items()}
+    for name, settings in wanted.items():
+        folder = out / name
+        if held[name]:
+            console.print(f"{folder} already holds this rendering and is left as it is (--force renders anew).")
+            continue
+        out.mkdir(parents=True, exist_ok=True)
+        record.write(name, settings, complete=False)  # so that a rendering cut short can be redone
+        if folder.exists():
+            shutil.rmtree(folder)
+        render_set(out, name, settings)
+        record.write(name, settings, complete=True)
+        console.print(f"Rendered {folder}: {len(settings['classes'])} classes, seed {settings['seed']}.")
+
+
+def shown(name: str) -> dict[str, str]:
+    """Give the classes of a set with what each shows."""
+    return {key: kind.shows for key, kind in SETS[name].classes.items()}
+
+
+def sheet_of(seed: int, size: int, count: int) -> list[dict[str, list[np.ndarray]]]:
+    """Render the first ``count`` training pictures of every class of every set."""
+    return [
+        {key: [render_phantom(name, key, "train", index, seed, size) for index in range(count)] for key in kind.classes}
+        for name, kind in SETS.items()
+    ]
+
+
+def check(size: int, seed: int, train: int, test: int) -> None:
+    """Refuse numbers that cannot be rendered."""
+    if not SMALLEST <= size <= LARGEST:
+        raise PhantomError(
+            f"--size is {size}, but {SMALLEST} to {LARGEST} pixels are expected so that patterns show: try --size 96."
+        )
+    if seed < 0:
+        raise PhantomError(f"--seed is {seed}, but a whole number from 0 is expected: try --seed 0.")
+    for name, count, usual in (("--train", train, 40), ("--test", test, 20)):
+        if count < 1:
+            raise PhantomError(f"{name} is {count}, but at least 1 picture a class is expected: try {name} {usual}.")
+
+
+@app.command()
+def main(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to render into.")] = Path("demo/data"),
+    seed: Annotated[int, typer.Option(help="Same seed, same pictures.")] = 0,
+    size: Annotated[int, typer.Option(help="Height of a picture in pixels.")] = 96,
+    train: Annotated[int, typer.Option(help="Training pictures per class.")] = 40,
+    test: Annotated[int, typer.Option(help="Test pictures per class.")] = 20,
+    only: Annotated[list[SetName] | None, typer.Option(help="Only this set; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Render anew what is already there.")] = False,
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet here instead (PNG).")] = None,
+) -> None:
+    """Render phantom sets: small synthetic pictures to try the bundle on. They are not medicine."""
+    try:
+        check(size, seed, train, test)
+        if sheet:
+            draw_sheet(sheet, sheet_of(seed, size=84, count=2))
+            console.print(f"Drew {sheet}.")
+            return
+        asked = {"recipe": RECIPE, "seed": seed, "size": size, "train": train, "test": test}
+        render_all(out, sorted({name.value for name in only or SetName}), asked, force)
+        console.print(NOTE)
+    except PhantomError as error:
+        complain(str(error))
+    except OSError as error:
+        complain(
+            f"{sheet or out} cannot be written ({error.strerror or error}), but a place this account "
+            f"may write to is expected: try another one with {'--sheet' if sheet else '-o'}."
+        )
+
+
+def complain(message: str) -> NoReturn:
+    """Print one sentence and end with status 1."""
+    complaints.print(message, style="red")
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

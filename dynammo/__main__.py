@@ -1,0 +1,5 @@
+"""`python -m dynammo` is `dynammo`."""
+
+from dynammo.cli import main
+
+main()

@@ -1,0 +1,231 @@
+"""One MLflow store, and what it gets to know of a run.
+
+A run is gathered in a `SequenceRun`, and `Store.write` brings one store up to date with it: what is there already is
+not written again, and another store, taken up when the first one is lost, gets everything.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.store.db import utils as database
+from sqlalchemy.engine import URL, make_url
+
+__all__ = ["SequenceRun", "Store", "TaskRun", "metrics_of", "now", "quiet", "reason", "sqlite_uri", "without_password"]
+
+# what the user has set stays; two tries of 6 s are over before a person thinks that the program hangs
+ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+@dataclass
+class TaskRun:
+    """What MLflow gets to know of one task."""
+
+    name: str
+    params: dict[str, str]
+    classes: tuple[str, ...]  # all classes seen, in label order
+    started: int  # milliseconds, see `now`
+    ended: int | None = None
+    metrics: list[Metric] = field(default_factory=list)
+    folder: Path | None = None  # artifacts/ and model/
+
+
+@dataclass
+class SequenceRun:
+    """What MLflow gets to know of a whole run."""
+
+    name: str
+    experiment: str
+    registered_model: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    started: int
+    points: dict[int, dict[str, float]] = field(default_factory=dict)  # measures by number of classes seen
+    tasks: dict[int, TaskRun] = field(default_factory=dict)
+    status: str = "RUNNING"  # or FINISHED, FAILED, KILLED
+
+
+class Store:
+    """One MLflow store and the runs of one sequence in it.
+
+    Args:
+        uri: of tracking and registry.
+        artifacts: where a new experiment keeps its files; None for the store's own place.
+        resumed: a `LogTaskToMLflow.state_dict` whose runs are to go on, or nothing.
+    """
+
+    def __init__(self, uri: str, artifacts: str | None, resumed: Mapping[str, Any]) -> None:
+        self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self.artifacts = artifacts
+        self.experiment_id = ""
+        self.parent = ""
+        self.children: dict[int, str] = {}
+        self._resumed = resumed
+        self._steps: set[int] = set()
+        self._open: set[str] = set()  # runs that have not ended
+
+    def write(self, sequence: SequenceRun) -> None:
+        """Bring the store up to date with `sequence`; what it has is not written again."""
+        if not self.parent:
+            self._find_experiment(sequence.experiment)
+            self._resume()
+            self.parent = self.parent or self._create(sequence.name, sequence.started, sequence.tags, sequence.params)
+            self._open.add(self.parent)
+        for index, task in sequence.tasks.items():
+            if index not in self.children:
+                tags = {**sequence.tags, "mlflow.parentRunId": self.parent}
+                self.children[index] = self._create(task.name, task.started, tags, task.params)
+                self._open.add(self.children[index])
+            if task.ended is not None and self.children[index] in self._open:
+                self._write_task(self.children[index], task, sequence)
+        self._write_points(sequence.points)
+        if sequence.status != "RUNNING":
+            for run_id in sorted(self._open):
+                self._terminate(run_id, sequence.status)
+
+    def _find_experiment(self, name: str) -> None:
+        found = self.client.get_experiment_by_name(name)
+        self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts)
+
+    def _resume(self) -> None:
+        """Take up the runs of an interrupted sequence; a task that the interruption cut off counts as killed."""
+        parent = self._resumed.get("parent")
+        if not parent or not self._has(parent):
+            return
+        self.client.update_run(parent, "RUNNING")
+        cut_off = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
+        for run in self.client.search_runs([self.experiment_id], cut_off):
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        self.parent = parent
+        self.children = {int(index): run_id for index, run_id in self._resumed["children"].items()}
+        self._steps = {metric.step for metric in self.client.get_metric_history(parent, "accuracy")}
+
+    def _has(self, run_id: str) -> bool:
+        try:
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+
+    def _create(self, name: str, started: int, tags: dict[str, str], params: dict[str, str]) -> str:
+        run_id = str(self.client.create_run(self.experiment_id, started, tags, name).info.run_id)
+        entries = [Param(key, value) for key, value in params.items()]
+        for first in range(0, len(entries), 100):  # MLflow takes 100 at a time
+            self.client.log_batch(run_id, params=entries[first : first + 100], synchronous=True)
+        return run_id
+
+    def _write_task(self, run_id: str, task: TaskRun, sequence: SequenceRun) -> None:
+        self._log_metrics(run_id, task.metrics)
+        if task.folder and (task.folder / "artifacts").is_dir():
+            for owner in (run_id, self.parent):  # the parent keeps the newest
+                self.client.log_artifacts(owner, str(task.folder / "artifacts"))
+        if task.folder and (task.folder / "model" / "MLmodel").is_file():
+            self._register(run_id, task.folder / "model", task, sequence)
+        self._terminate(run_id, "FINISHED", task.ended)
+
+    def _write_points(self, points: Mapping[int, Mapping[str, float]]) -> None:
+        new = {step: values for step, values in points.items() if step not in self._steps}
+        self._log_metrics(self.parent, [metric for step, values in new.items() for metric in metrics_of(values, step)])
+        self._steps.update(new)
+
+    def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
+        for first in range(0, len(metrics), 1000):  # MLflow takes 1000 at a time
+            self.client.log_batch(run_id, metrics=metrics[first : first + 1000], synchronous=True)
+
+    def _terminate(self, run_id: str, status: str, ended: int | None = None) -> None:
+        self.client.set_terminated(run_id, status, ended)
+        self._open.discard(run_id)
+
+    def _register(self, run_id: str, folder: Path, task: TaskRun, sequence: SequenceRun) -> None:
+        """Upload the model as the output of its run and make it the newest version in the registry."""
+        number, name = task.params["task"], sequence.registered_model
+        model = self.client.create_logged_model(self.experiment_id, f"task_{number}", run_id)
+        described = Model.load(str(folder))
+        described.run_id, described.model_id = run_id, model.model_id
+        described.save(str(folder / "MLmodel"))
+        self.client.log_model_artifacts(model.model_id, str(folder))
+        self.client.finalize_logged_model(model.model_id, "READY")
+        self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        try:
+            self.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        self.client.create_model_version(
+            name,
+            source=model.artifact_location,
+            run_id=run_id,
+            model_id=model.model_id,
+            tags={**sequence.tags, "task": number, "classes": json.dumps(task.classes, ensure_ascii=False)},
+            description=f"After task {number}. Output: probabilities of {', '.join(task.classes)}, then the unknown "
+            "score. Research software, not a medical device.",
+            await_creation_for=0,
+        )
+
+
+def metrics_of(values: Mapping[str, float], step: int = 0) -> list[Metric]:
+    """Metrics at `step`, without those that have no value yet."""
+    return [Metric(key, float(value), now(), step) for key, value in values.items() if math.isfinite(value)]
+
+
+def sqlite_uri(path: Path) -> str:
+    """The URI of a database file; spaces and letters of any script stay as they are."""
+    uri = f"sqlite:///{path.as_posix()}"
+    if make_url(uri).database != path.as_posix():  # some signs mean something in a URI, such as ? and %20
+        uri = URL.create("sqlite", database=path.as_posix()).render_as_string()
+    return uri
+
+
+def now() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
+    return int(time.time() * 1000)
+
+
+def reason(error: BaseException) -> str:
+    """The innermost cause in one short line: what wraps it speaks of connection pools."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return f"{type(error).__name__}: {without_password(' '.join(str(error).split())[:200])}"
+
+
+def without_password(text: str) -> str:
+    """`text` with `user:password@` taken out of its URLs."""
+    return re.sub(r"://[^/@\s]*@", "://", text)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep MLflow silent, and its patience with a dead server or database to seconds instead of minutes."""
+    ours = {key: value for key, value in ENVIRONMENT.items() if key not in os.environ}
+    disabled, tries = logging.root.manager.disable, database.MAX_RETRY_COUNT
+    os.environ.update(ours)
+    logging.disable(logging.CRITICAL)
+    database.MAX_RETRY_COUNT = min(tries, 4)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        database.MAX_RETRY_COUNT = tries
+        logging.disable(disabled)
+        for key in ours:
+            os.environ.pop(key, None)

@@ -1,0 +1,56 @@
+"""Fixtures: a tiny data set, trained runs of every method."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from made_up import ROOT, TINY, make_data, run_bundle
+
+# two threads that wait for each other slow tiny networks down
+torch.set_num_threads(1)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data set of four colours, 6 training and 3 test images each."""
+    return make_data(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The repository root as working directory, where the README's commands are typed."""
+    monkeypatch.chdir(ROOT)
+    return ROOT
+
+
+Trained = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Output folder of a tiny training by a method; each method is trained once in a session."""
+    done: dict[str, Path] = {}
+
+    def train(method: str = "dynammo") -> Path:
+        if method not in done:
+            output = tmp_path_factory.mktemp(method) / "run"
+            before = Path.cwd()
+            os.chdir(ROOT)
+            try:
+                run_bundle(
+                    "training",
+                    ["bundle/configs/train.yaml", f"configs/methods/{method}.yaml"],
+                    dataset_dir=str(tiny_data),
+                    output_dir=str(output),
+                    **TINY,
+                    **({"exemplars": 8} if method in ("dynammo", "acl") else {}),
+                )
+            finally:
+                os.chdir(before)
+            done[method] = output
+        return done[method]
+
+    return train
