@@ -16,7 +16,7 @@ from dynammo.data import ImageSet
 from dynammo.errors import UserError
 from dynammo.memory import Item
 from dynammo.metrics import evaluate_predictions
-from dynammo.network import MergedClassifier
+from dynammo.network import MergedClassifier, build_classifier
 from dynammo.table import percent
 
 __all__ = ["PrintEvaluation", "SavePredictions", "load_classifier", "load_record", "test_items"]
@@ -57,9 +57,7 @@ def load_classifier(model_dir: str | Path) -> MergedClassifier:
             f"{folder / 'model.pt'} is not the file that run.json describes (its sha256 differs); copy both from the "
             "same run."
         )
-    classifier = MergedClassifier(**record["network"])
-    classifier.load_state_dict(state)
-    return classifier.requires_grad_(False).eval()
+    return build_classifier(record["network"], state)
 
 
 def test_items(images: ImageSet, classes: list[str]) -> list[Item]:

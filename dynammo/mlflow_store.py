@@ -30,6 +30,7 @@ __all__ = ["SequenceRun", "Store", "TaskRun", "metrics_of", "now", "quiet", "rea
 ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "6",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
@@ -216,7 +217,8 @@ def without_password(text: str) -> str:
 def quiet() -> Iterator[None]:
     """Keep MLflow silent, and its patience with a dead server or database to seconds instead of minutes."""
     ours = {key: value for key, value in ENVIRONMENT.items() if key not in os.environ}
-    disabled, tries = logging.root.manager.disable, database.MAX_RETRY_COUNT
+    root, tries = logging.root, database.MAX_RETRY_COUNT
+    level, handlers, disabled = root.level, root.handlers[:], root.manager.disable
     os.environ.update(ours)
     logging.disable(logging.CRITICAL)
     database.MAX_RETRY_COUNT = min(tries, 4)
@@ -227,5 +229,7 @@ def quiet() -> Iterator[None]:
     finally:
         database.MAX_RETRY_COUNT = tries
         logging.disable(disabled)
+        root.handlers[:] = handlers
+        root.setLevel(level)
         for key in ours:
             os.environ.pop(key, None)

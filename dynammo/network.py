@@ -12,7 +12,7 @@ from dynammo.errors import UserError
 from dynammo.heads import grow_head, join_heads
 from dynammo.tasks import Task
 
-__all__ = ["IncrementalNetwork", "MergedClassifier"]
+__all__ = ["IncrementalNetwork", "MergedClassifier", "build_classifier"]
 
 
 class MergedClassifier(nn.Module):
@@ -167,11 +167,13 @@ class IncrementalNetwork(nn.Module):
 
     def classifier(self) -> MergedClassifier:
         """The network that ships, with copies of the weights, in eval mode, on the same device."""
-        shipped = MergedClassifier(**self.classifier_spec())
-        shipped.backbone.load_state_dict(self.backbone.state_dict())
-        shipped.branches.load_state_dict(self.branches.state_dict())
-        shipped.heads.load_state_dict(self.heads.state_dict())
-        return shipped.requires_grad_(False).eval().to(next(self.backbone.parameters()).device)
+        parts = {"backbone": self.backbone, "branches": self.branches, "heads": self.heads}
+        state = {
+            f"{name}.{key}": value.detach().clone()
+            for name, part in parts.items()
+            for key, value in part.state_dict().items()
+        }
+        return build_classifier(self.classifier_spec(), state)
 
     def classifier_spec(self) -> dict[str, Any]:
         """Arguments that build the shipped network anew: numbers and names only."""
@@ -180,6 +182,14 @@ class IncrementalNetwork(nn.Module):
 
     def _new_adapters(self) -> nn.ModuleList:
         return make_adapters(self.spec["adapter"], self.backbone.sites, self.spec["spatial_dims"])
+
+
+def build_classifier(spec: dict[str, Any], state: State) -> MergedClassifier:
+    """The network of `IncrementalNetwork.classifier_spec` with these weights, in eval mode, on their device."""
+    with torch.device("meta"):  # no time and no random numbers for weights that are replaced at once
+        classifier = MergedClassifier(**spec)
+    classifier.load_state_dict(state, assign=True)
+    return classifier.requires_grad_(False).eval()
 
 
 def _check_image_size(image_size: int, stages: int, adapter: str) -> None:

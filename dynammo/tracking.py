@@ -13,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow.pytorch
 import numpy as np
 import torch
 from ignite.engine import Events
@@ -229,11 +228,13 @@ def _save_artifacts(folder: Path, results: list[TaskResult], tasks: list[tuple[s
 
 def _save_model(folder: Path, classifier: MergedClassifier, shape: tuple[int, ...], classes: int) -> None:
     """Save the network as TorchScript, in MLflow's format: weights and code, no pickled Python object."""
+    from mlflow import pytorch  # late: it sets the root logger to errors alone, which `quiet` puts back
+
     floats = np.dtype(np.float32)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(floats, (-1, *shape))]), outputs=Schema([TensorSpec(floats, (-1, classes + 1))])
     )
-    mlflow.pytorch.save_model(
+    pytorch.save_model(
         torch.jit.script(classifier.cpu()),
         str(folder),
         signature=signature,
