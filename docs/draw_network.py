@@ -62,7 +62,9 @@ def draw() -> Figure:
         axes, 0.2, "Merge, tune the heads, ship", "merged", ["head 1: classes + others", "...", "head t: classes + others"],
         "merged = mean of adapters 1..t; one pass, however many tasks were learnt",
     )  # fmt: skip
-    for i, (colour, text) in enumerate(((FROZEN, "frozen"), (ADAPTER, "adapter (input channels below)"), (HEAD, "head"))):
+    for i, (colour, text) in enumerate(
+        ((FROZEN, "frozen"), (ADAPTER, "adapter (input channels below)"), (HEAD, "head"))
+    ):
         box(axes, 3.2 * i, -1.15, 0.35, "", colour)
         axes.text(3.2 * i + 0.5, -1.15, text, va="center", fontsize=9, color=INK)
     return figure

@@ -18,6 +18,7 @@ __all__ = [
     "evaluate_predictions",
     "expected_calibration_error",
     "forgetting",
+    "matrix_csv",
     "summarise",
 ]
 
@@ -94,6 +95,15 @@ def accuracy_matrix(results: list[TaskResult]) -> Floats:
     for k, result in enumerate(results):
         matrix[k, : k + 1] = result.task_accuracy[: k + 1]
     return matrix
+
+
+def matrix_csv(results: list[TaskResult]) -> str:
+    """The accuracy matrix as CSV: a row after each task, a column for each task, empty where not yet learnt."""
+    matrix = accuracy_matrix(results)
+    lines = ["after_task," + ",".join(f"task_{j + 1}" for j in range(len(matrix)))]
+    for k, row in enumerate(matrix):
+        lines.append(f"{k + 1}," + ",".join("" if math.isnan(value) else f"{value:.6f}" for value in row))
+    return "\n".join(lines) + "\n"
 
 
 def forgetting(matrix: Floats) -> float:

@@ -6,6 +6,7 @@ Pure functions that return figures; nothing here touches pyplot or its global st
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +107,8 @@ def result_figures(results: Sequence[TaskResult], tasks: Sequence[Sequence[str]]
     }
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG at 150 dots per inch."""
+def save_figure(figure: Figure, path: str | Path | IO[bytes]) -> None:
+    """Write a figure as PNG at 150 dots per inch to a path or an open file."""
     figure.savefig(path, format="png", dpi=DPI)
 
 

@@ -4,16 +4,17 @@ import io
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
-import numpy as np
 import torch
 from ignite.engine import Events
 
-from dynammo import plots, provenance
+from dynammo import provenance
 from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_atomically, write_json
 from dynammo.cost import gmac, parameter_count, tensor_bytes
-from dynammo.metrics import accuracy_matrix, summarise
+from dynammo.metrics import matrix_csv, summarise
+from dynammo.plots import result_figures, save_figure
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["MeasureCost", "SaveRun"]
@@ -76,53 +77,23 @@ class SaveRun:
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
 
     def _save(self, engine: IncrementalTrainer) -> None:
-        state = engine.network.classifier().cpu().state_dict()
-        save_state(self.folder / "model.pt", state)
-        save_state(
-            self.folder / "checkpoint.pt", {**engine.learning_state(), "backbone": engine.network.backbone.state_dict()}
-        )
-        self._save_matrix(engine)
-        self._save_plots(engine)
-        write_json(self.folder / "run.json", self._record(engine))
+        learnt = {**engine.learning_state(), "backbone": engine.network.backbone.state_dict()}
+        save_state(self.folder / "model.pt", engine.network.classifier().cpu().state_dict())
+        save_state(self.folder / "checkpoint.pt", learnt)
+        write_atomically(self.folder / "accuracy_matrix.csv", partial(_write, matrix_csv(engine.results).encode()))
+        files = ["model.pt", "checkpoint.pt", "accuracy_matrix.csv", *self._save_figures(engine)]
+        write_json(self.folder / "run.json", self._record(engine, files))
 
-    def _save_matrix(self, engine: IncrementalTrainer) -> None:
-        matrix = accuracy_matrix(engine.results)
-        header = "after_task," + ",".join(f"task_{j + 1}" for j in range(len(matrix)))
-        rows = [
-            f"{k + 1}," + ",".join("" if np.isnan(value) else f"{value:.6f}" for value in row)
-            for k, row in enumerate(matrix)
-        ]
-        text = "\n".join([header, *rows]) + "\n"
-        write_atomically(self.folder / "accuracy_matrix.csv", lambda file: file.write(text.encode()))
-
-    def _save_plots(self, engine: IncrementalTrainer) -> None:
-        learnt = list(engine.tasks)[: len(engine.results)]
-        names = [", ".join(task.classes) for task in learnt]
-        recalls = [result.mean_class_recall for result in engine.results]
-        figures = {
-            "accuracy_matrix.png": plots.accuracy_heat_map(accuracy_matrix(engine.results), names),
-            "accuracy_curve.png": plots.accuracy_curve(
-                [result.accuracy for result in engine.results], recalls, [task.seen for task in learnt]
-            ),
-            "confusion.png": plots.confusion_plot(
-                np.array(engine.results[-1].confusion), list(engine.tasks.classes[: learnt[-1].seen])
-            ),
-        }
+    def _save_figures(self, engine: IncrementalTrainer) -> list[str]:
+        figures = result_figures(engine.results, [task.classes for task in engine.tasks])
         for name, figure in figures.items():
             image = io.BytesIO()
-            figure.savefig(image, format="png", dpi=150)
-            write_atomically(self.folder / name, lambda file, image=image: file.write(image.getvalue()))  # type: ignore[misc]
+            save_figure(figure, image)
+            write_atomically(self.folder / name, partial(_write, image.getvalue()))
+        return list(figures)
 
-    def _record(self, engine: IncrementalTrainer) -> dict[str, Any]:
+    def _record(self, engine: IncrementalTrainer, files: list[str]) -> dict[str, Any]:
         learnt = list(engine.tasks)[: len(engine.results)]
-        files = (
-            "model.pt",
-            "checkpoint.pt",
-            "accuracy_matrix.csv",
-            "accuracy_matrix.png",
-            "accuracy_curve.png",
-            "confusion.png",
-        )
         return {
             "method": self.method,
             "seed": engine.seed,
@@ -143,6 +114,10 @@ class SaveRun:
             "files": {name: sha256(self.folder / name) for name in files},
             "notice": "Research software. Not a medical device.",
         }
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:  # noqa: ANN401

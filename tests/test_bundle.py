@@ -135,7 +135,10 @@ def test_evaluation_of_a_run_equals_its_record(trained: Trained, tiny_data: Path
         "evaluate", [INFERENCE, EVALUATE], dataset_dir=str(tiny_data), model_dir=str(trained(method)),
         output_dir=str(tmp_path),
     )  # fmt: skip
-    measured, recorded = json.loads((tmp_path / "evaluation.json").read_text()), record_of(trained(method))["results"][-1]
+    measured, recorded = (
+        json.loads((tmp_path / "evaluation.json").read_text()),
+        record_of(trained(method))["results"][-1],
+    )
     assert measured["confusion"] == recorded["confusion"]
     assert measured["accuracy"] == pytest.approx(recorded["accuracy"])
     assert measured["ece"] == pytest.approx(recorded["ece"], abs=1e-4)
@@ -155,7 +158,9 @@ def test_inference_transforms_come_from_monai_alone() -> None:
         assert "dynammo" not in yaml.safe_dump(config[part])
 
 
-@pytest.mark.parametrize(("kind", "configs"), [("train", TRAIN), ("infer", INFERENCE), ("infer", [INFERENCE, EVALUATE])])
+@pytest.mark.parametrize(
+    ("kind", "configs"), [("train", TRAIN), ("infer", INFERENCE), ("infer", [INFERENCE, EVALUATE])]
+)
 def test_the_bundle_has_every_required_property(
     trained: Trained, tiny_data: Path, tmp_path: Path, kind: str, configs: str
 ) -> None:
@@ -237,8 +242,14 @@ def test_a_swapped_model_file_is_refused(trained: Trained, tmp_path: Path) -> No
 def test_mistakes_end_in_a_sentence_before_training(
     tiny_data: Path, tmp_path: Path, overrides: dict[str, Any], sentence: str
 ) -> None:
-    settings = {"dataset_dir": str(tiny_data), "output_dir": str(tmp_path / "out"), **TINY, "mlflow": False, **overrides}
-    with pytest.raises(Exception) as caught:  # noqa: PT011  MONAI wraps what components raise
+    settings = {
+        "dataset_dir": str(tiny_data),
+        "output_dir": str(tmp_path / "out"),
+        **TINY,
+        "mlflow": False,
+        **overrides,
+    }
+    with pytest.raises(Exception) as caught:
         run_bundle("training", TRAIN, **settings)
     error: BaseException | None = caught.value
     while error is not None and not isinstance(error, UserError):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import CLASSES, make_data, write_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import CLASSES, make_data, write_image
 
 from dynammo.data import ImageSet, TaskImages, images_in
 from dynammo.errors import UserError

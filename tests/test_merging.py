@@ -21,7 +21,9 @@ def weight_for(name: str, state: State, seed: int = 0) -> Weight:
     if not STRATEGIES[name].importance:
         return 1.0
     generator = torch.Generator().manual_seed(seed)
-    importances = {k: torch.rand(v.shape, generator=generator) for k, v in state.items() if k.endswith(("weight", "bias", "alpha"))}
+    importances = {
+        k: torch.rand(v.shape, generator=generator) for k, v in state.items() if k.endswith(("weight", "bias", "alpha"))
+    }
     return {**importances, "tasks": torch.tensor(1.0)}
 
 
@@ -64,7 +66,10 @@ def test_running_merge_equals_merging_all_at_once(name: str) -> None:
 
 
 def test_average_by_hand() -> None:
-    states = [{"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)}, {"w": torch.tensor([3.0, 8.0]), "n": torch.tensor(5)}]
+    states = [
+        {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(3)},
+        {"w": torch.tensor([3.0, 8.0]), "n": torch.tensor(5)},
+    ]
     merged = average(states, [3.0, 1.0], states[0])
     assert merged["w"].tolist() == [1.5, 3.5]
     assert merged["n"].item() == 5  # counters are not averaged

@@ -71,7 +71,9 @@ def test_every_strategy_of_equal_adapters_is_the_adapter() -> None:
     for name, strategy in STRATEGIES.items():
         if strategy.merge is None or strategy.importance:
             continue
-        merged = strategy.merge([state, state, state], [1.0, 1.0, 1.0], {k: torch.zeros_like(v) for k, v in state.items()})
+        merged = strategy.merge(
+            [state, state, state], [1.0, 1.0, 1.0], {k: torch.zeros_like(v) for k, v in state.items()}
+        )
         for key, value in state.items():
             torch.testing.assert_close(merged[key], value, msg=f"{name}: {key}")
 

@@ -272,9 +272,7 @@ def test_a_server_that_dies_between_tasks_leaves_a_complete_local_store(
     assert caplog.text.count("the server died") == 1
 
 
-def test_no_store_at_all_costs_one_warning(
-    tmp_path: Path, no_plots: None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_store_at_all_costs_one_warning(tmp_path: Path, no_plots: None, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("no folder")
     Learner(handler(tmp_path / "file" / "run")).learn()
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
@@ -282,9 +280,7 @@ def test_no_store_at_all_costs_one_warning(
 
 
 @pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_run_that_breaks_off_is_marked(
-    error: type[BaseException], status: str, folder: Path, no_plots: None
-) -> None:
+def test_a_run_that_breaks_off_is_marked(error: type[BaseException], status: str, folder: Path, no_plots: None) -> None:
     learner = Learner(handler(folder), fail_at=1, error=error)
     with pytest.raises(error, match="made up"):
         learner.learn()
