@@ -59,7 +59,8 @@ def draw() -> Figure:
         "images of task t and the exemplars; only the adapters and the head are trained",
     )  # fmt: skip
     row(
-        axes, 0.2, "Merge, tune the heads, ship", "merged", ["head 1: classes + others", "...", "head t: classes + others"],
+        axes, 0.2, "Merge, tune the heads, ship", "merged",
+        ["head 1: classes + others", "...", "head t: classes + others"],
         "merged = mean of adapters 1..t; one pass, however many tasks were learnt",
     )  # fmt: skip
     for i, (colour, text) in enumerate(

@@ -70,9 +70,10 @@ def benchmark_cost(settings: CostSettings, json_file: Path | None = None) -> Non
     if json_file is not None:
         check_writable(json_file)
     with _threads(settings.threads):
+        origin = _origin()  # first: the source tree may move on while we measure
         costs = measure_costs(settings)
-        record = cost_record(costs, settings)
-    _print(costs, settings, record["machine"])
+        record = cost_record(costs, settings) | origin
+    _print(costs, settings, origin["machine"])
     if json_file is not None:
         write_json(json_file, record)
 
@@ -127,7 +128,7 @@ def compare(costs: Costs) -> list[Bar]:
 
 
 def cost_record(costs: Costs, settings: CostSettings) -> dict[str, Any]:
-    """The costs with everything that is needed to judge and repeat them, as plain values.
+    """The costs, their spread and the settings, as plain values.
 
     GMAC are rounded to 0.001, which hides the few thousand multiplications that each head adds.
     """
@@ -148,8 +149,14 @@ def cost_record(costs: Costs, settings: CostSettings) -> dict[str, Any]:
             **asdict(settings),
             "head_tuning": {"images": BALANCED_IMAGES, "tasks": TASKS_LEARNT, "epochs": HEAD_EPOCHS},
         },
-        "versions": provenance.versions() | {"dynammo": __version__},
         "device": costs.device,
+    }
+
+
+def _origin() -> dict[str, Any]:
+    """What ran, where and when it started."""
+    return {
+        "versions": provenance.versions() | {"dynammo": __version__},
         "machine": provenance.machine(),
         "commit": provenance.commit(),
         "command": provenance.command(),

@@ -22,9 +22,8 @@ from mlflow.entities import LoggedModelOutput, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.db import utils as database
-from sqlalchemy.engine import URL, make_url
 
-__all__ = ["SequenceRun", "Store", "TaskRun", "metrics_of", "now", "quiet", "reason", "sqlite_uri", "without_password"]
+__all__ = ["SequenceRun", "Store", "TaskRun", "metrics_of", "now", "quiet", "reason", "without_password"]
 
 # what the user has set stays; two tries of 6 s are over before a person thinks that the program hangs
 ENVIRONMENT = {
@@ -186,14 +185,6 @@ class Store:
 def metrics_of(values: Mapping[str, float], step: int = 0) -> list[Metric]:
     """Metrics at `step`, without those that have no value yet."""
     return [Metric(key, float(value), now(), step) for key, value in values.items() if math.isfinite(value)]
-
-
-def sqlite_uri(path: Path) -> str:
-    """The URI of a database file; spaces and letters of any script stay as they are."""
-    uri = f"sqlite:///{path.as_posix()}"
-    if make_url(uri).database != path.as_posix():  # some signs mean something in a URI, such as ? and %20
-        uri = URL.create("sqlite", database=path.as_posix()).render_as_string()
-    return uri
 
 
 def now() -> int:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -37,7 +38,11 @@ def commit() -> str | None:
 
 def command() -> str:
     """The command line of this process, without the folder of the interpreter or script."""
-    return " ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]])
+    name = os.path.basename(sys.argv[0])
+    main = sys.modules.get("__main__")
+    if name == "__main__.py" and getattr(main, "__package__", None):
+        name = f"python -m {main.__package__}"  # type: ignore[union-attr]
+    return f"{name} {shlex.join(sys.argv[1:])}".rstrip()
 
 
 def machine() -> str:

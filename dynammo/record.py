@@ -8,7 +8,6 @@ from functools import partial
 from typing import IO, Any
 
 import torch
-from ignite.engine import Events
 
 from dynammo import provenance
 from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_atomically, write_json
@@ -25,7 +24,7 @@ class MeasureCost:
 
     gmac_per_image and gmac_backbone in billions of multiply-accumulates for one image, parameters of the shipped
     network, state_bytes of every tensor that the next task needs beside the frozen backbone, images_kept as
-    exemplars, train_seconds since the run started.
+    exemplars, train_seconds of all tasks from their start to the end of their evaluation.
 
     Args:
         image_size: height and width of an image in pixels.
@@ -33,17 +32,18 @@ class MeasureCost:
 
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
-        self._started = 0.0
+        self._started = self._seconds = 0.0
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(TaskEvents.TASK_STARTED, self._start)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._measure)
 
     def _start(self, engine: IncrementalTrainer) -> None:
         self._started = time.perf_counter()
 
     def _measure(self, engine: IncrementalTrainer) -> None:
+        self._seconds += time.perf_counter() - self._started
         spec, classifier = engine.network.spec, engine.network.classifier()
         shape = (int(spec["in_channels"]), *[self.image_size] * int(spec["spatial_dims"]))
         engine.cost = {
@@ -52,7 +52,7 @@ class MeasureCost:
             "parameters": parameter_count(classifier),
             "state_bytes": tensor_bytes(_tensors(engine.learning_state())),
             "images_kept": len(engine.memory),
-            "train_seconds": time.perf_counter() - self._started,
+            "train_seconds": self._seconds,
         }
 
 
@@ -71,6 +71,8 @@ class SaveRun:
         self.folder = prepare_output_dir(output_dir)
         self.method = method
         self.settings = dict(settings)
+        # read now: by the end of a long run the source tree may have moved on
+        self._source = {"versions": provenance.versions(), "commit": provenance.commit()}
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
@@ -105,10 +107,9 @@ class SaveRun:
             "cost": engine.cost,
             "results": [asdict(result) for result in engine.results],
             "config": self.settings,
-            "versions": provenance.versions(),
+            **self._source,
             "device": str(engine.trainer.state.device),
             "machine": provenance.machine(),
-            "commit": provenance.commit(),
             "command": provenance.command(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "files": {name: sha256(self.folder / name) for name in files},

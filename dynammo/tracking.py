@@ -30,7 +30,6 @@ from dynammo.mlflow_store import (
     now,
     quiet,
     reason,
-    sqlite_uri,
     without_password,
 )
 from dynammo.network import MergedClassifier
@@ -72,7 +71,7 @@ class LogTaskToMLflow:
         self.method = method
         self.settings = _flatten(settings or {})
         self.image_size = image_size
-        self._local = sqlite_uri(self.folder / "mlruns.db")
+        self._local = f"sqlite:///{(self.folder / 'mlruns.db').as_posix()}"
         self._uri = ""  # empty: no store can be written, or no run is on
         self._store: Store | None = None
         self._resumed: Mapping[str, Any] = {}
@@ -183,13 +182,17 @@ class LogTaskToMLflow:
         while self._uri:
             try:
                 with quiet():
-                    if self._store is None:
-                        artifacts = (self.folder / "mlruns").as_uri() if self._uri == self._local else None
-                        self._store = Store(self._uri, artifacts, self._resumed)
+                    self._store = self._store or self._open_store()
                     self._store.write(sequence)
                 return
             except Exception as error:  # whatever a server or a disk may do, training goes on
                 self._fall_back(error)
+
+    def _open_store(self) -> Store:
+        if self._uri != self._local:
+            return Store(self._uri, None, self._resumed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Store(self._uri, (self.folder / "mlruns").as_uri(), self._resumed)
 
     def _fall_back(self, error: Exception) -> None:
         store, place = self._uri, self.folder / "mlruns.db"

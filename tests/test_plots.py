@@ -30,8 +30,7 @@ def assert_nothing_is_clipped(figure: Figure) -> None:
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
 
 
-@pytest.mark.parametrize("count", [1, 4, 12])
-@pytest.mark.parametrize("name", ["BCC, BKL", LONG])
+@pytest.mark.parametrize(("count", "name"), [(1, "BCC, BKL"), (4, "BCC, BKL"), (4, LONG), (10, LONG)])
 def test_no_label_of_a_grid_is_clipped(count: int, name: str) -> None:
     assert_nothing_is_clipped(accuracy_heat_map(lower_triangle(count), [name] * count))
     assert_nothing_is_clipped(confusion_plot(np.eye(count, dtype=int), [name] * count))

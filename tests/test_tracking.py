@@ -5,6 +5,7 @@ import os
 import pickletools
 import shutil
 import socket
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ DEAD = "http://127.0.0.1:9"
 class Learner(Engine):
     """What the handler sees of an `IncrementalTrainer`, without the training."""
 
-    def __init__(self, handler: LogTaskToMLflow, fail_at: int | None = None, error: type[BaseException] = RuntimeError):
+    def __init__(
+        self, handler: LogTaskToMLflow, fail_at: int | None = None, error: type[BaseException] = RuntimeError
+    ) -> None:
         super().__init__(self._learn)
         self.register_events(*TaskEvents)
         self.tasks = TaskSequence(CLASSES, 2)
@@ -86,7 +89,7 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, Path]:
     """Two tasks in the default store of a folder whose name is no plain ASCII word."""
-    folder = tmp_path_factory.mktemp("runs") / "Lauf für Prüfung 100%20"
+    folder = tmp_path_factory.mktemp("runs") / "Prüfung 1, 50 % Bilder"
     torch.manual_seed(0)
     learner = Learner(LogTaskToMLflow(folder, settings=SETTINGS, image_size=16))
     learner.learn()
@@ -105,8 +108,8 @@ def handler(folder: Path) -> LogTaskToMLflow:
 
 
 def client(folder: Path) -> MlflowClient:
-    path = str(folder / "mlruns.db").replace("%", "%25")
-    return MlflowClient(f"sqlite:///{path}", f"sqlite:///{path}")
+    uri = f"sqlite:///{folder}/mlruns.db"
+    return MlflowClient(uri, uri)
 
 
 def runs(folder: Path, experiment: str = "own") -> tuple[list[Run], list[Run]]:
@@ -212,8 +215,12 @@ def test_no_path_or_patient_gets_into_the_store(recorded: tuple[Learner, Path]) 
         assert b"scan_17" not in file.read_bytes(), file
 
 
-def test_the_environment_names_the_store(
-    folder: Path, tmp_path: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch
+def test_the_environment_names_the_store_and_mlflow_is_silent(
+    folder: Path,
+    tmp_path: Path,
+    no_plots: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     elsewhere = tmp_path / "server"
     elsewhere.mkdir()
@@ -222,6 +229,8 @@ def test_the_environment_names_the_store(
     Learner(handler(folder)).learn()
     assert_complete(elsewhere)
     assert not (folder / "mlruns.db").exists()
+    assert capfd.readouterr() == ("", "")
+    assert logging.root.manager.disable == 0
 
 
 def test_a_server_that_is_not_there_costs_one_warning(
@@ -251,6 +260,17 @@ def test_a_server_that_never_answers_is_given_up(
         Learner(handler(folder)).learn()
     assert_complete(folder)
     assert "timed out" in caplog.text
+
+
+def test_a_database_that_cannot_be_opened_is_given_up_in_seconds(
+    folder: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}")  # a folder is no database
+    started = time.monotonic()
+    Learner(handler(folder)).learn()
+    assert time.monotonic() - started < 30, "MLflow alone tries for 100 s"
+    assert_complete(folder)
+    assert "unable to open database file" in caplog.text
 
 
 def test_a_server_that_dies_between_tasks_leaves_a_complete_local_store(
@@ -307,9 +327,3 @@ def test_a_resumed_run_goes_on_in_the_same_parent(folder: Path, no_plots: None) 
     assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
     history = client(folder).get_metric_history(parent.info.run_id, "accuracy")
     assert [(point.step, point.value) for point in history] == [(2, 0.9), (4, 0.65)]
-
-
-def test_mlflow_says_nothing(folder: Path, no_plots: None, capfd: pytest.CaptureFixture[str]) -> None:
-    Learner(handler(folder)).learn()
-    assert capfd.readouterr() == ("", "")
-    assert logging.root.manager.disable == 0
