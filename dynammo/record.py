@@ -1,13 +1,16 @@
 """What a run leaves in its output folder: model, checkpoint, accuracy matrix, plots and `run.json`."""
 
 import io
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import torch
+from ignite.engine import Events
 
 from dynammo import provenance
 from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_atomically, write_json
@@ -17,6 +20,15 @@ from dynammo.plots import result_figures, save_figure
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["MeasureCost", "SaveRun"]
+
+OUTPUTS = (
+    "model.pt",
+    "checkpoint.pt",
+    "accuracy_matrix.csv",
+    "accuracy_matrix.png",
+    "accuracy_curve.png",
+    "confusion.png",
+)
 
 
 class MeasureCost:
@@ -59,7 +71,8 @@ class MeasureCost:
 class SaveRun:
     """Write everything a run leaves, whole or not at all, after every task.
 
-    `model.pt` is the plain state dict of the `MergedClassifier`, `run.json` says how to build it and what it does.
+    The files of an earlier run in the same folder are moved to `earlier/<time it finished>/` before. `model.pt` is
+    the plain state dict of the `MergedClassifier`, `run.json` says how to build it and what it does.
 
     Args:
         output_dir: folder for all files, made if need be.
@@ -76,6 +89,7 @@ class SaveRun:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
+        engine.add_event_handler(Events.STARTED, lambda _: _set_aside(self.folder))
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
 
     def _save(self, engine: IncrementalTrainer) -> None:
@@ -83,18 +97,17 @@ class SaveRun:
         save_state(self.folder / "model.pt", engine.network.classifier().cpu().state_dict())
         save_state(self.folder / "checkpoint.pt", learnt)
         write_atomically(self.folder / "accuracy_matrix.csv", partial(_write, matrix_csv(engine.results).encode()))
-        files = ["model.pt", "checkpoint.pt", "accuracy_matrix.csv", *self._save_figures(engine)]
-        write_json(self.folder / "run.json", self._record(engine, files))
+        self._save_figures(engine)
+        write_json(self.folder / "run.json", self._record(engine))
 
-    def _save_figures(self, engine: IncrementalTrainer) -> list[str]:
+    def _save_figures(self, engine: IncrementalTrainer) -> None:
         figures = result_figures(engine.results, [task.classes for task in engine.tasks])
         for name, figure in figures.items():
             image = io.BytesIO()
             save_figure(figure, image)
             write_atomically(self.folder / name, partial(_write, image.getvalue()))
-        return list(figures)
 
-    def _record(self, engine: IncrementalTrainer, files: list[str]) -> dict[str, Any]:
+    def _record(self, engine: IncrementalTrainer) -> dict[str, Any]:
         learnt = list(engine.tasks)[: len(engine.results)]
         return {
             "method": self.method,
@@ -112,9 +125,23 @@ class SaveRun:
             "machine": provenance.machine(),
             "command": provenance.command(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "files": {name: sha256(self.folder / name) for name in files},
+            "files": {name: sha256(self.folder / name) for name in OUTPUTS},
             "notice": "Research software. Not a medical device.",
         }
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep the files of an earlier run: nobody should lose a trained model by typing a command twice."""
+    record = folder / "run.json"
+    if not record.is_file():
+        return
+    finished = time.strftime("%Y%m%d-%H%M%S", time.localtime(record.stat().st_mtime))
+    kept = folder / "earlier" / finished
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (*OUTPUTS, record.name):
+        if (folder / name).is_file():
+            os.replace(folder / name, kept / name)
+    print(f"the files of the earlier run in {folder} are now in {kept}")
 
 
 def _write(content: bytes, file: IO[bytes]) -> None:

@@ -1,8 +1,6 @@
 """Record a run with MLflow: a parent run, a child run for each task, every merged model in the registry."""
 
-import csv
 import logging
-import math
 import os
 import re
 import shlex
@@ -21,7 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from dynammo import provenance
-from dynammo.metrics import TaskResult, accuracy_matrix, summarise
+from dynammo.metrics import TaskResult, matrix_csv, summarise
 from dynammo.mlflow_store import (
     SequenceRun,
     Store,
@@ -219,12 +217,7 @@ class LogTaskToMLflow:
 
 def _save_artifacts(folder: Path, results: list[TaskResult], tasks: list[tuple[str, ...]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = range(1, len(results) + 1)
-    with (folder / "accuracy_matrix.csv").open("w", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["after_task", *[f"task_{number}" for number in numbers]])
-        for number, row in zip(numbers, accuracy_matrix(results), strict=True):
-            rows.writerow([number, *["" if math.isnan(value) else f"{value:.6f}" for value in row]])
+    (folder / "accuracy_matrix.csv").write_text(matrix_csv(results), encoding="utf-8")
     for name, figure in result_figures(results, tasks).items():
         save_figure(figure, folder / name)
 

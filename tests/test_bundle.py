@@ -69,6 +69,7 @@ def test_the_backbone_stays_as_the_first_task_left_it(trained: Trained, method: 
         **TINY,
         **({"exemplars": 8} if method in ("dynammo", "acl") else {}),
     )
+    assert record_of(tmp_path / "first")["classes"] == record_of(trained(method))["classes"][:2]
     first, last = load_state(tmp_path / "first" / "model.pt"), load_state(trained(method) / "model.pt")
     backbone = [name for name in first if name.startswith("backbone.")]
     assert backbone and all(torch.equal(first[name], last[name]) for name in backbone)
@@ -112,6 +113,27 @@ def test_the_same_seed_gives_the_same_model(trained: Trained, tiny_data: Path, t
     )
     first, second = load_state(trained("dynammo") / "model.pt"), load_state(tmp_path / "model.pt")
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_second_training_keeps_the_first(tiny_data: Path, tmp_path: Path) -> None:
+    """From a data list with patients, by fine-tuning, twice into one folder."""
+    files = sorted((tiny_data / "train").rglob("*.png"))
+    rows = [f"{file.relative_to(tiny_data)},{file.parent.name},patient {i // 2}" for i, file in enumerate(files)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows]))
+    for seed in (1, 2):
+        run_bundle(
+            "training",
+            [TRAIN, "configs/methods/finetune.yaml"],
+            dataset_dir=str(tiny_data),
+            data_list=str(tmp_path / "list.csv"),
+            output_dir=str(tmp_path / "run"),
+            seed=seed,
+            mlflow=False,
+            **TINY,
+        )
+    (earlier,) = (tmp_path / "run" / "earlier").iterdir()
+    assert (record_of(earlier)["seed"], record_of(tmp_path / "run")["seed"]) == (1, 2)
+    assert (earlier / "model.pt").read_bytes() != (tmp_path / "run" / "model.pt").read_bytes()
 
 
 def test_inference_writes_a_row_for_every_image(trained: Trained, tiny_data: Path, tmp_path: Path) -> None:

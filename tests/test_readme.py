@@ -17,7 +17,7 @@ COMMANDS = [
     for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     for line in block.strip().splitlines()
 ]
-SMALL = ["--epochs", "1", "--head_epochs", "2"]
+SMALL = ["--epochs", "1", "--head_epochs", "2", "--mlflow", "False"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def run_as_typed(command: str) -> None:
     elif words[0] == "dynammo":
         from dynammo.cli import app
 
-        result = CliRunner().invoke(app, words[1:])
+        result = CliRunner().invoke(app, [*words[1:], "--image-size", "32", "--stages", "2", "--batch-size", "2"])
         assert result.exit_code == 0, result.output
     elif words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)

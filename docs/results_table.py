@@ -1,0 +1,35 @@
+"""Turn result files into the table that README.md and docs/reproducibility.md show.
+
+Type `python docs/results_table.py docs/results/derm8_*.json` from the repository root; `run.json` files of trainings
+do as well.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+ORDER = ("dynammo", "acl", "finetune", "joint")
+HEADER = (
+    "| method | mean class recall, average | last | accuracy, average | last | forgetting "
+    "| cost of one image | images kept |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+def table(files: list[Path]) -> str:
+    """Markdown table, one row for each `run.json`: percentages, GMAC as a multiple of the plain backbone's."""
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    records.sort(key=lambda record: (ORDER.index(record["method"]), record["seed"]))
+    return "\n".join([HEADER, *map(_row, records)])
+
+
+def _row(record: dict[str, dict[str, float]]) -> str:
+    metrics, cost = record["metrics"], record["cost"]
+    names = ("average_mean_class_recall", "last_mean_class_recall", "average_incremental_accuracy", "last_accuracy")
+    cells = [f"{100 * metrics[name]:.1f}" for name in (*names, "forgetting")]
+    ratio = cost["gmac_per_image"] / cost["gmac_backbone"]
+    return f"| {record['method']} | {' | '.join(cells)} | {ratio:.2f} x | {cost['images_kept']:.0f} |"
+
+
+if __name__ == "__main__":
+    print(table([Path(name) for name in sys.argv[1:]]))
