@@ -124,8 +124,10 @@ class SavePredictions:
         write_json(self.folder / "predictions.json", {"notice": NOTICE, "classes": self.classes, "images": self.rows})
         counts = {name: sum(row["predicted_class"] == name for row in self.rows) for name in self.classes}
         console = Console(highlight=False)
-        console.print(f"{len(self.rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
-        console.print(f"predictions are in {self.folder / 'predictions.csv'}. {NOTICE}")
+        console.print(
+            f"{len(self.rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), soft_wrap=True
+        )
+        console.print(f"predictions are in {self.folder / 'predictions.csv'}. {NOTICE}", soft_wrap=True)
 
 
 class PrintEvaluation:
@@ -168,4 +170,4 @@ class PrintEvaluation:
             console.print(f"{name:<30}{percent(value):>7} %")
         for name, row, label in zip(self.classes, result.confusion, range(len(self.classes)), strict=True):
             console.print(f"{'recall of ' + name:<30}{percent(row[label] / sum(row) if sum(row) else np.nan):>7} %")
-        console.print(f"the confusion matrix is in {self.folder / 'evaluation.json'}. {NOTICE}")
+        console.print(f"the confusion matrix is in {self.folder / 'evaluation.json'}. {NOTICE}", soft_wrap=True)
