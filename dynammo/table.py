@@ -65,7 +65,9 @@ class PrintTaskTable:
             self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %", highlight=False)
         self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone", highlight=False)
         self.console.print(f"{'images kept':<30}{engine.cost['images_kept']:>7.0f}", highlight=False)
-        self.console.print(f"all files are in {self.output_dir}: model.pt, run.json, plots", highlight=False, soft_wrap=True)
+        self.console.print(
+            f"all files are in {self.output_dir}: model.pt, run.json, plots", highlight=False, soft_wrap=True
+        )
 
 
 def _matrix_table(results: list[TaskResult], names: list[str]) -> Table:
