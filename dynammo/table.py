@@ -58,6 +58,7 @@ class PrintTaskTable:
         )
 
     def _table(self, engine: IncrementalTrainer) -> None:
+        self.console.print("\naccuracy in % on each task, after learning each task", highlight=False)
         self.console.print(_matrix_table(engine.results, [", ".join(task.classes) for task in engine.tasks]))
         measures = summarise(engine.results)
         ratio = engine.cost["gmac_per_image"] / engine.cost["gmac_backbone"]

@@ -280,13 +280,19 @@ def test_mistakes_end_in_a_sentence_before_training(
     assert not (tmp_path / "out" / "model.pt").exists()
 
 
-def test_the_command_prints_a_sentence_and_no_traceback(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
+def test_the_command_prints_a_sentence_and_no_traceback(tiny_data: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", TRAIN, "--output_dir",
-         str(tmp_path / "file")],
+         str(tmp_path / "run"), "--dataset_dir", str(tiny_data), "--exemplar", "40"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "error: the output folder" in done.stderr and "cannot be written" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "error: --exemplar is not an option of this bundle; did you mean --exemplars" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_an_output_folder_that_cannot_be_written(tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle("training", TRAIN, dataset_dir=str(tiny_data), output_dir=str(tmp_path / "file"), **TINY)
+    assert "cannot be written" in str(caught.value.__cause__)

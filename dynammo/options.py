@@ -1,0 +1,59 @@
+"""Refuse misspelt options: MONAI takes any `--name value` behind a bundle command and ignores what no config uses."""
+
+import ast
+import sys
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from monai.bundle import ConfigParser
+
+from dynammo.errors import UserError
+
+__all__ = ["check_options", "refuse_unknown_options"]
+
+MONAI_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
+
+
+def refuse_unknown_options() -> None:
+    """Check the options of `python -m monai.bundle run ...`; does nothing when MONAI is called from a program.
+
+    Raises:
+        UserError: an option that no config file on the command line knows.
+    """
+    if getattr(sys.modules["__main__"], "__package__", None) == "monai.bundle":
+        check_options(sys.argv[1:])
+
+
+def check_options(arguments: Sequence[str]) -> None:
+    """Compare `--name value` or `--name=value` arguments with the ids of the config files among them.
+
+    Raises:
+        UserError: an option that no config file knows.
+    """
+    options: dict[str, str] = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            options[name.split("#")[0].replace("-", "_")] = value if equals else following
+    if "config_file" not in options:
+        return
+    known = {
+        str(key).lstrip("+").split("#")[0] for key in ConfigParser.load_config_files(_files(options["config_file"]))
+    }
+    for name in sorted(options.keys() - known - MONAI_OPTIONS):
+        raise UserError(f"--{name} is not an option of this bundle; {_suggestion(name, known)}")
+
+
+def _files(value: str) -> list[str]:
+    try:
+        found = ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return [value]
+    return [str(file) for file in found] if isinstance(found, list | tuple) else [value]
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, sorted(known), n=3)
+    if close:
+        return "did you mean " + " or ".join(f"--{match}" for match in close) + "?"
+    return "the options are the names at the top of its config file."
