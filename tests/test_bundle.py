@@ -233,6 +233,34 @@ def _named(folder: Path, groups: list[list[str]]) -> Path:
     return folder
 
 
+def test_real_images_and_weights(tmp_path: Path) -> None:
+    """A few images of derm8 by a data list, on ImageNet weights, which stay as they are."""
+    data, weights = shared("data", "derm8"), shared("weights", "resnet18_imagenet1k_to_layer3.pth")
+    rows = ["path,label,split,group"]
+    with (data / "manifest.csv").open() as file:
+        for row in csv.DictReader(file):
+            if sum(f",{row['class']},{row['split']}," in line for line in rows) < 4:
+                rows.append(f"{row['path']},{row['class']},{row['split']},{row['group']}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    run_bundle(
+        "training",
+        [TRAIN, "configs/datasets/derm8.yaml"],
+        dataset_dir=str(data),
+        data_list=str(tmp_path / "list.csv"),
+        weights=str(weights),
+        output_dir=str(tmp_path / "run"),
+        image_size=48,
+        epochs=1,
+        head_epochs=5,
+        mlflow=False,
+    )
+    trained, given = load_state(tmp_path / "run" / "model.pt"), load_state(weights)
+    assert record_of(tmp_path / "run")["tasks"][1] == ["MEL", "NV"]
+    assert torch.equal(trained["backbone.stem.0.weight"], given["conv1.weight"])
+    assert torch.equal(trained["backbone.layers.2.1.bn2.bias"], given["layer3.1.bn2.bias"])
+    assert torch.equal(trained["backbone.layers.2.1.bn2.running_mean"], given["layer3.1.bn2.running_mean"])
+
+
 def test_torchscript_of_a_trained_run_agrees(trained: Trained) -> None:
     classifier, images = load_classifier(trained("acl")), torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(torch.jit.script(classifier)(images), classifier(images), atol=1e-5, rtol=0)
