@@ -1,17 +1,72 @@
-"""Refuse misspelt options: MONAI takes any `--name value` behind a bundle command and ignores what no config uses."""
+"""Refuse misspelt options and impossible values before anything is read or trained.
+
+MONAI takes any `--name value` behind a bundle command and ignores what no config uses.
+"""
 
 import ast
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 
 from dynammo.errors import UserError
 
-__all__ = ["check_options", "refuse_unknown_options"]
+__all__ = ["check_options", "check_settings", "refuse_unknown_options"]
 
 MONAI_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
+
+
+def _whole(value: Any, least: int) -> bool:  # noqa: ANN401
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(value: Any, above: float) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > above
+
+
+def _epochs(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list | tuple) and all(_whole(epoch, 1) for epoch in value)
+
+
+Rule = tuple[Callable[[Any], bool], str]
+FROM_1: Rule = (lambda value: _whole(value, 1), "a whole number from 1")
+FROM_0: Rule = (lambda value: _whole(value, 0), "a whole number from 0")
+RATE: Rule = (lambda value: _number(value, 0), "a number above 0, such as 0.01")
+EPOCHS: Rule = (_epochs, 'a list of epochs, such as "[70,130]"')
+RULES: dict[str, Rule] = {
+    "epochs": FROM_1,
+    "batch_size": FROM_1,
+    "image_size": FROM_1,
+    "cache_images": FROM_0,
+    "head_copies": FROM_0,
+    "head_epochs": FROM_0,
+    "seed": FROM_0,
+    "workers": FROM_0,
+    "learning_rate": RATE,
+    "head_learning_rate": RATE,
+    "weight_decay": (lambda value: _number(value, -1e-30), "a number from 0"),
+    "milestones": EPOCHS,
+    "head_milestones": EPOCHS,
+}
+
+
+def check_settings(settings: Mapping[str, Any], device: str | torch.device = "cpu") -> None:
+    """Check numbers and the device before images are read.
+
+    Raises:
+        UserError: a value of the wrong kind or range.
+    """
+    for name, (allowed, expected) in RULES.items():
+        if name in settings and not allowed(settings[name]):
+            raise UserError(f"{name} is {settings[name]!r}; expected {expected}: type --{name} VALUE.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first_line = str(error).split("\n")[0]
+        raise UserError(f"the device {device} cannot be used ({first_line}); type --device cpu or cuda:0.") from error
 
 
 def refuse_unknown_options() -> None:

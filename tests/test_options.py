@@ -2,7 +2,7 @@ import pytest
 from made_up import ROOT
 
 from dynammo.errors import UserError
-from dynammo.options import check_options
+from dynammo.options import check_options, check_settings
 
 TRAIN = str(ROOT / "bundle" / "configs" / "train.yaml")
 BOTH = f"['{TRAIN}', '{ROOT / 'configs' / 'methods' / 'acl.yaml'}']"
@@ -28,3 +28,28 @@ def test_options_that_exist_pass(arguments: list[str]) -> None:
 def test_misspelt_options_are_refused(option: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         check_options(["run", "training", "--config_file", BOTH, option, "5"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"epochs": 0}, "epochs is 0; expected a whole number from 1: type --epochs"),
+        ({"epochs": "many"}, "epochs is 'many'"),
+        ({"batch_size": 2.5}, "batch_size is 2.5"),
+        ({"seed": -1}, "seed is -1; expected a whole number from 0"),
+        ({"learning_rate": "fast"}, "expected a number above 0"),
+        ({"milestones": 3}, "expected a list of epochs"),
+    ],
+)
+def test_impossible_values_are_refused(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        check_settings(settings)
+
+
+def test_unknown_devices_are_refused() -> None:
+    with pytest.raises(UserError, match="the device gpu cannot be used"):
+        check_settings({}, "gpu")
+
+
+def test_possible_values_pass() -> None:
+    check_settings({"epochs": 1, "weight_decay": 0, "milestones": [], "learning_rate": 0.1, "head_epochs": 0}, "cpu")
