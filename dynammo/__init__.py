@@ -10,6 +10,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 # MONAI warns at every LoadImage that an optional GPU decoder of DICOM is not there
 warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+# and at DICOM images without a place in the patient, as radiographs and photographs are
+warnings.filterwarnings("ignore", message="PydicomReader: ImageOrientationPatient")
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"

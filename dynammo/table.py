@@ -72,9 +72,7 @@ class PrintTaskTable:
 
 
 def _matrix_table(results: list[TaskResult], names: list[str]) -> Table:
-    table = Table(
-        title="accuracy in % on each task, after learning each task", box=box.SIMPLE_HEAD, title_justify="left"
-    )
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("after task", overflow="fold")
     for j in range(len(names)):
         table.add_column(f"{j + 1}", justify="right", no_wrap=True)
