@@ -6,21 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
-from PIL import Image
-from pydicom.misc import is_dicom
 from sklearn.model_selection import StratifiedGroupKFold
 
 from dynammo.errors import UserError
 from dynammo.memory import Item
 from dynammo.progress import track
+from dynammo.reading import frame_count, image_fault, image_format
+from dynammo.slides import tissue_tiles
 from dynammo.tasks import Task, TaskSequence
 
-__all__ = ["ImageRecord", "ImageSet", "TaskImages", "image_fault", "images_in"]
+__all__ = ["ImageRecord", "ImageSet", "TaskImages", "images_in", "items_of"]
 
 NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders of pictures
 LISTED = 5  # names shown in a message before "and N more"
@@ -28,12 +27,16 @@ LISTED = 5  # names shown in a message before "and N more"
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of the data set: where it lies, its class, `train` or `test`, and its patient or lesion."""
+    """One image of the data set: where it lies, its class, `train` or `test`, and its patient or lesion.
+
+    `views` are what a network sees of it: the path, or paths with the `#fragment` of each slice or tile.
+    """
 
     path: Path
     class_name: str
     split: str
     group: str = ""
+    views: tuple[str, ...] = ()
 
 
 class ImageSet:
@@ -48,6 +51,7 @@ class ImageSet:
         test_fraction: share of the images that becomes the test split when the list has none.
         seed: seed of that division.
         skip_unreadable: leave unreadable images out and say so, instead of refusing.
+        slices: every slice of a volume becomes an item of its own. Slides always become their tiles with tissue.
 
     Raises:
         UserError: missing or empty folder, malformed list, a class without training image, a test class that
@@ -61,6 +65,7 @@ class ImageSet:
         test_fraction: float = 0.2,
         seed: int = 0,
         skip_unreadable: bool = False,
+        slices: bool = False,
     ) -> None:
         folder = Path(dataset_dir).expanduser()
         if not folder.is_dir():
@@ -69,7 +74,7 @@ class ImageSet:
         records = _divided(records, test_fraction, seed)
         _check_classes(records)
         _check_groups(records)
-        self.records = _readable(records, skip_unreadable)
+        self.records = _readable(records, skip_unreadable, slices)
         self.skipped = len(records) - len(self.records)
         _check_classes(self.records)
 
@@ -86,8 +91,7 @@ class TaskImages:
         self.tasks = tasks
         self._items: dict[str, list[Item]] = {"train": [], "test": []}
         for record in images.records:
-            item = {"image": str(record.path), "label": tasks.label(record.class_name), "path": str(record.path)}
-            self._items[record.split].append(item)
+            self._items[record.split] += items_of(record, tasks.label(record.class_name))
 
     def train(self, task: Task) -> list[Item]:
         """Training images of the new classes of `task`."""
@@ -98,8 +102,14 @@ class TaskImages:
         return list(self._items["test"])
 
 
-def images_in(folder: str | Path, skip_unreadable: bool = False) -> list[Item]:
-    """Every image below `folder`, sorted, for inference.
+def items_of(record: ImageRecord, label: int | None = None) -> list[Item]:
+    """One item for each view of an image; `path` says which belong together."""
+    known = {} if label is None else {"label": label}
+    return [{"image": view, **known, "path": str(record.path)} for view in record.views]
+
+
+def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = False) -> list[Item]:
+    """Every image below `folder`, sorted, for inference; `slices` as in `ImageSet`.
 
     Raises:
         UserError: missing or empty folder, unreadable images unless they are to be skipped.
@@ -110,23 +120,7 @@ def images_in(folder: str | Path, skip_unreadable: bool = False) -> list[Item]:
     records = [ImageRecord(path, "", "test") for path in _files(folder)]
     if not records:
         raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
-    records = _readable(records, skip_unreadable)
-    return [{"image": str(record.path), "path": str(record.path)} for record in records]
-
-
-def image_fault(path: Path) -> str | None:
-    """Why the 2-D image at `path` cannot be read to its last pixel; None when it can."""
-    try:
-        if is_dicom(path):
-            shape = pydicom.dcmread(path).pixel_array.shape
-            if len(shape) > 3 or (len(shape) == 3 and shape[-1] not in (3, 4)):
-                return f"a DICOM image of shape {tuple(shape)}; expected one 2-D frame"
-        else:
-            with Image.open(path) as image:
-                image.load()
-    except Exception as error:  # decoders raise many kinds; to the user each is one unreadable image
-        return str(error).split("\n")[0] or type(error).__name__
-    return None
+    return [item for record in _readable(records, skip_unreadable, slices) for item in items_of(record)]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -230,9 +224,11 @@ def _check_groups(records: Sequence[ImageRecord]) -> None:
         )
 
 
-def _readable(records: list[ImageRecord], skip_unreadable: bool) -> list[ImageRecord]:
+def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
+    """The records with their views; every image is read to its last pixel before anything is trained."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        faults = list(track(pool.map(lambda r: image_fault(r.path), records), "checking images", len(records)))
+        looks = pool.map(lambda record: _look(record.path, slices), records)
+        faults, views = zip(*track(looks, "checking images", len(records)), strict=True)
     bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
     if bad and not skip_unreadable:
         raise UserError(
@@ -241,7 +237,22 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool) -> list[ImageRe
         )
     for line in bad:
         print(f"skipped, unreadable: {line}")
-    return [record for record, fault in zip(records, faults, strict=True) if not fault]
+    return [replace(record, views=seen) for record, seen in zip(records, views, strict=True) if seen]
+
+
+def _look(path: Path, slices: bool) -> tuple[str | None, tuple[str, ...]]:
+    """What is wrong with an image, or None and its views."""
+    if image_format(path) == "slide":
+        try:
+            tiles = tissue_tiles(path)
+        except UserError as error:
+            return str(error), ()
+        return (None, tuple(tiles)) if tiles else ("a slide without tissue", ())
+    fault = image_fault(path)
+    if fault:
+        return fault, ()
+    frames = frame_count(path) if slices else 1
+    return None, tuple(f"{path}#{frame}" for frame in range(frames)) if frames > 1 else (str(path),)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -12,11 +12,12 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 
 from dynammo.checkpoint import load_state, prepare_output_dir, sha256, write_atomically, write_json
-from dynammo.data import ImageSet
+from dynammo.data import ImageSet, items_of
 from dynammo.errors import UserError
 from dynammo.memory import Item
 from dynammo.metrics import evaluate_predictions
 from dynammo.network import MergedClassifier, build_classifier
+from dynammo.studies import study_means
 from dynammo.table import percent
 
 __all__ = ["PrintEvaluation", "SavePredictions", "load_classifier", "load_record", "test_items"]
@@ -72,11 +73,7 @@ def test_items(images: ImageSet, classes: list[str]) -> list[Item]:
             f"the data has the classes {strangers}, which the model has not learnt; it knows {classes}. "
             "Remove them, or give --model_dir a run that learnt them."
         )
-    return [
-        {"image": str(r.path), "label": classes.index(r.class_name), "path": str(r.path)}
-        for r in images.records
-        if r.split == "test"
-    ]
+    return [item for r in images.records if r.split == "test" for item in items_of(r, classes.index(r.class_name))]
 
 
 class SavePredictions:
@@ -92,42 +89,48 @@ class SavePredictions:
         self.folder = prepare_output_dir(output_dir)
         self.start = Path(dataset_dir).expanduser()
         self.classes = classes
-        self.rows: list[dict[str, Any]] = []
+        self.outputs: list[tuple[str, list[float], float]] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator whose outputs hold `path`, `pred` (K,) and `unknown` (1,)."""
-        engine.add_event_handler(Events.STARTED, lambda _: self.rows.clear())
+        engine.add_event_handler(Events.STARTED, lambda _: self.outputs.clear())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.COMPLETED, self._write)
 
     def _collect(self, engine: Engine) -> None:
         state: Any = engine.state
         for item, output in zip(state.batch, state.output, strict=True):
-            probabilities = output["pred"].tolist()
-            best = int(np.argmax(probabilities))
-            self.rows.append(
-                {
-                    "path": Path(item["path"]).relative_to(self.start).as_posix(),
-                    "predicted_class": self.classes[best],
-                    "probability": round(probabilities[best], 6),
-                    "unknown_score": round(float(output["unknown"]), 6),
-                    **{f"p_{name}": round(p, 6) for name, p in zip(self.classes, probabilities, strict=True)},
-                }
-            )
+            self.outputs.append((item["path"], output["pred"].tolist(), float(output["unknown"])))
 
     def _write(self, engine: Engine) -> None:
+        rows = self._rows()
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(self.rows[0]))
+        writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(rows)
         write_atomically(self.folder / "predictions.csv", lambda file: file.write(text.getvalue().encode()))
-        write_json(self.folder / "predictions.json", {"notice": NOTICE, "classes": self.classes, "images": self.rows})
-        counts = {name: sum(row["predicted_class"] == name for row in self.rows) for name in self.classes}
+        write_json(self.folder / "predictions.json", {"notice": NOTICE, "classes": self.classes, "images": rows})
+        counts = {name: sum(row["predicted_class"] == name for row in rows) for name in self.classes}
         console = Console(highlight=False)
         console.print(
-            f"{len(self.rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), soft_wrap=True
+            f"{len(rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), soft_wrap=True
         )
         console.print(f"predictions are in {self.folder / 'predictions.csv'}. {NOTICE}", soft_wrap=True)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        paths, probabilities, unknown = zip(*self.outputs, strict=True)
+        studies, slices, (means, scores) = study_means(paths, np.array(probabilities), np.array(unknown))
+        return [
+            {
+                "path": Path(path).relative_to(self.start).as_posix(),
+                "slices": count,
+                "predicted_class": self.classes[int(row.argmax())],
+                "probability": round(float(row.max()), 6),
+                "unknown_score": round(float(score), 6),
+                **{f"p_{name}": round(float(p), 6) for name, p in zip(self.classes, row, strict=True)},
+            }
+            for path, count, row, score in zip(studies, slices, means, scores, strict=True)
+        ]
 
 
 class PrintEvaluation:
@@ -142,7 +145,7 @@ class PrintEvaluation:
         self.folder = prepare_output_dir(output_dir)
         self.classes: list[str] = record["classes"]
         self.tasks: list[list[str]] = record["tasks"][: record["tasks_learnt"]]
-        self.outputs: list[tuple[list[float], float, int]] = []
+        self.outputs: list[tuple[str, list[float], float, int]] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with an evaluator whose outputs hold `pred` (K,), `unknown` (1,) and `label`."""
@@ -152,13 +155,15 @@ class PrintEvaluation:
 
     def _collect(self, engine: Engine) -> None:
         state: Any = engine.state
-        for output in state.output:
-            self.outputs.append((output["pred"].tolist(), float(output["unknown"]), int(output["label"])))
+        for item, output in zip(state.batch, state.output, strict=True):
+            row = (item["path"], output["pred"].tolist(), float(output["unknown"]), int(output["label"]))
+            self.outputs.append(row)
 
     def _report(self, engine: Engine) -> None:
-        probabilities, unknown, labels = (np.array(part) for part in zip(*self.outputs, strict=True))
+        paths, *columns = zip(*self.outputs, strict=True)
+        _, _, (probabilities, unknown, labels) = study_means(paths, *map(np.array, columns))
         present = [range(self.classes.index(t[0]), self.classes.index(t[0]) + len(t)) for t in self.tasks]
-        result = evaluate_predictions(probabilities, unknown, labels, present, len(self.tasks) - 1)
+        result = evaluate_predictions(probabilities, unknown, labels.astype(int), present, len(self.tasks) - 1)
         write_json(self.folder / "evaluation.json", {**asdict(result), "classes": self.classes, "notice": NOTICE})
         console = Console(highlight=False)
         console.print(f"{len(labels)} test images of {len(self.classes)} classes")

@@ -10,7 +10,8 @@ from dynammo.errors import UserError
 __all__ = ["ExemplarMemory", "Item", "herd"]
 
 Item = dict[str, Any]
-"""One image as MONAI's datasets take it: `image` (path), `label` (index of its class), `path` (the same path)."""
+"""One image as MONAI's datasets take it: `image` (path, for a part of a file with its `#fragment`), `label` (index of
+its class), `path` (the file: the parts of one file are one study)."""
 
 
 def herd(features: torch.Tensor, count: int) -> list[int]:
@@ -74,11 +75,13 @@ class ExemplarMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """Paths and labels of the exemplars."""
-        return {str(label): [item["path"] for item in items] for label, items in self._items.items()}
+        return {
+            str(label): [[item["image"], item["path"]] for item in items] for label, items in self._items.items()
+        }
 
-    def load_state_dict(self, state: Mapping[str, Sequence[str]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Sequence[Sequence[str]]]) -> None:
         """Take up the exemplars of `state_dict`."""
         self._items = {
-            int(label): [{"image": path, "label": int(label), "path": path} for path in paths]
-            for label, paths in state.items()
+            int(label): [{"image": image, "label": int(label), "path": path} for image, path in pairs]
+            for label, pairs in state.items()
         }

@@ -31,11 +31,22 @@ def _epochs(value: Any) -> bool:  # noqa: ANN401
     return isinstance(value, list | tuple) and all(_whole(epoch, 1) for epoch in value)
 
 
+def _window(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_number(v, -1e9) for v in value) and (
+        value[0] < value[1]
+    )
+
+
+def _one_of(*names: Any) -> "Rule":  # noqa: ANN401
+    return (lambda value: value in names, " or ".join(map(str, names)))
+
+
 Rule = tuple[Callable[[Any], bool], str]
 FROM_1: Rule = (lambda value: _whole(value, 1), "a whole number from 1")
 FROM_0: Rule = (lambda value: _whole(value, 0), "a whole number from 0")
 RATE: Rule = (lambda value: _number(value, 0), "a number above 0, such as 0.01")
 EPOCHS: Rule = (_epochs, 'a list of epochs, such as "[70,130]"')
+SWITCH: Rule = _one_of(True, False)
 RULES: dict[str, Rule] = {
     "epochs": FROM_1,
     "batch_size": FROM_1,
@@ -50,6 +61,13 @@ RULES: dict[str, Rule] = {
     "weight_decay": (lambda value: _number(value, -1e-30), "a number from 0"),
     "milestones": EPOCHS,
     "head_milestones": EPOCHS,
+    "spatial_dims": _one_of(2, 3),
+    "volumes": _one_of("middle", "maximum", "slices"),
+    "grey": _one_of("percentile", "window", "zscore"),
+    "window": (_window, 'the lowest and the highest value shown, such as "[-160,240]"'),
+    "crop_borders": SWITCH,
+    "stain_normalisation": SWITCH,
+    "colour_constancy": SWITCH,
 }
 
 
@@ -59,6 +77,7 @@ def check_settings(settings: Mapping[str, Any], device: str | torch.device = "cp
     Raises:
         UserError: a value of the wrong kind or range.
     """
+    settings = {**settings, **settings.get("recipe", {})}
     for name, (allowed, expected) in RULES.items():
         if name in settings and not allowed(settings[name]):
             raise UserError(f"{name} is {settings[name]!r}; expected {expected}: type --{name} VALUE.")

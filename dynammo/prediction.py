@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from dynammo.network import MergedClassifier
 from dynammo.progress import track
+from dynammo.studies import study_means
 
 __all__ = ["extract_features", "predict"]
 
@@ -17,19 +18,24 @@ __all__ = ["extract_features", "predict"]
 def predict(
     classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str = "evaluating"
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Class probabilities (N, K), unknown score (N,) and labels (N,) of every item, on the CPU.
+    """Class probabilities (S, K), unknown score (S,) and labels (S,) of every study, on the CPU.
+
+    A study is what shares a `path`: one image, or all slices of a volume.
 
     Args:
         classifier: network in eval mode; its device is used.
-        dataset: items with `image` (C, H, W) and `label`.
+        dataset: items with `image` (C, H, W), `label` and `path`.
         batch_size: images for each pass.
         stage: words that the progress bar shows.
     """
-    rows = [
-        (*classifier.classify(images), labels) for images, labels in _batches(classifier, dataset, batch_size, stage)
-    ]
-    probabilities, unknown, labels = (torch.cat([row[i].cpu() for row in rows]) for i in range(3))
-    return probabilities, unknown.squeeze(1), labels
+    paths: list[str] = []
+    rows = []
+    for images, batch in _batches(classifier, dataset, batch_size, stage):
+        paths += batch["path"]
+        rows.append((*classifier.classify(images), batch["label"]))
+    columns = [torch.cat([row[i].cpu() for row in rows]).numpy() for i in range(3)]
+    _, _, (probabilities, unknown, labels) = study_means(paths, *columns)
+    return torch.from_numpy(probabilities), torch.from_numpy(unknown).squeeze(1), torch.from_numpy(labels).long()
 
 
 @torch.no_grad()
@@ -38,7 +44,8 @@ def extract_features(
 ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Features (N, F) of every item for each branch of `classifier`, and the labels (N,), on its device."""
     rows = [
-        (classifier.features(images), labels) for images, labels in _batches(classifier, dataset, batch_size, stage)
+        (classifier.features(images), batch["label"])
+        for images, batch in _batches(classifier, dataset, batch_size, stage)
     ]
     features = [torch.cat([row[0][branch] for row in rows]) for branch in range(len(classifier.branches))]
     return features, torch.cat([row[1] for row in rows]).to(features[0].device)
@@ -48,4 +55,4 @@ def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: 
     loader: Sequence[dict[str, torch.Tensor]] = DataLoader(dataset, batch_size=batch_size)
     device = next(classifier.parameters()).device
     for batch in track(loader, stage, len(loader)):
-        yield batch["image"].to(device), batch["label"]
+        yield batch["image"].to(device), batch

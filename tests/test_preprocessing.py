@@ -22,7 +22,7 @@ Read = Callable[[Path], torch.Tensor]
 def read() -> Read:
     """Preprocess a file as the bundle does and undo the ImageNet normalisation: RGB, (3, 32, 32)."""
     parser = ConfigParser()
-    parser.read_config(str(ROOT / "bundle" / "configs" / "inference.yaml"))
+    parser.read_config(str(ROOT / "bundle" / "configs" / "train.yaml"))
     parser.update({"image_size": 32})
     transform = parser.get_parsed_content("preprocessing")
 

@@ -1,0 +1,97 @@
+"""Where the pixels of a DICOM image lie: spacing, order of slices, affine."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+__all__ = ["GEOMETRY_TAGS", "frame_headers", "pixel_spacing", "place_slices"]
+
+Floats = NDArray[np.float64]
+IN_PLANE = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # the first is in the patient
+GEOMETRY_TAGS = (
+    *IN_PLANE, "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient",
+    "InstanceNumber", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+PER_FRAME = (
+    "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence",
+    "PixelValueTransformationSequence", "FrameVOILUTSequence",
+)  # fmt: skip
+SAME_PLACE = 1e-2  # mm between two slices that count as one
+TO_RAS = np.diag([-1.0, -1.0, 1.0])  # DICOM counts to the left and to the back
+
+
+def frame_headers(header: Dataset, frames: int) -> list[Dataset]:
+    """What holds for each frame: the header's own values, overlaid by those of its functional groups."""
+    shared = _items(header, "SharedFunctionalGroupsSequence")[:1]
+    own = _items(header, "PerFrameFunctionalGroupsSequence")
+    if not shared and not own:
+        return [header] * frames
+    return [_flat(header, [*shared, *own[k : k + 1]]) for k in range(frames)]
+
+
+def pixel_spacing(header: Dataset) -> Floats:
+    """Spacing in mm of slices, rows and columns (3,); NaN where the header does not say."""
+    in_plane = next((found for name in IN_PLANE if (found := _numbers(header, name, 2)) is not None), [np.nan] * 2)
+    between = [_numbers(header, name, 1) for name in ("SpacingBetweenSlices", "SliceThickness")]
+    slices = next((abs(found[0]) for found in between if found is not None), np.nan)
+    spacing = np.array([slices, *in_plane])
+    return np.where(np.isfinite(spacing) & (spacing > 0), spacing, np.nan)
+
+
+def place_slices(headers: Sequence[Dataset]) -> tuple[list[int], Floats | None]:
+    """Order of parallel slices along their normal, and the affine of their stack.
+
+    Returns:
+        Stored number of each slice in that order, and the affine (slice, row, column) -> RAS mm. The stored order
+        and None where the header leaves the place open, or where two slices lie at one place, as those of a film do.
+    """
+    unplaced = list(range(len(headers))), None
+    axes, spacing = _numbers(headers[0], "ImageOrientationPatient", 6), pixel_spacing(headers[0])
+    positions = [_numbers(header, "ImagePositionPatient", 3) for header in headers]
+    if axes is None or np.isnan(spacing[1:]).any() or any(position is None for position in positions):
+        return unplaced
+    if any(_turned(header, axes) for header in headers[1:]):
+        return unplaced
+    along_row, along_column = np.array(axes[:3]), np.array(axes[3:])
+    normal = np.cross(along_row, along_column)
+    places = np.array(positions)
+    heights = places @ normal
+    order = np.argsort(heights, kind="stable")
+    if len(headers) > 1 and np.diff(heights[order]).min() < SAME_PLACE:
+        return unplaced
+    first, last = places[order[0]], places[order[-1]]
+    step = (last - first) / (len(headers) - 1) if len(headers) > 1 else normal * np.nan_to_num(spacing[0], nan=1.0)
+    affine = np.eye(4)
+    affine[:3] = TO_RAS @ np.stack([step, along_column * spacing[1], along_row * spacing[2], first], axis=1)
+    return order.tolist(), affine
+
+
+def _turned(header: Dataset, axes: Sequence[float]) -> bool:
+    own = _numbers(header, "ImageOrientationPatient", 6)
+    return own is None or not np.allclose(own, axes, atol=1e-3)
+
+
+def _items(header: Dataset, name: str) -> list[Dataset]:
+    return list(header.get(name) or [])
+
+
+def _flat(header: Dataset, groups: Sequence[Dataset]) -> Dataset:
+    flat = Dataset()
+    flat.update(header)
+    for group in groups:
+        for name in PER_FRAME:
+            for item in _items(group, name)[:1]:
+                flat.update(item)
+    return flat
+
+
+def _numbers(header: Dataset, name: str, count: int) -> list[float] | None:
+    """`count` finite numbers of an element, or None: odd headers hold empty strings, too few or unreadable values."""
+    try:
+        value = header.get(name)
+        numbers = [float(value)] if count == 1 else [float(number) for number in value]
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and np.isfinite(numbers).all() else None

@@ -1,0 +1,68 @@
+"""One way to lay out every volume: frames from feet to head, rows to the back, columns to the patient's left."""
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["is_placed", "laid_out_affine", "lay_out", "layout", "stored_part", "voxel_sizes"]
+
+Floats = NDArray[np.float64]
+AXIAL, CORONAL, SAGITTAL = ("S", "P", "L"), ("P", "I", "L"), ("L", "I", "P")  # (frames, rows, columns) run towards
+DEGENERATE = 1e-3  # sine of the angle under which axes count as parallel
+
+
+def is_placed(affine: Floats) -> bool:
+    """Whether a 4 x 4 affine gives three finite, non-zero, independent axes."""
+    lengths = voxel_sizes(affine)
+    if not np.isfinite(affine).all() or not (lengths > 0).all():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > DEGENERATE)
+
+
+def layout(affine: Floats, shape: Sequence[int]) -> Floats:
+    """How the stored axes have to be turned, as a nibabel orientation (3, 2): target axis and direction of each.
+
+    A volume with one axis of length 1 is an image and is shown as radiologists see it: axial as above, coronal and
+    sagittal with the head on top, sagittal with the face to the left.
+
+    Args:
+        affine: stored voxel indices to mm, x to the right, y to the front, z to the head (RAS).
+        shape: the three stored lengths.
+    """
+    stored = nib.orientations.io_orientation(affine)
+    flat = {"RAS"[int(stored[axis, 0])] for axis in range(3) if shape[axis] == 1}
+    target = {"A": CORONAL, "R": SAGITTAL}.get(min(flat), AXIAL) if len(flat) == 1 else AXIAL
+    turn: Floats = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(target))
+    return turn
+
+
+def stored_part(turn: Floats, shape: Sequence[int], frame: int | None) -> tuple[slice, slice, slice]:
+    """Which part of the stored array holds one frame of the laid out volume; None asks for all of it."""
+    part = [slice(0, length) for length in shape]
+    if frame is not None:
+        axis = int(np.flatnonzero(turn[:, 0] == 0)[0])
+        place = frame if turn[axis, 1] > 0 else shape[axis] - 1 - frame
+        part[axis] = slice(place, place + 1)
+    return part[0], part[1], part[2]
+
+
+def lay_out(array: NDArray[np.float32], turn: Floats) -> NDArray[np.float32]:
+    """Turn the last three axes of (C, ...): a view, as nibabel's own function takes no channels in front."""
+    order = np.argsort(turn[:, 0])
+    steps = [slice(None, None, int(direction)) for direction in turn[order, 1]]
+    return array.transpose(0, *(order + 1).tolist())[:, steps[0], steps[1], steps[2]]
+
+
+def laid_out_affine(affine: Floats, turn: Floats, shape: Sequence[int], frame: int | None) -> Floats:
+    """Affine of the laid out volume, or of one frame of it: indices (frame, row, column) to RAS mm."""
+    turned: Floats = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    turned[:3, 3] += turned[:3, 0] * (frame or 0)
+    return turned
+
+
+def voxel_sizes(affine: Floats) -> Floats:
+    """Length in mm of one step along each stored axis (3,)."""
+    sizes: Floats = np.linalg.norm(affine[:3, :3], axis=0)
+    return sizes

@@ -1,0 +1,276 @@
+"""DICOM images and series: decoded by pydicom and its plugins, frame by frame where only one is wanted."""
+
+import logging
+import math
+import warnings
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import gdcm  # type: ignore[import-untyped]
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Jpeg2KImagePlugin
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.tag import Tag
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from dynammo.dicom_geometry import GEOMETRY_TAGS, frame_headers, pixel_spacing, place_slices
+from dynammo.dicom_values import VALUE_TAGS, colours, grey_values
+
+__all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
+
+# pydicom's warnings quote values of the header, which may name a patient; odd values are met where they are used
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+Floats = NDArray[np.float32]
+Part = tuple[slice, slice, slice]
+SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6\0"  # VL Whole Slide Microscopy Image Storage
+DEFLATED = "1.2.840.10008.1.2.1.99"
+MOST_INFLATED = 2**30  # bytes; zlib can hold a thousandfold
+HEAD = 1024  # bytes in which the file meta information lies
+DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
+JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
+PLUGINS = {  # one decoder for each, so that values do not depend on what else is installed
+    RLELossless: "pydicom",  # pylibjpeg-rle panics at damaged data
+    JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "gdcm",  # more than 8 bits: see _deep_jpeg
+    JPEGLossless: "gdcm", JPEGLosslessSV1: "gdcm", JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls",
+    **dict.fromkeys(JPEG_2000, "pylibjpeg"),
+}  # fmt: skip
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+TAGS = (  # what reading needs and nothing that names a patient
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SamplesPerPixel",
+    "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    *VALUE_TAGS, *GEOMETRY_TAGS, *PIXELS,
+)  # fmt: skip
+TAG_NUMBERS = [Tag(name) for name in TAGS]
+UIDS = {"study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID", "instance_uid": "SOPInstanceUID"}
+
+
+class DicomFile:
+    """One DICOM file: an image, a volume or a film.
+
+    Args:
+        path: the file.
+        defer: bytes of pixel data from which they are read only when asked for.
+
+    Attributes:
+        shape: stored (frames, rows, columns).
+        channels: 1 grey, 3 colour.
+        affine: (frame, row, column) -> RAS mm of frames that lie beside each other; None where unknown.
+        spacing: mm along the stored axes, NaN where unknown.
+        turns: whether `affine` says how to lay the image or volume out; else it is shown as stored.
+        meta: modality and unique identifiers.
+
+    Raises:
+        ValueError: no pixels, an impossible header, a transfer syntax that no decoder is there for.
+    """
+
+    format = "dicom"
+
+    def __init__(self, path: Path, defer: int = DEFER) -> None:
+        self._path, self.header = path, _read_header(path, defer)
+        self.syntax = _check_syntax(UID(self.header.file_meta.TransferSyntaxUID))
+        self.shape, self.channels = _shape(self.header)
+        self._frames = frame_headers(self.header, self.shape[0])
+        self._order, self.affine = place_slices(self._frames)
+        self.spacing = _stack_spacing(self._frames[0], self.affine)
+        self.turns = self.affine is not None
+        self.meta = {"modality": str(self.header.get("Modality") or "")}
+        self.meta |= {key: str(self.header.get(tag) or "") for key, tag in UIDS.items()}
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
+        """Decode a part of the stored (frames, rows, columns), counted in their order along the normal.
+
+        Returns:
+            float32 (C, frames, rows, columns), and whether all are values for the screen.
+        """
+        wanted = self._order[part[0]]
+        if len(wanted) == 1:
+            index = wanted[0] if self.shape[0] > 1 else None
+            frames = [self._decode(index).reshape(self.shape[1], self.shape[2], -1)]
+        else:
+            decoded = self._decode(None)
+            frames = [decoded[k].reshape(self.shape[1], self.shape[2], -1) for k in wanted]
+        images = [self._values(f, self._frames[k], header_window) for f, k in zip(frames, wanted, strict=True)]
+        array = images[0][0][:, np.newaxis] if len(images) == 1 else np.stack([image for image, _ in images], axis=1)
+        return array[:, :, part[1], part[2]], all(display for _, display in images)
+
+    def _values(self, pixels: NDArray[np.generic], header: Dataset, header_window: bool) -> tuple[Floats, bool]:
+        if self.channels == 3:
+            return colours(pixels if pixels.shape[2] == 3 else pixels[:, :, 0], header), True
+        values, display = grey_values(pixels[:, :, 0], header, header_window)
+        return values[np.newaxis], display
+
+    def _decode(self, index: int | None) -> NDArray[np.generic]:
+        if self.syntax == JPEGExtended12Bit and self.header.BitsStored > 8:
+            stack = _deep_jpeg(self._path, self.shape)
+            return stack if index is None and self.shape[0] > 1 else stack[index or 0]
+        if self.syntax in JPEG_2000:
+            _check_codestream(self.header, self.shape, index or 0)
+        pixels: NDArray[np.generic] = pixel_array(
+            self.header, index=index, decoding_plugin=PLUGINS.get(self.syntax, "")
+        )
+        return pixels
+
+
+class DicomSeries:
+    """Several single-frame files of one series, stacked along their normal; attributes as those of `DicomFile`.
+
+    Raises:
+        ValueError: files of several series, sizes or kinds, multi-frame files, two slices at one place.
+    """
+
+    format = "dicom"
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        files = [DicomFile(path, defer=0) for path in paths]
+        first = files[0]
+        kinds = {(f.shape, f.channels, f.meta["series_uid"]) for f in files}
+        if len(kinds) > 1 or first.shape[0] != 1:
+            sizes = sorted({" x ".join(map(str, f.shape)) for f in files})
+            raise ValueError(
+                f"{len(files)} files do not make one volume: expected single frames of one size and one series, "
+                f"found sizes (frames, rows, columns) {', '.join(sizes)} in "
+                f"{len({f.meta['series_uid'] for f in files})} series"
+            )
+        headers = [file.header for file in files]
+        order, self.affine = place_slices(headers)
+        if self.affine is None:
+            order = _by_number(headers)
+        self._files = [files[k] for k in order]
+        self.shape = (len(files), *first.shape[1:])
+        self.channels, self.turns = first.channels, self.affine is not None
+        self.spacing = _stack_spacing(first.header, self.affine)
+        self.meta = first.meta | {"instance_uid": self._files[0].meta["instance_uid"]}
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
+        """Decode a part of the stack, see `DicomFile.load`; files outside it are not decoded."""
+        whole = (slice(0, 1), part[1], part[2])
+        images = [file.load(whole, header_window) for file in self._files[part[0]]]
+        return np.concatenate([image for image, _ in images], axis=1), all(display for _, display in images)
+
+
+def is_dicom_slide(head: bytes) -> bool:
+    """Whether the first KiB of a DICOM file says that it is a whole-slide image."""
+    return SLIDE in head
+
+
+def _read_header(path: Path, defer: int) -> Dataset:
+    _check_inflation(path)
+    header = pydicom.dcmread(path, specific_tags=TAG_NUMBERS, defer_size=defer, force=True)
+    if not header.file_meta.get("TransferSyntaxUID"):  # files from before 1993 have no file meta information
+        header.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2")
+    if not any(name in header for name in PIXELS):
+        raise ValueError("it holds no pixel data; it may be a report, a plan or a directory file, or cut short")
+    return header
+
+
+def _check_inflation(path: Path) -> None:
+    """Refuse a deflated file that would fill the memory: pydicom inflates the whole of it at once."""
+    with path.open("rb") as file:
+        if DEFLATED.encode() not in file.read(HEAD):
+            return
+        file.seek(0)
+        pydicom.filereader.read_preamble(file, force=True)
+        pydicom.filereader._read_file_meta_info(file)
+        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := inflater.unconsumed_tail or file.read(2**16):
+            size += len(inflater.decompress(chunk, 2**22))
+            if size > MOST_INFLATED:
+                raise ValueError(f"its deflated data set holds more than {MOST_INFLATED // 2**20} MiB")
+
+
+@lru_cache
+def _check_syntax(syntax: UID) -> UID:
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise ValueError(f"no decoder is there for the transfer syntax {syntax.name}; export it in another") from None
+    plugin = PLUGINS.get(syntax)
+    if syntax.is_encapsulated and not (plugin in decoder.available_plugins if plugin else decoder.is_available):
+        raise ValueError(f"the decoder of the transfer syntax {syntax.name} is not installed ({plugin})")
+    return syntax
+
+
+def _shape(header: Dataset) -> tuple[tuple[int, int, int], int]:
+    """Stored (frames, rows, columns) and channels."""
+    missing = [n for n in ("Rows", "Columns", "PhotometricInterpretation") if header.get(n) in (None, "")]
+    if missing:
+        raise ValueError(f"its header lacks {', '.join(missing)}")
+    shape = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
+    samples, meaning = int(header.get("SamplesPerPixel") or 1), header.PhotometricInterpretation
+    if min(shape) < 1 or samples not in (1, 3):
+        raise ValueError(f"its header speaks of {shape} frames, rows and columns of {samples} samples")
+    if samples == 1 and meaning not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
+        raise ValueError(f"its header speaks of 1 sample a pixel and of {meaning}")
+    return shape, 3 if samples == 3 or meaning == "PALETTE COLOR" else 1
+
+
+def _deep_jpeg(path: Path, shape: tuple[int, int, int]) -> NDArray[np.generic]:
+    """Lossy JPEG of 12 bits, which pydicom leaves out of what it asks GDCM for; stored values, not rescaled."""
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    if not reader.Read():
+        raise ValueError("its 12-bit JPEG data are damaged")
+    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # how SWIG hands bytes over
+    if len(content) != 2 * math.prod(shape):
+        raise ValueError(f"its 12-bit JPEG data do not make {shape} frames, rows and columns")
+    return np.frombuffer(content, np.uint16).reshape(shape)
+
+
+def _check_codestream(header: Dataset, shape: tuple[int, int, int], index: int) -> None:
+    """Refuse a JPEG 2000 image of another size than the header's: the decoder would fill the memory for it."""
+    stream = get_frame(header.PixelData, index, number_of_frames=shape[0])
+    with Jpeg2KImagePlugin.Jpeg2KImageFile(BytesIO(stream)) as image:  # reads the header alone
+        if image.size != (shape[2], shape[1]):
+            raise ValueError(f"its header speaks of {shape[2]} x {shape[1]} pixels, its data of {image.size}")
+
+
+def _stack_spacing(header: Dataset, affine: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    spacing = pixel_spacing(header)
+    if affine is not None and not np.isnan(spacing[0]):
+        spacing[0] = np.linalg.norm(affine[:3, 0])
+    return spacing
+
+
+def _by_number(headers: Sequence[Dataset]) -> list[int]:
+    """Order by InstanceNumber where all are told apart by it, else as given."""
+    if any("ImagePositionPatient" in header for header in headers):
+        raise ValueError(
+            f"{len(headers)} slices do not stand beside each other: two lie at one place, or they are turned or lack "
+            "a place; give the slices of one phase, one volume at a time"
+        )
+    numbers: list[Any] = [header.get("InstanceNumber") for header in headers]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return list(range(len(headers)))
+    return sorted(range(len(headers)), key=lambda k: int(numbers[k]))
