@@ -1,10 +1,11 @@
-"""How phantoms are written: JPEG and PNG with Pillow, DICOM with pydicom."""
+"""How phantoms are written: JPEG and PNG with Pillow, DICOM with pydicom, NIfTI with nibabel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -14,6 +15,7 @@ from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEn
 RESCALE_SLOPE = 0.05
 RESCALE_INTERCEPT = -1000.0
 DETECTOR_MM = 400.0
+SCAN_MM = np.array([360.0, 360.0, 300.0])  # field of view across, front to back and along the body
 
 
 @dataclass(frozen=True)
@@ -106,3 +108,21 @@ def describe_image(dataset: FileDataset, pixels: np.ndarray) -> None:
     dataset.RescaleType = "US"
     dataset.WindowCenter = round(centre * RESCALE_SLOPE + RESCALE_INTERCEPT, 1)
     dataset.WindowWidth = round(width * RESCALE_SLOPE, 1)
+
+
+def save_nifti(path: Path, voxels: np.ndarray, identity: Identity) -> None:
+    """Write a volume of shape (z, y, x), int16, as compressed NIfTI in mm, its middle at the scanner's origin.
+
+    The file's axes are x, y, z, as converted CT has them; x rises to the patient's left and y to the back, which
+    NIfTI counts downwards.
+    """
+    stored = voxels.transpose(2, 1, 0)
+    steps = SCAN_MM / stored.shape * (-1, -1, 1)
+    affine = np.diag([*steps, 1.0])
+    affine[:3, 3] = -steps * (np.array(stored.shape) - 1) / 2
+    image = nibabel.Nifti1Image(stored, affine, dtype=np.int16)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"Phantom, not a patient"
+    image.set_qform(affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    nibabel.save(image, path)

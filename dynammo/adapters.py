@@ -38,7 +38,7 @@ class ConvAdapter(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map features (B, C, H, W) to features of the same shape."""
+        """Map features (B, C, H, W) or (B, C, D, H, W) to features of the same shape."""
         adapted: torch.Tensor = features + self.alpha * self.branch(features)
         return adapted
 

@@ -12,7 +12,7 @@ from torch import nn
 from dynammo.adapters import State
 from dynammo.errors import UserError
 
-__all__ = ["ARCHITECTURES", "Backbone", "load_pretrained"]
+__all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained"]
 
 ARCHITECTURES: dict[str, Callable[..., Any]] = {
     "resnet18": resnet18,
@@ -53,6 +53,10 @@ class Backbone(nn.Module):
             raise UserError(f"architecture is {architecture!r}; expected one of {', '.join(ARCHITECTURES)}.")
         if stages not in (1, 2, 3, 4):
             raise UserError(f"stages is {stages!r}; a ResNet has layers 1 to 4, give one of 1, 2, 3, 4.")
+        if spatial_dims not in (2, 3):
+            raise UserError(f"spatial_dims is {spatial_dims!r}; expected 2 for images or 3 for volumes.")
+        if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
+            raise UserError(f"in_channels is {in_channels!r}; expected a whole number from 1, such as 3 for RGB.")
         net = _resnet(architecture, spatial_dims, in_channels)
         self.architecture = architecture
         self.stem = nn.Sequential(net.conv1, net.bn1, net.act, net.maxpool)
@@ -79,8 +83,8 @@ class Backbone(nn.Module):
         self.requires_grad_(True)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images (B, C, H, W) to pooled features (B, F)."""
-        x = self.stem(images)  # (B, 64, H/4, W/4)
+        """Map images (B, C, H, W), or volumes (B, C, D, H, W), to pooled features (B, F)."""
+        x = self.stem(images)  # (B, 64, H/4, W/4); the depth of a volume shrinks alike
         for layer in self.layers:
             x = layer(x)
         pooled: torch.Tensor = x.flatten(2).mean(2)
@@ -89,6 +93,9 @@ class Backbone(nn.Module):
 
 def load_pretrained(backbone: Backbone, weights: str | Path, spatial_dims: int = 2, in_channels: int = 3) -> None:
     """Load weights into `backbone`, checking that they are of its architecture.
+
+    Weights of a 2-D ResNet serve volumes too, inflated, and a first convolution of other input channels is fitted,
+    see `fit_weights`; a state dict that fits already is loaded as it is.
 
     Args:
         backbone: the network to fill.
@@ -104,6 +111,7 @@ def load_pretrained(backbone: Backbone, weights: str | Path, spatial_dims: int =
     state = _imagenet(backbone.architecture) if str(weights) == "imagenet" else _read(Path(weights))
     net = _resnet(backbone.architecture, spatial_dims, in_channels)
     expected = net.state_dict()
+    state = fit_weights(state, expected)
     kept = ("conv1.", "bn1.", *(f"layer{i + 1}." for i in range(len(backbone.layers))))
     needed = {k for k in expected if k.startswith(kept) and not k.endswith("num_batches_tracked")}
     wrong = sorted(k for k, v in state.items() if k in needed and v.shape != expected[k].shape)
@@ -122,6 +130,42 @@ def load_pretrained(backbone: Backbone, weights: str | Path, spatial_dims: int =
     backbone.stem.load_state_dict(nn.Sequential(net.conv1, net.bn1).state_dict())
     for i, layer in enumerate(backbone.layers):
         layer.load_state_dict(getattr(net, f"layer{i + 1}").state_dict())
+
+
+def fit_weights(state: State, expected: State) -> State:
+    """Fit a ResNet's convolutions to volumes and to another number of input channels.
+
+    2-D to 3-D: every kernel (O, I, H, W) is repeated along the depth and divided by it (O, I, D, H, W), the inflation
+    of I3D (Carreira and Zisserman, arXiv 1705.07750): a volume of equal slices gives, away from its ends, what one
+    slice gave. Input channels of `conv1`: each becomes the mean of the file's channels times file's over new count,
+    so that a grey image gives the same whether it comes once or repeated as RGB.
+
+    Args:
+        state: tensors with torchvision's key names.
+        expected: the tensors of the network to be filled.
+
+    Returns:
+        The same tensors, those that could be fitted in the shape of `expected`; no other is touched.
+    """
+    fitted = dict(state)
+    for name, target in expected.items():
+        weight = fitted.get(name)
+        if weight is None:
+            continue
+        if weight.dim() == 4 and target.dim() == 5:
+            weight = _inflated(weight, target.shape[2])
+        if name == "conv1.weight" and weight.dim() == target.dim() and weight.shape[1] != target.shape[1]:
+            weight = _with_channels(weight, target.shape[1])
+        fitted[name] = weight
+    return fitted
+
+
+def _inflated(weight: torch.Tensor, depth: int) -> torch.Tensor:
+    return weight.unsqueeze(2).repeat(1, 1, depth, 1, 1) / depth
+
+
+def _with_channels(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    return (weight.sum(1, keepdim=True) / channels).repeat_interleave(channels, dim=1)
 
 
 def _resnet(architecture: str, spatial_dims: int, in_channels: int) -> Any:  # noqa: ANN401

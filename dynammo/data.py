@@ -19,7 +19,7 @@ from dynammo.reading import frame_count, image_fault, image_format
 from dynammo.slides import tissue_tiles
 from dynammo.tasks import Task, TaskSequence
 
-__all__ = ["ImageRecord", "ImageSet", "TaskImages", "images_in", "items_of"]
+__all__ = ["NOT_IMAGES", "ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
 
 NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders of pictures
 LISTED = 5  # names shown in a message before "and N more"
@@ -71,12 +71,12 @@ class ImageSet:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
         records = _from_folder(folder) if data_list is None else _from_list(Path(data_list), folder)
-        records = _divided(records, test_fraction, seed)
-        _check_classes(records)
+        records = divided(records, test_fraction, seed)
+        check_classes(records)
         _check_groups(records)
         self.records = _readable(records, skip_unreadable, slices)
         self.skipped = len(records) - len(self.records)
-        _check_classes(self.records)
+        check_classes(self.records)
 
     @property
     def classes(self) -> list[str]:
@@ -121,6 +121,61 @@ def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = 
     if not records:
         raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
     return [item for record in _readable(records, skip_unreadable, slices) for item in items_of(record)]
+
+
+def divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list[ImageRecord]:
+    """Give every record a split, each group on one side and each class on both; left as they are when all have one.
+
+    Args:
+        records: images; the split of all or of none is "".
+        test_fraction: share of the images of each class in test, 0 to 0.5.
+        seed: of the division.
+
+    Raises:
+        UserError: only some have a split, or a class comes from one group alone.
+    """
+    without = [record for record in records if not record.split]
+    if not without:
+        return records
+    if len(without) < len(records):
+        raise UserError(f"{len(without)} of {len(records)} rows have no split; give all rows one, or none.")
+    folds = max(2, round(1 / test_fraction))
+    groups = [record.group or str(record.path) for record in records]
+    labels = [record.class_name for record in records]
+    groups_of = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
+    rarest, count = min(groups_of.items(), key=lambda pair: pair[1])
+    if count < 2:
+        raise UserError(
+            f"the class {rarest} comes from one group alone, so it cannot be both in train and in test; give rows a "
+            "split, or add images of another group."
+        )
+    splitter = StratifiedGroupKFold(min(folds, count), shuffle=True, random_state=seed)
+    _, test = next(splitter.split(np.zeros(len(records)), labels, groups))
+    chosen = set(test.tolist())
+    return [
+        ImageRecord(r.path, r.class_name, "test" if i in chosen else "train", r.group) for i, r in enumerate(records)
+    ]
+
+
+def check_classes(records: Sequence[ImageRecord]) -> None:
+    """Refuse classes without training or without test image.
+
+    Raises:
+        UserError: naming them.
+    """
+    train = {record.class_name for record in records if record.split == "train"}
+    test = {record.class_name for record in records if record.split == "test"}
+    if not train:
+        raise UserError("the data has no training image; expected some with split train.")
+    if test - train:
+        raise UserError(
+            f"the classes {sorted(test - train)} are in test but have no training image; the training classes are "
+            f"{sorted(train)}. Add training images, or remove these classes from test."
+        )
+    if train - test:
+        raise UserError(
+            f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
+        )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -172,46 +227,6 @@ def _record(row: object, number: int, file: Path, folder: Path) -> ImageRecord:
         raise UserError(f"row {number} of {file} has the split {split!r}; expected train or test, or none in all rows.")
     group = str(row.get("group") or "").strip()
     return ImageRecord(folder / str(row["path"]), str(row["label"]).strip(), split, group)
-
-
-def _divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list[ImageRecord]:
-    without = [record for record in records if not record.split]
-    if not without:
-        return records
-    if len(without) < len(records):
-        raise UserError(f"{len(without)} of {len(records)} rows have no split; give all rows one, or none.")
-    folds = max(2, round(1 / test_fraction))
-    groups = [record.group or str(record.path) for record in records]
-    labels = [record.class_name for record in records]
-    groups_of = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
-    rarest, count = min(groups_of.items(), key=lambda pair: pair[1])
-    if count < 2:
-        raise UserError(
-            f"the class {rarest} comes from one group alone, so it cannot be both in train and in test; give rows a "
-            "split, or add images of another group."
-        )
-    splitter = StratifiedGroupKFold(min(folds, count), shuffle=True, random_state=seed)
-    _, test = next(splitter.split(np.zeros(len(records)), labels, groups))
-    chosen = set(test.tolist())
-    return [
-        ImageRecord(r.path, r.class_name, "test" if i in chosen else "train", r.group) for i, r in enumerate(records)
-    ]
-
-
-def _check_classes(records: Sequence[ImageRecord]) -> None:
-    train = {record.class_name for record in records if record.split == "train"}
-    test = {record.class_name for record in records if record.split == "test"}
-    if not train:
-        raise UserError("the data has no training image; expected some with split train.")
-    if test - train:
-        raise UserError(
-            f"the classes {sorted(test - train)} are in test but have no training image; the training classes are "
-            f"{sorted(train)}. Add training images, or remove these classes from test."
-        )
-    if train - test:
-        raise UserError(
-            f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
-        )
 
 
 def _check_groups(records: Sequence[ImageRecord]) -> None:

@@ -19,10 +19,14 @@ from dynammo.dicom_geometry import place_slices
 
 __all__ = ["DicomHeader", "read_header", "slice_order"]
 
-TAGS = [Tag(name) for name in (
-    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber",
-    "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
-)]  # fmt: skip
+TAGS = {  # numbers: pydicom would look every name up again for every file
+    name: Tag(name)
+    for name in (
+        "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber",
+        "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    )
+}  # fmt: skip
+ALL = list(TAGS.values())
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 HEAD = 1024  # bytes in which the transfer syntax stands
 META_LENGTH = slice(140, 144)  # bytes that hold the length of the file meta information behind them
@@ -93,7 +97,7 @@ def slice_order(headers: Sequence[DicomHeader]) -> list[int]:
 
 
 def _header(stream: IO[bytes]) -> Dataset:
-    header: Dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
+    header: Dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=ALL, force=True)
     return header
 
 
@@ -103,7 +107,7 @@ def _deflated_header(stream: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
     stream.seek(META_LENGTH.stop + int.from_bytes(head[META_LENGTH], "little"))
     data = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(MOST_INFLATED), MOST_INFLATED))
     at_pixels = lambda tag, vr, length: tag.group == 0x7FE0  # noqa: E731
-    return read_dataset(data, False, True, stop_when=at_pixels, specific_tags=TAGS), data
+    return read_dataset(data, False, True, stop_when=at_pixels, specific_tags=ALL), data
 
 
 def _stands_before_pixels(tag: bytes) -> bool:
@@ -138,8 +142,8 @@ def _geometry(header: DicomHeader) -> Dataset:
 def _value(header: Dataset, name: str) -> Any:  # noqa: ANN401
     """The value of an element; None where it is missing or unreadable, as in odd headers."""
     try:
-        return header.get(name)
-    except (TypeError, ValueError, NotImplementedError):
+        return header[TAGS[name]].value
+    except (KeyError, TypeError, ValueError, NotImplementedError):
         return None
 
 

@@ -75,9 +75,7 @@ class ExemplarMemory:
 
     def state_dict(self) -> dict[str, Any]:
         """Paths and labels of the exemplars."""
-        return {
-            str(label): [[item["image"], item["path"]] for item in items] for label, items in self._items.items()
-        }
+        return {str(label): [[item["image"], item["path"]] for item in items] for label, items in self._items.items()}
 
     def load_state_dict(self, state: Mapping[str, Sequence[Sequence[str]]]) -> None:
         """Take up the exemplars of `state_dict`."""

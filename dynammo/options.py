@@ -32,8 +32,11 @@ def _epochs(value: Any) -> bool:  # noqa: ANN401
 
 
 def _window(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, list | tuple) and len(value) == 2 and all(_number(v, -1e9) for v in value) and (
-        value[0] < value[1]
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(_number(v, -1e9) for v in value)
+        and (value[0] < value[1])
     )
 
 

@@ -1,6 +1,7 @@
 """One way to lay out every volume: frames from feet to head, rows to the back, columns to the patient's left."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import nibabel as nib
 import numpy as np
@@ -31,10 +32,18 @@ def layout(affine: Floats, shape: Sequence[int]) -> Floats:
         affine: stored voxel indices to mm, x to the right, y to the front, z to the head (RAS).
         shape: the three stored lengths.
     """
+    return _layout(affine[:3, :3].tobytes(), tuple(length == 1 for length in shape))
+
+
+@lru_cache(maxsize=16)  # the slices of a series all ask the same
+def _layout(axes: bytes, flat: tuple[bool, ...]) -> Floats:
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(axes).reshape(3, 3)
     stored = nib.orientations.io_orientation(affine)
-    flat = {"RAS"[int(stored[axis, 0])] for axis in range(3) if shape[axis] == 1}
-    target = {"A": CORONAL, "R": SAGITTAL}.get(min(flat), AXIAL) if len(flat) == 1 else AXIAL
+    thin = {"RAS"[int(stored[axis, 0])] for axis in range(3) if flat[axis]}
+    target = {"A": CORONAL, "R": SAGITTAL}.get(min(thin), AXIAL) if len(thin) == 1 else AXIAL
     turn: Floats = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(target))
+    turn.flags.writeable = False
     return turn
 
 

@@ -54,7 +54,7 @@ HEAD = 1024  # bytes in which the file meta information lies
 DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
 JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 PLUGINS = {  # one decoder for each, so that values do not depend on what else is installed
-    RLELossless: "pydicom",  # pylibjpeg-rle panics at damaged data
+    RLELossless: "pylibjpeg",
     JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "gdcm",  # more than 8 bits: see _deep_jpeg
     JPEGLossless: "gdcm", JPEGLosslessSV1: "gdcm", JPEGLSLossless: "pyjpegls", JPEGLSNearLossless: "pyjpegls",
     **dict.fromkeys(JPEG_2000, "pylibjpeg"),
@@ -134,10 +134,12 @@ class DicomFile:
             return stack if index is None and self.shape[0] > 1 else stack[index or 0]
         if self.syntax in JPEG_2000:
             _check_codestream(self.header, self.shape, index or 0)
-        pixels: NDArray[np.generic] = pixel_array(
-            self.header, index=index, decoding_plugin=PLUGINS.get(self.syntax, "")
-        )
-        return pixels
+        try:
+            return np.asarray(pixel_array(self.header, index=index, decoding_plugin=PLUGINS.get(self.syntax, "")))
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":  # of a Rust decoder: no Exception, as Python sees it
+                raise ValueError("its compressed pixel data are damaged") from None
+            raise
 
 
 class DicomSeries:

@@ -4,6 +4,7 @@ Nothing here needs MONAI; `dynammo.readers` puts it into MONAI's `LoadImaged`. A
 """
 
 import math
+import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -41,6 +42,9 @@ Paths = str | Path | Sequence[str | Path]
 MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
 BRIGHTEST = 255.0
 LONGEST = 200  # characters of a message of a library
+FOLDERS = re.compile(
+    r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+"
+)  # libraries name whole paths, and folders may name patients
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter are BigTIFF
 OLD_DICOM = (b"\x08\0", b"\x02\0")  # groups that open a DICOM file without preamble
@@ -325,7 +329,7 @@ def _reason(error: Exception) -> str:
         return error.strerror.lower()  # without the path that Python adds
     if isinstance(error, MemoryError):
         return "the memory does not suffice for it"
-    line = str(error).split("\n")[0].rstrip(".")[:LONGEST]
+    line = FOLDERS.sub("", str(error).split("\n")[0]).rstrip(".")[:LONGEST]
     if isinstance(error, UserError | ValueError) and line:
         return line
     kind = "it ends early" if isinstance(error, EOFError) else f"it is damaged ({type(error).__name__})"

@@ -218,7 +218,8 @@ def test_dataset_overlays_run(config: str, tmp_path: Path, monkeypatch: pytest.M
     data = _named(tmp_path / "data", increments) if named else make_data(tmp_path / "data", 4, 1)
     run_bundle(
         "training", [TRAIN, f"configs/datasets/{config}"], dataset_dir=str(data), output_dir=str(tmp_path / "run"),
-        weights="first_task", stages=1, image_size=16, epochs=1, head_epochs=1, mlflow=False,
+        weights="first_task", stages=1, image_size=16, epochs=1, head_epochs=1, mlflow=False, data_list=None,
+        **({} if named else {"increments": 2}),
     )  # fmt: skip
     assert record_of(tmp_path / "run")["tasks_learnt"] == (len(increments) if named else 2)
 

@@ -118,7 +118,9 @@ def test_what_a_network_sees_of_a_volume(read: Read, tmp_path: Path) -> None:
     seen = {name: read(file, grey="window", window=[0, 1000], volumes=name) for name in ("middle", "maximum")}
     assert seen["middle"].max() == pytest.approx(0.1, abs=1e-3)
     assert seen["maximum"].max() == pytest.approx(0.9, abs=1e-3) and seen["maximum"].median() > 0.09
-    assert read(Path(f"{file}#0"), grey="window", window=[0, 1000], volumes="slices").max() == pytest.approx(0, abs=1e-5)
+    assert read(Path(f"{file}#0"), grey="window", window=[0, 1000], volumes="slices").max() == pytest.approx(
+        0, abs=1e-5
+    )
     assert read(file, grey="window", window=[0, 1000], spatial_dims=3).shape == (3, 32, 32, 32)
 
 
@@ -144,13 +146,17 @@ def make_volumes(folder: Path) -> Path:
             (folder / split / name).mkdir(parents=True)
             for i in range(count):
                 voxels = np.random.default_rng(100 * c + 10 * (split == "test") + i).normal(300, 40, (12, 12, 5))
-                voxels[:, :, slice(0, 2) if name.startswith("low") else slice(3, 5)] += 400 if "bright" in name else -250
+                voxels[:, :, slice(0, 2) if name.startswith("low") else slice(3, 5)] += (
+                    400 if "bright" in name else -250
+                )
                 volume(folder / split / name / f"{i}.nii.gz", voxels)
     return folder
 
 
 @pytest.mark.parametrize(
-    "settings", [{"volumes": "slices"}, {"spatial_dims": 3, "grey": "window", "window": [0, 800]}], ids=["slices", "3-D"]
+    "settings",
+    [{"volumes": "slices"}, {"spatial_dims": 3, "grey": "window", "window": [0, 800]}],
+    ids=["slices", "3-D"],
 )
 def test_volumes_from_training_to_prediction(tmp_path: Path, settings: dict[str, Any]) -> None:
     data = make_volumes(tmp_path / "data")

@@ -6,14 +6,19 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
+from scipy.ndimage import median_filter
 from typer.testing import CliRunner
 
+from data_prep import phantom_volumes
 from data_prep.phantoms import SETS, app, render_phantom
 
 TINY = ["--size", "48", "--train", "2", "--test", "1"]
+TINY_VOLUMES = ["--only", "volumes", "--size", "24", "--train", "2", "--test", "1"]
 Answer = tuple[int, str]
 Files = dict[str, bytes]
 
@@ -31,6 +36,8 @@ def files(folder: Path) -> Files:
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantoms")
     status, output = phantoms("-o", out, *TINY)
+    assert status == 0, output
+    status, output = phantoms("-o", out, *TINY_VOLUMES)
     assert status == 0, output
     return out
 
@@ -53,6 +60,8 @@ def test_every_class_has_its_pictures_in_both_splits(rendered: Path) -> None:
 
 def test_same_seed_gives_the_same_bytes(rendered: Path, tmp_path: Path) -> None:
     assert phantoms("-o", tmp_path, *TINY)[0] == 0
+    assert not (tmp_path / "volumes").exists(), "only where asked for"
+    assert phantoms("-o", tmp_path, *TINY_VOLUMES)[0] == 0
     assert files(tmp_path) == files(rendered)
 
 
@@ -83,6 +92,7 @@ def test_more_pictures_keep_those_before(small: Callable[..., Answer], tmp_path:
         ("dermoscopy", "PILReader", (3, 64, 48)),  # MONAI puts the width first
         ("histology", "PILReader", (3, 48, 48)),
         ("radiology", "PydicomReader", (1, 48, 48)),
+        ("volumes", "NibabelReader", (1, 24, 24, 24)),
     ],
 )
 def test_monai_reads_every_kind_of_file(rendered: Path, name: str, reader: str, shape: tuple[int, ...]) -> None:
@@ -113,10 +123,61 @@ def test_radiographs_are_valid_anonymous_dicom(rendered: Path) -> None:
     assert all(pydicom.uid.UID(dataset.SOPInstanceUID).is_valid for dataset in datasets)
 
 
+def test_volumes_are_valid_anonymous_nifti(rendered: Path) -> None:
+    paths = sorted((rendered / "volumes").rglob("*.nii.gz"))
+    assert len(paths) == 8 * 3
+    for path in paths:
+        image = nibabel.load(path)
+        assert image.get_data_dtype() == np.int16
+        assert nibabel.aff2axcodes(image.affine) == ("L", "P", "S")
+        assert image.header.get_xyzt_units()[0] == "mm"
+        assert np.allclose(image.header.get_zooms(), (15, 15, 12.5))
+        assert np.allclose(image.affine @ [11.5, 11.5, 11.5, 1], [0, 0, 0, 1]), "the middle is the origin"
+        assert np.array_equal(image.get_qform(), image.get_sform())
+        values = np.asarray(image.dataobj)
+        assert -1024 <= values.min() < -950
+        assert 150 < values.max() < 1500
+        assert np.median(values[10:14, -1]) < -900, "air behind the back"
+
+
+def test_volumes_lie_the_right_way_round() -> None:
+    volumes = [render_phantom("volumes", "normal", "train", index).astype(float) for index in range(6)]
+    mean = np.mean(volumes, axis=0)  # axes z, y, x
+    bone = mean[:, :, 12:24] > 250
+    assert np.nonzero(bone)[1].mean() > 20, "the spine is at the back"
+    lungs = (mean > -900) & (mean < -700)
+    assert lungs[26:].sum() < lungs[10:26].sum(), "lungs narrow to the head"
+    heart = mean[12:16, 8:18]
+    assert heart[..., 18:].mean() > heart[..., :18].mean(), "the heart lies to the left"
+
+
+def test_findings_of_volumes_differ_along_the_body_and_not_in_one_slice() -> None:
+    def finding(name: str, seed: int) -> np.ndarray:
+        """Where a finding changes its own person, middle places (z, y, x) and lengths in voxels of 36."""
+        drawn, without = (
+            phantom_volumes.render(key, 36, np.random.default_rng(seed)).astype(float) for key in (name, "normal")
+        )
+        where = np.argwhere(median_filter(np.abs(drawn - without), size=3) > 200)
+        return np.array([where.mean(axis=0), np.ptp(where, axis=0) + 1])
+
+    found = {
+        name: np.mean([finding(name, seed) for seed in range(8)], axis=0)
+        for name in ("mass", "mucoid_impaction", "apical_opacity", "basal_opacity", "nodules")
+    }
+    lengths = {name: length for name, (_, length) in found.items()}
+    assert np.ptp(lengths["mass"]) < 2, "a ball is as long in every direction"
+    assert lengths["mucoid_impaction"][0] > 1.8 * lengths["mass"][0], "a rod is long along the body"
+    assert lengths["mucoid_impaction"][1:].max() < lengths["mass"][0], "and slender across it"
+    assert found["apical_opacity"][0, 0] > found["basal_opacity"][0, 0] + 12
+    assert abs(found["apical_opacity"][0, 2] - found["basal_opacity"][0, 2]) < 10
+    assert lengths["nodules"][2] > 2 * lengths["mass"][2], "nodules lie in both lungs"
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_brightness_and_shape_do_not_give_the_class_away(name: str) -> None:
     pictures = [
-        [render_phantom(name, key, "train", index, size=48) for index in range(12)] for key in SETS[name].classes
+        [render_phantom(name, key, "train", index, size=SETS[name].sizes[0]) for index in range(12)]
+        for key in SETS[name].classes
     ]
     brightness = np.array([[picture.mean() for picture in row] for row in pictures])
     middles = brightness[:, :6].mean(axis=1)
@@ -139,7 +200,8 @@ def test_record_says_what_was_rendered(rendered: Path) -> None:
     assert "not medicine" in record["note"]
     for name, kind in SETS.items():
         settings = record["sets"][name]
-        assert (settings["seed"], settings["size"], settings["train"], settings["test"]) == (0, 48, 2, 1)
+        size = 24 if name == "volumes" else 48
+        assert (settings["seed"], settings["size"], settings["train"], settings["test"]) == (0, size, 2, 1)
         assert list(settings["classes"]) == list(kind.classes) == sorted(kind.classes)
         assert all(settings["classes"].values())
 
@@ -188,6 +250,7 @@ def test_foreign_folder_is_never_touched(small: Callable[..., Answer], tmp_path:
     ("arguments", "came", "next_step"),
     [
         (["--size", "8"], "--size is 8", "try --size 96"),
+        (["--size", "500", "--only", "volumes"], "--size is 500", "try --size 36"),
         (["--train", "-3"], "--train is -3", "try --train 40"),
         (["--test", "0"], "--test is 0", "try --test 20"),
         (["--seed", "-1"], "--seed is -1", "try --seed 0"),
@@ -221,3 +284,6 @@ def test_contact_sheet_is_drawn_instead(tmp_path: Path) -> None:
     status, _ = phantoms("--sheet", tmp_path / "new" / "sheet.png")
     assert status == 0
     assert (tmp_path / "new" / "sheet.png").stat().st_size < 300_000
+    assert phantoms("--only", "volumes", "--sheet", tmp_path / "volumes.png")[0] == 0
+    with Image.open(tmp_path / "volumes.png") as sheet:
+        assert sheet.height > sheet.width > 2 * 144

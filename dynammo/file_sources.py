@@ -1,0 +1,211 @@
+"""The files that a person means: those of a folder, of a DICOMDIR, of a list."""
+
+import csv
+import os
+import stat
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.filereader import read_file_meta_info
+
+from dynammo.errors import UserError
+
+__all__ = ["FoundFiles", "files_of_dicomdir", "files_of_folder", "files_of_list", "is_dicomdir"]
+
+DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
+CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db")  # what Windows leaves behind
+LONGEST_LIST = 2**27  # bytes
+COLUMNS = ("path", "file", "filename", "image")
+MISSING = "there is no such file"
+
+
+@dataclass
+class FoundFiles:
+    """Files, not yet opened.
+
+    Attributes:
+        root: the folder that names start from.
+        files: ordinary files.
+        faults: files and folders that cannot be read, each with the reason.
+        links: symbolic links that were not followed.
+        others: what is neither file nor folder, such as a pipe.
+    """
+
+    root: Path
+    files: list[Path] = field(default_factory=list)
+    faults: dict[Path, str] = field(default_factory=dict)
+    links: int = 0
+    others: int = 0
+
+
+def files_of_folder(folder: Path, leave_out: Collection[Path] = ()) -> FoundFiles:
+    """Files of a folder and all folders in it, hidden ones and what Windows leaves behind apart.
+
+    Links are not followed: what they lead to lies in the folder anyway, or outside of what was asked for.
+
+    Args:
+        folder: where to start; it may be a link itself.
+        leave_out: folders that are not entered.
+    """
+    found, waiting = FoundFiles(folder), [folder]
+    barred = {path.resolve() for path in leave_out}
+    while waiting:  # no recursion: folders may be nested deeper than Python calls
+        current = waiting.pop()
+        if barred and current.resolve() in barred:
+            continue
+        try:
+            with os.scandir(current) as entries:
+                waiting.extend(_sort_out(entries, found))
+        except OSError as error:
+            found.faults[current] = f"the folder cannot be opened ({_why(error)})"
+    found.files.sort()
+    return found
+
+
+def files_of_list(file: Path) -> FoundFiles:
+    """Files that a text file names, one a line, or a CSV in its first column or in the one called path.
+
+    Paths are relative to the list; a folder stands for the files in it.
+
+    Raises:
+        UserError: no text, an empty list, or one of which no line names a file.
+    """
+    lines = _lines(file)
+    if not lines:
+        raise UserError(f"the list {file} is empty; write one path a line, relative to {file.parent}.")
+    found = FoundFiles(file.parent)
+    for line in dict.fromkeys(lines):
+        path = found.root / line
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:  # ValueError: a zero byte
+            found.faults[path] = MISSING if isinstance(error, FileNotFoundError | ValueError) else _why(error)
+            continue
+        if stat.S_ISDIR(mode):
+            _add(found, files_of_folder(path))
+        elif stat.S_ISREG(mode):
+            found.files.append(path)
+        else:
+            found.others += 1
+    found.files = list(dict.fromkeys(found.files))
+    if not found.files:
+        raise UserError(
+            f"{file} is no image, and none of its {len(lines)} lines names a file; give an image, a folder, a zip, a "
+            f"DICOMDIR, or a list with one path a line, relative to {file.parent}."
+        )
+    return found
+
+
+def is_dicomdir(file: Path) -> bool:
+    """Say whether a file is the directory of a DICOM medium, by its content."""
+    try:
+        return bool(read_file_meta_info(file).get("MediaStorageSOPClassUID") == DICOMDIR)
+    except Exception:  # pydicom raises many kinds; all mean that it is something else
+        return False
+
+
+def files_of_dicomdir(file: Path) -> FoundFiles:
+    """Files that a DICOMDIR refers to; images that are not there are faults.
+
+    The records are read one by one, where pydicom's FileSet would drop missing files and refuse a whole medium for one
+    bad record.
+
+    Raises:
+        UserError: a damaged DICOMDIR, or one without files.
+    """
+    try:
+        records = pydicom.dcmread(file, specific_tags=["DirectoryRecordSequence"]).DirectoryRecordSequence
+        named = [(str(r.get("DirectoryRecordType", "")), _parts(r)) for r in records if "ReferencedFileID" in r]
+    except Exception as error:  # as above
+        raise UserError(
+            f"{file} is a damaged DICOMDIR ({type(error).__name__}); give the folder {file.parent} instead."
+        ) from error
+    found, names = FoundFiles(file.parent), _NamesOnDisk()
+    for kind, parts in dict.fromkeys(named):
+        path = names.find(found.root, parts)
+        if path is not None and path.is_file():
+            found.files.append(path)
+        elif kind == "IMAGE":
+            found.faults[found.root.joinpath(*parts)] = "the DICOMDIR names it, but there is no such file"
+    if not found.files and not found.faults:
+        raise UserError(f"the DICOMDIR {file} names no files; give the folder {file.parent} instead.")
+    return found
+
+
+def _sort_out(entries: Iterator["os.DirEntry[str]"], found: FoundFiles) -> list[Path]:
+    """Note the files of one folder, and return the folders in it."""
+    folders = []
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+            continue
+        if entry.is_symlink():
+            found.links += 1
+        elif entry.is_dir(follow_symlinks=False):
+            folders.append(Path(entry.path))
+        elif entry.is_file(follow_symlinks=False):
+            found.files.append(Path(entry.path))
+        else:
+            found.others += 1
+    return folders
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        if file.stat().st_size > LONGEST_LIST:
+            raise ValueError("too long for a list")
+        with file.open(encoding="utf-8-sig", newline="" if file.suffix.lower() == ".csv" else None) as stream:
+            if file.suffix.lower() == ".csv":
+                return _column([row for row in csv.reader(stream) if row])
+            return [line.rstrip("\n") for line in stream if line.strip()]
+    except (ValueError, csv.Error) as error:  # ValueError: no UTF-8
+        raise UserError(
+            f"{file} is neither an image nor a list of paths; give an image, a folder, a zip, a DICOMDIR or a list."
+        ) from error
+
+
+def _column(rows: list[list[str]]) -> list[str]:
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    place = next((header.index(name) for name in COLUMNS if name in header), None)
+    if place is None:
+        return [row[0] for row in rows if row[0].strip()]
+    return [row[place] for row in rows[1:] if len(row) > place and row[place].strip()]
+
+
+def _parts(record: Any) -> tuple[str, ...]:  # noqa: ANN401
+    """Folders and name of a referenced file; what could lead out of the medium is a name that does not exist."""
+    value = record.ReferencedFileID
+    parts = [value] if isinstance(value, str) else list(value or [])
+    return tuple(part.replace("/", "_") if part not in ("", ".", "..") else "_" for part in map(str, parts))
+
+
+class _NamesOnDisk:
+    """Finds files whatever the case of their letters: media name them in capitals, copies of media often do not."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, str]] = {}
+
+    def find(self, root: Path, parts: tuple[str, ...]) -> Path | None:
+        path = root
+        for part in parts:
+            if path not in self._folders:
+                names = sorted(os.listdir(path)) if path.is_dir() and not (path.is_symlink() and path != root) else []
+                self._folders[path] = {name.lower(): name for name in names} | {name: name for name in names}
+            name = self._folders[path].get(part) or self._folders[path].get(part.lower())
+            if name is None:
+                return None
+            path = path / name
+        return None if path.is_symlink() else path
+
+
+def _add(found: FoundFiles, more: FoundFiles) -> None:
+    found.files.extend(more.files)
+    found.faults.update(more.faults)
+    found.links += more.links
+    found.others += more.others
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,424 @@
+"use strict";
+// The table and the large picture. Every text of a file goes in as textContent, never as HTML.
+(() => {
+  const ROWS_PER_PAGE = 50;
+  // viridis, which most colour-blind people can read, from no to high influence
+  const COLOURS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+
+  const byId = (id) => document.getElementById(id);
+  const settings = JSON.parse(byId("settings").textContent);
+  const items = JSON.parse(byId("items").textContent);
+  const compareText = new Intl.Collator("en", { numeric: true }).compare;
+  const number = (value) => value.toLocaleString("en");
+  const kind = (item) => [item.modality, item.format].filter(Boolean).join(", ");
+  const doubtful = (item) => item.flags.includes("unknown") || item.flags.includes("looks different");
+
+  const view = { sort: "flags", descending: false, page: 0, shown: [], printing: false };
+
+  /* ---- order and filter ---- */
+
+  const urgency = (item) => (item.flags.length ? settings.flags.indexOf(item.flags[0]) : settings.flags.length);
+  const SORT_KEYS = {
+    path: (item) => item.path,
+    class: (item) => item.class,
+    probability: (item) => item.probability,
+    unknown: (item) => item.unknown,
+    flags: urgency,
+    kind: (item) => kind(item),
+    slices: (item) => item.slices,
+  };
+
+  function compare(a, b) {
+    return typeof a === "string" ? compareText(a, b) : a - b;
+  }
+
+  // What has no value stands last in both directions.
+  function compareBy(key, sign) {
+    return (i, j) => {
+      const [a, b] = [key(items[i]), key(items[j])];
+      if (a === null || b === null) return (a === null) - (b === null);
+      return sign * compare(a, b);
+    };
+  }
+
+  // Sorting is stable: equal rows keep this order.
+  const needsALookFirst = items.map((_, i) => i)
+    .sort(compareBy(SORT_KEYS.path, 1))
+    .sort(compareBy(SORT_KEYS.probability, 1))
+    .sort(compareBy(urgency, 1));
+  const searchable = items.map((item) => [
+    item.path, item.class, item.reason, kind(item), item.study_uid, item.series_uid, item.instance_uid,
+  ].filter(Boolean).join("\n").toLowerCase());
+
+  function hasFlag(item, wanted) {
+    if (wanted === "any") return item.flags.length > 0;
+    if (wanted === "none") return item.flags.length === 0;
+    return wanted === "" || item.flags.includes(wanted);
+  }
+
+  function update() {
+    const chosen = byId("by-class").selectedOptions[0].dataset.name;
+    const flag = byId("by-flag").value;
+    const words = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const fits = (i) =>
+      (chosen === undefined || items[i].class === chosen) &&
+      hasFlag(items[i], flag) &&
+      words.every((word) => searchable[i].includes(word));
+    view.shown = needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1));
+    view.page = 0;
+    draw();
+    byId("filtered-by").textContent = describeFilter(chosen, flag, words);
+  }
+
+  function describeFilter(chosen, flag, words) {
+    const parts = [chosen && `class ${chosen}`, flag && `flag ${flag}`, words.length && `text ${words.join(" ")}`];
+    const used = parts.filter(Boolean);
+    return used.length ? `Only: ${used.join(", ")}` : "";
+  }
+
+  /* ---- the table ---- */
+
+  const lastPage = () => Math.max(0, Math.ceil(view.shown.length / ROWS_PER_PAGE) - 1);
+
+  function draw() {
+    view.page = Math.min(Math.max(view.page, 0), lastPage());
+    const first = view.page * ROWS_PER_PAGE;
+    const visible = view.printing ? view.shown : view.shown.slice(first, first + ROWS_PER_PAGE);
+    byId("rows").replaceChildren(...visible.map(makeRow));
+    byId("nothing").hidden = visible.length > 0;
+    byId("status").textContent = describe(first, visible.length);
+    byId("page").value = view.page + 1;
+    byId("page").max = lastPage() + 1;
+    byId("pages").textContent = number(lastPage() + 1);
+    byId("page-back").disabled = view.page === 0;
+    byId("page-on").disabled = view.page === lastPage();
+    for (const head of document.querySelectorAll("th[data-sort]")) {
+      if (head.dataset.sort === view.sort) head.ariaSort = view.descending ? "descending" : "ascending";
+      else head.removeAttribute("aria-sort");
+    }
+  }
+
+  function describe(first, count) {
+    const found = view.shown.length;
+    const all = found === items.length ? number(found) : `${number(found)} of ${number(items.length)}`;
+    const range = count && count < found ? `, ${number(first + 1)} to ${number(first + count)} shown` : "";
+    return `${all} ${items.length === 1 ? "item" : "items"}${range}`;
+  }
+
+  function makeRow(i) {
+    const item = items[i];
+    const row = byId("row").content.firstElementChild.cloneNode(true);
+    const cell = (name) => row.querySelector(`.${name}`);
+    row.dataset.item = i;
+    cell("path").querySelector("bdi").append(...breakable(item.path));
+    fillClass(cell("class"), item);
+    cell("probability").textContent = percent(item.probability);
+    cell("probability").classList.toggle("doubtful", doubtful(item));
+    cell("unknown").textContent = score(item.unknown);
+    cell("flags").append(...item.flags.map(badge));
+    cell("kind").textContent = kind(item);
+    cell("slices").textContent = item.slices ? number(item.slices) : "–";
+    showThumbnail(row);
+    return row;
+  }
+
+  // A long path may be broken after a separator.
+  function breakable(path) {
+    return path.split(/(?<=[/\\_-])/).flatMap((part) => [part, document.createElement("wbr")]);
+  }
+
+  function fillClass(cell, item) {
+    if (item.class === null) {
+      cell.textContent = item.reason || "not read";
+    } else {
+      cell.textContent = doubtful(item) ? `nearest: ${item.class}` : item.class;
+    }
+    cell.classList.toggle("doubtful", item.class === null || doubtful(item));
+  }
+
+  function badge(flag) {
+    const mark = document.createElement("span");
+    mark.className = "flag";
+    mark.dataset.flag = flag;
+    mark.textContent = flag;
+    return mark;
+  }
+
+  function showThumbnail(row) {
+    const source = picture("jpeg", row.dataset.item);
+    const image = row.querySelector("img");
+    image.hidden = source === null;
+    if (source !== null) image.src = source;
+  }
+
+  // Before the whole page is read, the last picture may be there in part.
+  function picture(part, i) {
+    const data = document.readyState === "loading" ? null : byId(`${part}-${i}`);
+    const type = part === "jpeg" ? "image/jpeg" : "image/png";
+    return data && `data:${type};base64,${data.textContent}`;
+  }
+
+  // A model is never wholly sure, so no number says so.
+  function percent(share) {
+    if (share === null) return "–";
+    if (share > 0.999) return "> 99.9 %";
+    if (share < 0.001) return "< 0.1 %";
+    return `${(100 * share).toFixed(1)} %`;
+  }
+
+  function score(value) {
+    return value === null ? "–" : value.toFixed(2);
+  }
+
+  function sortBy(column) {
+    view.descending = view.sort === column && !view.descending;
+    view.sort = column;
+    update();
+  }
+
+  function turnPage(page) {
+    view.page = page;
+    draw();
+    byId("items-title").scrollIntoView();
+  }
+
+  function walkRows(event) {
+    const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+    const next = step && event.target.closest("tr")[step];
+    if (!next) return;
+    event.preventDefault();
+    next.querySelector("button").focus();
+  }
+
+  /* ---- the large picture ---- */
+
+  const large = byId("large");
+  let position = 0; // in view.shown
+
+  function open(i) {
+    position = view.shown.indexOf(i);
+    showLarge();
+    large.showModal();
+  }
+
+  function step(by) {
+    const next = position + by;
+    if (next < 0 || next >= view.shown.length) return;
+    position = next;
+    showLarge();
+  }
+
+  function showLarge() {
+    const i = view.shown[position];
+    const item = items[i];
+    large.querySelector("h2 bdi").textContent = item.path;
+    byId("position").textContent = `${number(position + 1)} of ${number(view.shown.length)}`;
+    byId("back").disabled = position === 0;
+    byId("on").disabled = position === view.shown.length - 1;
+    showFindings(item);
+    showPicture(i, item);
+  }
+
+  function showFindings(item) {
+    byId("large-class").textContent = headline(item);
+    byId("large-flags").replaceChildren(...item.flags.map(badge));
+    byId("large-reason").textContent = item.reason || "";
+    byId("large-numbers").hidden = item.class === null;
+    const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
+    byId("bars").replaceChildren(...ranked.map(([name, share]) => bar(name, share, percent(share))));
+    byId("bars").classList.toggle("doubtful", doubtful(item));
+    const limit = settings.unknown === null ? "no limit" : `flag above ${score(settings.unknown)}`;
+    byId("unknown-bar").replaceChildren(bar(limit, item.unknown, score(item.unknown)));
+    byId("facts").replaceChildren(...facts(item));
+  }
+
+  function headline(item) {
+    if (item.class === null) return "No prediction";
+    if (item.flags.includes("looks different")) return `Unlike the training pictures (nearest: ${item.class})`;
+    if (item.flags.includes("unknown")) return `Probably none of the classes (nearest: ${item.class})`;
+    return `${item.class}, probability ${percent(item.probability)}`;
+  }
+
+  function bar(name, share, text) {
+    const line = byId("bar").content.firstElementChild.cloneNode(true);
+    line.querySelector(".name").textContent = name;
+    line.querySelector(".track span").style.width = `${100 * (share || 0)}%`;
+    line.querySelector(".number").textContent = text;
+    return line;
+  }
+
+  function facts(item) {
+    const lines = [
+      ["Kind", kind(item)],
+      ["Files", item.files > 1 ? number(item.files) : ""],
+      ["Slices", item.slices > 1 ? number(item.slices) : ""],
+      ["Study UID", item.study_uid],
+      ["Series UID", item.series_uid],
+      ["Instance UID", item.instance_uid],
+    ];
+    return lines.filter(([, value]) => value).flatMap(([name, value]) => {
+      const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+      term.textContent = name;
+      description.textContent = value;
+      return [term, description];
+    });
+  }
+
+  async function showPicture(i, item) {
+    const [source, heat] = [picture("jpeg", i), picture("heat", i)];
+    const canvas = byId("heat");
+    byId("stage").hidden = source === null;
+    byId("no-picture").hidden = source !== null;
+    byId("heat-controls").hidden = heat === null;
+    byId("no-heat").hidden = heat !== null || source === null;
+    canvas.width = canvas.height = 0;
+    if (source === null) return byId("image").removeAttribute("src");
+    byId("image").alt = `Picture of ${item.path}`;
+    const image = await load(source);
+    if (view.shown[position] !== i) return; // walked on meanwhile
+    byId("image").src = source;
+    byId("stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+    if (heat === null) return;
+    const grey = await load(heat);
+    if (view.shown[position] === i) paintHeat(canvas, grey);
+  }
+
+  async function load(source) {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    return image;
+  }
+
+  // Grey becomes colour; where there is no influence, the picture shows through.
+  function paintHeat(canvas, grey) {
+    canvas.width = grey.naturalWidth;
+    canvas.height = grey.naturalHeight;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(grey, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    for (let at = 0; at < pixels.data.length; at += 4) {
+      const influence = pixels.data[at];
+      pixels.data.set([...colour(influence / 255), influence], at);
+    }
+    context.putImageData(pixels, 0, 0);
+  }
+
+  function colour(share) {
+    const at = share * (COLOURS.length - 1);
+    const low = COLOURS[Math.floor(at)];
+    const high = COLOURS[Math.ceil(at)];
+    return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
+  }
+
+  function adjustHeat() {
+    byId("heat").style.opacity = byId("heat-on").checked ? byId("heat-strength").value / 100 : 0;
+  }
+
+  function largeKeys(event) {
+    if (event.target.type === "range" || event.altKey || event.ctrlKey || event.metaKey) return;
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (move) step(move);
+    else if (event.key === "h" && !byId("heat-controls").hidden) byId("heat-on").click();
+    else return;
+    event.preventDefault();
+  }
+
+  // The table goes on where the walk through the pictures ended.
+  function returnToTable() {
+    const i = view.shown[position];
+    const page = Math.floor(position / ROWS_PER_PAGE);
+    if (page !== view.page) {
+      view.page = page;
+      draw();
+    }
+    byId("rows").querySelector(`[data-item="${i}"] button`).focus();
+  }
+
+  /* ---- paper ---- */
+
+  // On paper: every row of the filter, and what is folded up on the screen.
+  let unfolded = [];
+  function toPaper() {
+    if (view.printing) return;
+    view.printing = true;
+    unfolded = [...document.querySelectorAll("details:not([open])")];
+    for (const part of unfolded) part.open = true;
+    draw();
+  }
+
+  function toScreen() {
+    view.printing = false;
+    for (const part of unfolded) part.open = false;
+    draw();
+  }
+
+  async function print() {
+    toPaper();
+    const pictures = [...byId("rows").querySelectorAll("img[src]")];
+    await Promise.allSettled(pictures.map((image) => image.decode()));
+    window.print();
+  }
+
+  /* ---- wiring ---- */
+
+  const on = (id, event, act) => byId(id).addEventListener(event, act);
+
+  function choose(select, option) {
+    byId("by-class").value = byId("by-flag").value = byId("by-text").value = "";
+    option.selected = true;
+    update();
+    byId("items-title").scrollIntoView();
+    select.focus({ preventScroll: true });
+  }
+
+  function wireFilter() {
+    for (const id of ["by-class", "by-flag", "by-text"]) on(id, "input", update);
+    const form = document.querySelector(".filter");
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("reset", () => setTimeout(update)); // the fields are empty only after the event
+    for (const [list, key] of [["by-class", "name"], ["by-flag", "value"]]) {
+      const wanted = key === "name" ? "class" : "flag";
+      for (const button of document.querySelectorAll(`.summary button[data-${wanted}]`)) {
+        const fits = (option) => (key === "name" ? option.dataset.name : option.value) === button.dataset[wanted];
+        button.addEventListener("click", () => choose(byId(list), [...byId(list).options].find(fits)));
+      }
+    }
+  }
+
+  function wireTable() {
+    for (const head of document.querySelectorAll("th[data-sort]")) {
+      head.querySelector("button").addEventListener("click", () => sortBy(head.dataset.sort));
+    }
+    on("rows", "keydown", walkRows);
+    on("rows", "click", (event) => {
+      const row = event.target.closest("tr");
+      const selecting = event.detail > 0 && window.getSelection().toString() !== ""; // by mouse, to copy a name
+      if (row && !selecting) open(Number(row.dataset.item));
+    });
+    on("page-back", "click", () => turnPage(view.page - 1));
+    on("page-on", "click", () => turnPage(view.page + 1));
+    on("page", "change", () => turnPage((Number(byId("page").value) || 1) - 1));
+  }
+
+  function wireLarge() {
+    on("back", "click", () => step(-1));
+    on("on", "click", () => step(1));
+    on("close", "click", () => large.close());
+    on("heat-on", "input", adjustHeat);
+    on("heat-strength", "input", adjustHeat);
+    large.addEventListener("keydown", largeKeys);
+    large.addEventListener("close", returnToTable);
+    large.addEventListener("click", (event) => event.target === large && large.close());
+    adjustHeat();
+  }
+
+  wireFilter();
+  wireTable();
+  wireLarge();
+  on("print", "click", print);
+  window.addEventListener("beforeprint", toPaper);
+  window.addEventListener("afterprint", toScreen);
+  document.addEventListener("DOMContentLoaded", () => [...byId("rows").rows].forEach(showThumbnail));
+  update();
+})();

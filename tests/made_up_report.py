@@ -1,0 +1,91 @@
+"""A made-up classification: run, items and pictures as the report gets them."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+NOTICE = "Research software. Not a medical device."
+NAMES = ("blue", "green", "red")
+
+
+def make_run(items: list[dict[str, Any]], **model: Any) -> dict[str, Any]:  # noqa: ANN401
+    """A run over `items`; `model` replaces entries of the model."""
+    return {
+        "notice": NOTICE,
+        "version": "1.2.3",
+        "finished": "2026-03-04T05:06:07+00:00",
+        "command": "dynammo classify -i studies -o results",
+        "model": {
+            "name": "colours",
+            "sha256": "0123456789abcdef" * 4,
+            "trained": "2026-03-01T10:00:00",
+            "classes": [*NAMES, "white"],
+            "method": "dynammo",
+            "mean_class_recall": 0.7123,
+            "temperature": 1.4,
+            "ece_before": 0.081,
+            "ece_after": 0.019,
+            **model,
+        },
+        "rule": "mean over slices",
+        "thresholds": {"unknown": 0.62, "false_alarm_rate": 0.05, "low_confidence": 0.5, "looks_different": 3.1},
+        "counts": {
+            "items": len(items),
+            "unreadable": sum("unreadable" in item["flags"] for item in items),
+            "ignored_files": 2,
+            "flagged": sum(bool(item["flags"]) for item in items),
+        },
+        "seconds": 75.2,
+        "input": "studies",
+    }
+
+
+def make_item(path: str, label: str = "blue", probability: float = 0.9, **rest: Any) -> dict[str, Any]:  # noqa: ANN401
+    """An image of a class; `rest` replaces entries."""
+    others = {name: (1 - probability) / 2 for name in NAMES if name != label}
+    return {
+        "path": path,
+        "files": 1,
+        "slices": 1,
+        "format": "PNG",
+        "modality": None,
+        "study_uid": None,
+        "series_uid": None,
+        "instance_uid": None,
+        "class": label,
+        "probability": probability,
+        "probabilities": {label: probability, **others},
+        "unknown": 0.1,
+        "flags": [],
+        "reason": None,
+        **rest,
+    }
+
+
+def make_unreadable(path: str, reason: str = "the file is empty.") -> dict[str, Any]:
+    """A file without prediction."""
+    nothing = {"class": None, "probability": None, "probabilities": {}, "unknown": None, "slices": 0}
+    return {**make_item(path), **nothing, "flags": ["unreadable"], "reason": reason}
+
+
+def encode(pixels: np.ndarray, kind: str) -> bytes:
+    """An image file of 8-bit pixels."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, kind)
+    return file.getvalue()
+
+
+def picture_of(items: list[dict[str, Any]]) -> Callable[[int], tuple[bytes, bytes | None] | None]:
+    """A wide grey picture, hot at its left, for every readable item; NIfTI items have no heat map."""
+    jpeg = encode(np.full((60, 120, 3), 128), "JPEG")
+    heat = encode(np.repeat(np.linspace(255, 0, 8)[None], 4, 0), "PNG")
+
+    def picture(i: int) -> tuple[bytes, bytes | None] | None:
+        if items[i]["class"] is None:
+            return None
+        return jpeg, None if items[i]["format"] == "NIfTI" else heat
+
+    return picture
