@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from dynammo.network import MergedClassifier
 from dynammo.progress import track
 
-__all__ = ["extract_features", "predict"]
+__all__ = ["extract_copies", "extract_features", "predict"]
 
 
 @torch.no_grad()
@@ -42,6 +42,31 @@ def extract_features(
     ]
     features = [torch.cat([row[0][branch] for row in rows]) for branch in range(len(classifier.branches))]
     return features, torch.cat([row[1] for row in rows]).to(features[0].device)
+
+
+@torch.no_grad()
+def extract_copies(
+    classifier: MergedClassifier,
+    dataset: "Dataset[Any]",
+    batch_size: int,
+    mirrored: Sequence[tuple[int, ...]] = ((),),
+    stage: str = "statistics",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, C, F) of C mirrored copies of every item, and the labels (N,), on the CPU.
+
+    Args:
+        classifier: network in eval mode with one branch.
+        dataset: items with `image` (C, H, W) and `label`.
+        batch_size: images for each pass.
+        mirrored: for each copy, the axes along which the image is mirrored; () for the image itself.
+        stage: words that the progress bar shows.
+    """
+    rows = []
+    for images, labels in _batches(classifier, dataset, batch_size, stage):
+        copies = [classifier.features(images.flip(axes) if axes else images)[0].cpu() for axes in mirrored]
+        rows.append((torch.stack(copies, dim=1), labels))
+    features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
+    return features, labels
 
 
 def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401

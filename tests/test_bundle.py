@@ -19,7 +19,7 @@ from dynammo.errors import UserError
 from dynammo.inference import load_classifier
 
 TRAIN, INFERENCE, EVALUATE = (f"bundle/configs/{name}.yaml" for name in ("train", "inference", "evaluate"))
-METHODS = ("dynammo", "acl", "finetune", "joint")
+METHODS = ("dynammo", "acl", "finetune", "joint", "analytic", "ridge")
 pytestmark = pytest.mark.usefixtures("in_root")
 
 
