@@ -183,7 +183,7 @@ class TuneHeads:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        if self.epochs > 0:
+        if self.epochs > 0 and engine.network.head_layout != "analytic":
             engine.add_event_handler(TaskEvents.TASK_FITTED, self._tune)
 
     def _tune(self, engine: IncrementalTrainer) -> None:

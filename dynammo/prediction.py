@@ -73,4 +73,5 @@ def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: 
     loader: Sequence[dict[str, torch.Tensor]] = DataLoader(dataset, batch_size=batch_size)
     device = next(classifier.parameters()).device
     for batch in track(loader, stage, len(loader)):
-        yield batch["image"].to(device), batch["label"]
+        # plain tensors: MONAI's own carry paths and headers of files, which have no place in a result
+        yield batch["image"].to(device).as_subclass(torch.Tensor), batch["label"]
