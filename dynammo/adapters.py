@@ -43,7 +43,7 @@ class ConvAdapter(nn.Module):
         return adapted
 
 
-ADAPTERS: dict[str, Callable[..., nn.Module]] = {"conv": ConvAdapter}
+ADAPTERS: dict[str, Callable[..., nn.Module]] = {"conv": ConvAdapter, "none": nn.Identity}
 """Kinds of adapter by the name that the config uses; each takes `(channels, spatial_dims)`."""
 
 

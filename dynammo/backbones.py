@@ -42,6 +42,7 @@ class Backbone(nn.Module):
 
     Attributes:
         sites: for each layer, the number of channels of its input, where an adapter may sit.
+        channels: channels of the stem's feature map and of every layer's.
         features: number of pooled features.
     """
 
@@ -63,6 +64,7 @@ class Backbone(nn.Module):
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4][:stages])
         outputs = [_channels(layer) for layer in self.layers]
         self.sites: list[int] = [net.conv1.out_channels, *outputs[:-1]]
+        self.channels: list[int] = [net.conv1.out_channels, *outputs]
         self.features: int = outputs[-1]
         self.frozen = True
         self.requires_grad_(False)

@@ -42,6 +42,8 @@ class TrainBackbone:
     def _train(self, engine: IncrementalTrainer) -> None:
         if engine.task.index > 0:
             return
+        if not engine.trainer.state.max_epochs:
+            raise UserError("weights is first_task, but epochs is 0; give --epochs a number from 1, or --weights FILE.")
         backbone = engine.network.backbone
         head = nn.Linear(backbone.features, len(engine.task.classes)).to(next(backbone.parameters()).device)
         network = nn.Sequential(backbone, head)
@@ -181,7 +183,7 @@ class TuneHeads:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        if self.epochs > 0:
+        if self.epochs > 0 and engine.network.head_layout != "analytic":
             engine.add_event_handler(TaskEvents.TASK_FITTED, self._tune)
 
     def _tune(self, engine: IncrementalTrainer) -> None:

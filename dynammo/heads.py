@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["grow_head", "join_heads", "join_others", "tune_heads"]
+__all__ = ["BackgroundScore", "grow_head", "join_heads", "join_others", "tune_heads"]
 
 
 def join_others(logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,6 +45,34 @@ def join_heads(logits: list[torch.Tensor], others: bool) -> tuple[torch.Tensor, 
         return join_others(logits)
     probabilities = torch.softmax(torch.cat(logits, dim=1), dim=1)
     return probabilities, 1.0 - probabilities.amax(dim=1, keepdim=True)
+
+
+class BackgroundScore(nn.Module):
+    """Unknown score of an analytic head: how much better one background Gaussian explains the image than its class.
+
+    The logistic function of `1/2 a' form a - constant - max logit` with `a = logits + shift`
+    (`dynammo.analytic.Background`).
+
+    Args:
+        classes: number of classes K.
+    """
+
+    shift: torch.Tensor
+    form: torch.Tensor
+    constant: torch.Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(classes))
+        self.register_buffer("form", torch.zeros(classes, classes))
+        self.register_buffer("constant", torch.zeros(()))
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Map logits (B, K) to unknown scores (B, 1) in [0, 1]."""
+        shifted = logits + self.shift
+        energy = 0.5 * ((shifted @ self.form) * shifted).sum(1, keepdim=True)
+        unknown: torch.Tensor = torch.sigmoid(energy - self.constant - logits.amax(dim=1, keepdim=True))
+        return unknown
 
 
 def grow_head(head: nn.Linear | None, features: int, outputs: int) -> nn.Linear:

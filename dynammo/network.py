@@ -1,6 +1,6 @@
 """The network that learns task after task, and the one that ships."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,10 +9,13 @@ from torch import nn
 from dynammo.adapters import ADAPTERS, State, make_adapters
 from dynammo.backbones import Backbone, load_pretrained
 from dynammo.errors import UserError
-from dynammo.heads import grow_head, join_heads
+from dynammo.heads import BackgroundScore, grow_head, join_heads
+from dynammo.pooling import Pooling
 from dynammo.tasks import Task
 
-__all__ = ["IncrementalNetwork", "MergedClassifier", "build_classifier"]
+__all__ = ["HEAD_LAYOUTS", "IncrementalNetwork", "MergedClassifier", "build_classifier"]
+
+HEAD_LAYOUTS = ("others", "softmax", "analytic")
 
 
 class MergedClassifier(nn.Module):
@@ -27,6 +30,8 @@ class MergedClassifier(nn.Module):
         adapter: kind of adapter, a name of `dynammo.adapters.ADAPTERS`.
         spatial_dims: 2 for images, 3 for volumes.
         in_channels: channels of the input.
+        background: the unknown score is that of a `BackgroundScore` on the logits of the one head.
+        pooling: arguments of `Pooling` beside the channels; none for the mean of the last layer.
     """
 
     def __init__(
@@ -39,6 +44,8 @@ class MergedClassifier(nn.Module):
         adapter: str = "conv",
         spatial_dims: int = 2,
         in_channels: int = 3,
+        background: bool = False,
+        pooling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.others = others
@@ -46,7 +53,9 @@ class MergedClassifier(nn.Module):
         self.branches = nn.ModuleList(
             make_adapters(adapter, self.backbone.sites, spatial_dims) for _ in range(branches)
         )
-        self.heads = nn.ModuleList(nn.Linear(self.backbone.features, count + int(others)) for count in heads)
+        self.pooling = Pooling(self.backbone.channels, **(pooling or {}))
+        self.heads = nn.ModuleList(nn.Linear(self.pooling.features, count + int(others)) for count in heads)
+        self.background = BackgroundScore(sum(heads)) if background else None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, H, W) to (B, K + 1): K class probabilities that sum to 1, then the unknown score.
@@ -59,7 +68,11 @@ class MergedClassifier(nn.Module):
     @torch.jit.export
     def classify(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Class probabilities (B, K) and unknown score (B, 1) of images (B, C, H, W)."""
-        return join_heads(self.logits(self.features(images)), self.others)
+        logits = self.logits(self.features(images))
+        probabilities, unknown = join_heads(logits, self.others)
+        if self.background is not None:
+            unknown = self.background(logits[0])
+        return probabilities, unknown
 
     @torch.jit.export
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
@@ -67,10 +80,10 @@ class MergedClassifier(nn.Module):
         stem = self.backbone.stem(images)  # (B, 64, H/4, W/4)
         features: list[torch.Tensor] = []
         for adapters in self.branches:
-            x = stem
+            maps = [stem]
             for adapter, layer in zip(adapters, self.backbone.layers):  # noqa: B905  TorchScript has no strict
-                x = layer(adapter(x))
-            features.append(x.flatten(2).mean(2))
+                maps.append(layer(adapter(maps[-1])))
+            features.append(self.pooling(maps))
         return features
 
     @torch.jit.export
@@ -93,11 +106,13 @@ class IncrementalNetwork(nn.Module):
         stages: see `Backbone`.
         weights: path, `imagenet` or `first_task`, see `dynammo.backbones.load_pretrained`.
         adapter: kind of adapter, a name of `dynammo.adapters.ADAPTERS`.
-        head_layout: `others` (one head for each task, with an "others" output) or `softmax` (one head over all
-            classes, which grows).
+        head_layout: `others` (one head for each task, with an "others" output), `softmax` (one head over all
+            classes, which grows) or `analytic` (one head over all classes that a handler computes; stage 1 fits a
+            temporary one).
         spatial_dims: 2 for images, 3 for volumes.
         in_channels: channels of the input.
         image_size: height and width of the input in pixels, checked against what the adapters need.
+        pooling: arguments of `Pooling` beside the channels.
     """
 
     def __init__(
@@ -110,12 +125,14 @@ class IncrementalNetwork(nn.Module):
         spatial_dims: int = 2,
         in_channels: int = 3,
         image_size: int = 224,
+        pooling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if adapter not in ADAPTERS:
             raise UserError(f"adapter is {adapter!r}; expected one of {', '.join(ADAPTERS)}.")
-        if head_layout not in ("others", "softmax"):
-            raise UserError(f"head_layout is {head_layout!r}; expected others or softmax.")
+        if head_layout not in HEAD_LAYOUTS:
+            raise UserError(f"head_layout is {head_layout!r}; expected one of {', '.join(HEAD_LAYOUTS)}.")
+        self.head_layout = head_layout
         self.spec: dict[str, Any] = {
             "architecture": architecture,
             "stages": stages,
@@ -123,6 +140,7 @@ class IncrementalNetwork(nn.Module):
             "spatial_dims": spatial_dims,
             "in_channels": in_channels,
             "others": head_layout == "others",
+            "pooling": dict(pooling or {}),
         }
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
         _check_image_size(image_size, stages, adapter)
@@ -130,32 +148,46 @@ class IncrementalNetwork(nn.Module):
             load_pretrained(self.backbone, weights, spatial_dims, in_channels)
         self.adapters = self._new_adapters()
         self.branches = nn.ModuleList()
+        _check_pooling(self.spec["pooling"], stages)
+        self.pooling = Pooling(self.backbone.channels, **self.spec["pooling"])
+        self.pooling.draw_projection()
         self.heads = nn.ModuleList()
+        self.background: BackgroundScore | None = None
 
     @property
     def others(self) -> bool:
-        """Heads have an "others" output, one head for each task."""
-        return bool(self.spec["others"])
+        """Stage 1 fits a head of the new classes and "others"."""
+        return self.head_layout != "softmax"
 
     def start_task(self, task: Task) -> None:
         """A new head for `task`; the adapters go on from those of the task before."""
+        if self.head_layout == "analytic":
+            self.heads, self.background = nn.ModuleList(), None
         if self.others:
-            self.heads.append(grow_head(None, self.backbone.features, len(task.classes) + 1))
+            self.heads.append(grow_head(None, self.pooling.features, len(task.classes) + 1))
         else:
             old = self.heads[0] if len(self.heads) else None
-            self.heads = nn.ModuleList([grow_head(old, self.backbone.features, task.seen)])  # type: ignore[arg-type]
+            self.heads = nn.ModuleList([grow_head(old, self.pooling.features, task.seen)])  # type: ignore[arg-type]
         self.to(next(self.backbone.parameters()).device)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """What stage 1 fits: the newest adapters and the newest head."""
-        return [*self.adapters.parameters(), *(self.heads[-1].parameters() if len(self.heads) else ())]
+        """What stage 1 fits: the newest adapters and the newest head; nothing where both are not needed."""
+        adapters = list(self.adapters.parameters())
+        if self.head_layout == "analytic" and not adapters:
+            return []
+        return [*adapters, *(self.heads[-1].parameters() if len(self.heads) else ())]
+
+    def set_analytic_head(self, head: nn.Linear, background: BackgroundScore | None = None) -> None:
+        """The head over all classes that predicts from now on, and its unknown score."""
+        self.heads, self.background = nn.ModuleList([head]), background
+        self.to(next(self.backbone.parameters()).device)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, k + 1), or (B, K) with one head, of images (B, C, H, W) through the newest adapters."""
-        x = self.backbone.stem(images)  # (B, 64, H/4, W/4)
+        maps = [self.backbone.stem(images)]  # (B, 64, H/4, W/4)
         for adapter, layer in zip(self.adapters, self.backbone.layers, strict=True):
-            x = layer(adapter(x))
-        logits: torch.Tensor = self.heads[-1](x.flatten(2).mean(2))
+            maps.append(layer(adapter(maps[-1])))
+        logits: torch.Tensor = self.heads[-1](self.pooling(maps))
         return logits
 
     def set_branches(self, states: Sequence[State]) -> None:
@@ -167,7 +199,11 @@ class IncrementalNetwork(nn.Module):
 
     def classifier(self) -> MergedClassifier:
         """The network that ships, with copies of the weights, in eval mode, on the same device."""
-        parts = {"backbone": self.backbone, "branches": self.branches, "heads": self.heads}
+        parts: dict[str, nn.Module] = {
+            "backbone": self.backbone, "branches": self.branches, "pooling": self.pooling, "heads": self.heads
+        }  # fmt: skip
+        if self.background is not None:
+            parts["background"] = self.background
         state = {
             f"{name}.{key}": value.detach().clone()
             for name, part in parts.items()
@@ -177,8 +213,9 @@ class IncrementalNetwork(nn.Module):
 
     def classifier_spec(self) -> dict[str, Any]:
         """Arguments that build the shipped network anew: numbers and names only."""
-        counts = [head.out_features - int(self.others) for head in self.heads]  # type: ignore[operator]
-        return {"heads": counts, "branches": len(self.branches), **self.spec}
+        counts = [head.out_features - int(self.spec["others"]) for head in self.heads]  # type: ignore[operator]
+        background = {"background": True} if self.background is not None else {}
+        return {"heads": counts, "branches": len(self.branches), **self.spec, **background}
 
     def _new_adapters(self) -> nn.ModuleList:
         return make_adapters(self.spec["adapter"], self.backbone.sites, self.spec["spatial_dims"])
@@ -201,4 +238,12 @@ def _check_image_size(image_size: int, stages: int, adapter: str) -> None:
         raise UserError(
             f"image_size {image_size} leaves {last_site} pixels at the adapter before layer{stages}, which needs "
             f"{smallest}; raise --image_size or lower --stages."
+        )
+
+
+def _check_pooling(pooling: Mapping[str, Any], stages: int) -> None:
+    taps = pooling.get("taps")
+    if taps is not None and (not taps or any(tap not in range(stages + 1) for tap in taps)):
+        raise UserError(
+            f'taps is {taps!r}; expected layers from 0 (the stem) to {stages}, such as --taps "[0,1,2]", or null.'
         )

@@ -51,7 +51,7 @@ RATE: Rule = (lambda value: _number(value, 0), "a number above 0, such as 0.01")
 EPOCHS: Rule = (_epochs, 'a list of epochs, such as "[70,130]"')
 SWITCH: Rule = _one_of(True, False)
 RULES: dict[str, Rule] = {
-    "epochs": FROM_1,
+    "epochs": FROM_0,
     "batch_size": FROM_1,
     "image_size": FROM_1,
     "cache_images": FROM_0,
@@ -61,6 +61,8 @@ RULES: dict[str, Rule] = {
     "workers": FROM_0,
     "learning_rate": RATE,
     "head_learning_rate": RATE,
+    "projection": FROM_0,
+    "power": (lambda value: _number(value, 0) and value <= 1, "a number above 0, at most 1"),
     "weight_decay": (lambda value: _number(value, -1e-30), "a number from 0"),
     "milestones": EPOCHS,
     "head_milestones": EPOCHS,

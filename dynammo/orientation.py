@@ -61,7 +61,8 @@ def lay_out(array: NDArray[np.float32], turn: Floats) -> NDArray[np.float32]:
     """Turn the last three axes of (C, ...): a view, as nibabel's own function takes no channels in front."""
     order = np.argsort(turn[:, 0])
     steps = [slice(None, None, int(direction)) for direction in turn[order, 1]]
-    return array.transpose(0, *(order + 1).tolist())[:, steps[0], steps[1], steps[2]]
+    laid: NDArray[np.float32] = array.transpose(0, *(order + 1).tolist())[:, steps[0], steps[1], steps[2]]
+    return laid
 
 
 def laid_out_affine(affine: Floats, turn: Floats, shape: Sequence[int], frame: int | None) -> Floats:

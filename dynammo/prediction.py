@@ -11,7 +11,7 @@ from dynammo.network import MergedClassifier
 from dynammo.progress import track
 from dynammo.studies import study_means
 
-__all__ = ["extract_features", "predict"]
+__all__ = ["extract_copies", "extract_features", "predict"]
 
 
 @torch.no_grad()
@@ -51,8 +51,34 @@ def extract_features(
     return features, torch.cat([row[1] for row in rows]).to(features[0].device)
 
 
+@torch.no_grad()
+def extract_copies(
+    classifier: MergedClassifier,
+    dataset: "Dataset[Any]",
+    batch_size: int,
+    mirrored: Sequence[tuple[int, ...]] = ((),),
+    stage: str = "statistics",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, C, F) of C mirrored copies of every item, and the labels (N,), on the CPU.
+
+    Args:
+        classifier: network in eval mode with one branch.
+        dataset: items with `image` (C, H, W) and `label`.
+        batch_size: images for each pass.
+        mirrored: for each copy, the axes along which the image is mirrored; () for the image itself.
+        stage: words that the progress bar shows.
+    """
+    rows = []
+    for images, batch in _batches(classifier, dataset, batch_size, stage):
+        copies = [classifier.features(images.flip(axes) if axes else images)[0].cpu() for axes in mirrored]
+        rows.append((torch.stack(copies, dim=1), batch["label"]))
+    features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
+    return features, labels
+
+
 def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401
     loader: Sequence[dict[str, torch.Tensor]] = DataLoader(dataset, batch_size=batch_size)
     device = next(classifier.parameters()).device
     for batch in track(loader, stage, len(loader)):
-        yield batch["image"].to(device), batch
+        # plain tensors: MONAI's own carry paths and headers of files, which have no place in a result
+        yield batch["image"].to(device).as_subclass(torch.Tensor), batch

@@ -42,7 +42,7 @@ __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
 
 # pydicom's warnings quote values of the header, which may name a patient; odd values are met where they are used
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 Floats = NDArray[np.float32]

@@ -144,7 +144,11 @@ class IncrementalTrainer(Engine):
         set_determinism(self.seed + 1000 * (task.index + 1))
         self.network.start_task(task)
         self.fire_event(TaskEvents.TASK_STARTED)
-        self.fit(self._stage_1_items(), self.network, self.network.trainable_parameters(), "adapters")
+        parameters = self.network.trainable_parameters()
+        if parameters and self.trainer.state.max_epochs:
+            self.fit(self._stage_1_items(), self.network, parameters, "adapters")
+        else:
+            self.losses = []
         self.network.eval()
         self.fire_event(TaskEvents.TASK_FITTED)
         self.fire_event(TaskEvents.TASK_COMPLETED)

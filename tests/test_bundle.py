@@ -19,7 +19,7 @@ from dynammo.errors import UserError
 from dynammo.inference import load_classifier
 
 TRAIN, INFERENCE, EVALUATE = (f"bundle/configs/{name}.yaml" for name in ("train", "inference", "evaluate"))
-METHODS = ("dynammo", "acl", "finetune", "joint")
+METHODS = ("dynammo", "acl", "finetune", "joint", "analytic", "ridge")
 pytestmark = pytest.mark.usefixtures("in_root")
 
 
@@ -89,8 +89,10 @@ def _first_task_only(trained: Trained, folder: Path) -> Path:
 def test_memory_and_cost_are_what_the_methods_promise(trained: Trained) -> None:
     cost = {method: record_of(trained(method))["cost"] for method in METHODS}
     assert {method: cost[method]["images_kept"] for method in METHODS} == {
-        "dynammo": 8, "acl": 8, "finetune": 0, "joint": 24
+        "dynammo": 8, "acl": 8, "finetune": 0, "joint": 24, "analytic": 0, "ridge": 0
     }  # fmt: skip
+    for method in ("analytic", "ridge"):
+        assert round(cost[method]["gmac_per_image"] / cost[method]["gmac_backbone"], 2) == 1.00
     assert cost["acl"]["gmac_per_image"] > 1.5 * cost["dynammo"]["gmac_per_image"]
     assert cost["dynammo"]["gmac_per_image"] == pytest.approx(cost["finetune"]["gmac_per_image"], rel=1e-3)
     assert cost["dynammo"]["state_bytes"] < cost["acl"]["state_bytes"] * 1.5

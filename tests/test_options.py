@@ -33,7 +33,7 @@ def test_misspelt_options_are_refused(option: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"epochs": 0}, "epochs is 0; expected a whole number from 1: type --epochs"),
+        ({"epochs": -1}, "epochs is -1; expected a whole number from 0: type --epochs"),
         ({"epochs": "many"}, "epochs is 'many'"),
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"seed": -1}, "seed is -1; expected a whole number from 0"),

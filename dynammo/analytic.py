@@ -1,0 +1,261 @@
+"""Analytic heads: closed-form classifiers over class statistics, equal to learning all images at once.
+
+On features that do not change between tasks, class counts, class sums and one Gram matrix say everything that a
+ridge regression or a linear discriminant analysis needs. Pure functions in float64: features in, statistics out;
+statistics in, linear heads out. No image and no feature of an image is kept.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+
+__all__ = [
+    "HEADS",
+    "INVERSE_TEMPERATURES",
+    "SHRINKAGES",
+    "Background",
+    "ClassStatistics",
+    "LinearHeads",
+    "add_classes",
+    "background",
+    "choose",
+    "held_out_losses",
+    "lda",
+    "ridge",
+]
+
+SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85)
+INVERSE_TEMPERATURES = tuple(10 ** (k / 8 - 2) for k in range(33))  # 0.01 to 100
+CHUNK = 4096  # feature rows that are taken to float64 at a time
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """What is known of all classes so far; its size grows with neither tasks nor images.
+
+    Attributes:
+        counts: (K,) images of each class.
+        sums: (K, F) sum of the features of each class; copies of an image count as one together.
+        gram: (F, F) `sum_c (w_c / n_c) H_c' H_c` with the class weights w_c = n_c, or 1 when balanced.
+        balanced: every class weighs the same (AIR, arXiv 2408.10349), however many images it has.
+    """
+
+    counts: torch.Tensor
+    sums: torch.Tensor
+    gram: torch.Tensor
+    balanced: bool = True
+
+    @classmethod
+    def empty(cls, features: int, balanced: bool = True) -> "ClassStatistics":
+        """Statistics of no class yet, of `features` features."""
+        counts, sums, gram = (torch.zeros(s, dtype=torch.float64) for s in ((0,), (0, features), (features,) * 2))
+        return cls(counts, sums, gram, balanced)
+
+    @property
+    def means(self) -> torch.Tensor:
+        """(K, F) mean features of each class."""
+        return self.sums / self.counts[:, None]
+
+    @property
+    def shares(self) -> torch.Tensor:
+        """(K,) weights of the classes, which sum to 1."""
+        weights = torch.ones_like(self.counts) if self.balanced else self.counts
+        return weights / weights.sum()
+
+    @property
+    def total(self) -> torch.Tensor:
+        """(F, F) covariance of the features around their mean over all classes."""
+        weight = len(self.counts) if self.balanced else self.counts.sum()
+        mean = self.shares @ self.means
+        return self.gram / weight - torch.outer(mean, mean)
+
+    @property
+    def within(self) -> torch.Tensor:
+        """(F, F) covariance of the features around the mean of their class."""
+        centred = self.means - self.shares @ self.means
+        return self.total - (self.shares[:, None] * centred).T @ centred
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True)
+class LinearHeads:
+    """Linear heads of one kind at G shrinkages: weight (G, K, F) and bias (G, K)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (G, N, K) of features (N, F)."""
+        return features.double() @ self.weight.mT + self.bias[:, None]
+
+
+@dataclass(frozen=True)
+class Background:
+    """One Gaussian over the features of all classes, against which the nearest class is held.
+
+    With a(x) the logits of `lda` plus `shift`, `1/2 a' form a - constant - max logit` is the logarithm of the
+    density under the background over that under the nearest class.
+
+    Attributes:
+        shift: (K,).
+        form: (K, K).
+        constant: ().
+    """
+
+    shift: torch.Tensor
+    form: torch.Tensor
+    constant: torch.Tensor
+
+
+def add_classes(statistics: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> ClassStatistics:
+    """Statistics that know new classes too.
+
+    Args:
+        statistics: of K known classes.
+        features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
+        labels: (N,) labels K, K + 1, ..., each at least once.
+
+    Raises:
+        ValueError: labels that leave a gap or belong to known classes.
+    """
+    known = len(statistics.counts)
+    counts = torch.bincount(labels - known).double() if int(labels.min()) >= known else torch.zeros(1)
+    if not counts.all():
+        raise ValueError(f"labels must be {known}, {known + 1}, ... without a gap, and no class may come twice")
+    sums = torch.zeros(len(counts), features.shape[2], dtype=torch.float64)
+    gram = statistics.gram.clone()
+    for rows, label in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
+        images = rows.double()
+        sums.index_add_(0, label - known, images.mean(1))
+        share = (1 / counts[label - known] if statistics.balanced else torch.ones(len(label))) / rows.shape[1]
+        weighted = images * share.double().sqrt()[:, None, None]
+        gram += weighted.flatten(0, 1).T @ weighted.flatten(0, 1)
+    return ClassStatistics(
+        torch.cat([statistics.counts, counts]), torch.cat([statistics.sums, sums]), gram, statistics.balanced
+    )
+
+
+def lda(statistics: ClassStatistics, shrinkages: Sequence[float]) -> LinearHeads:
+    """Linear discriminants `w_c = P^-1 (mu_c - m)`, `b_c = -1/2 (mu_c - m)' P^-1 (mu_c + m)` at every shrinkage g.
+
+    P = (1 - g) S + g diag(S) with S the covariance within classes; m, the mean of all classes, changes no
+    difference between logits and keeps them small.
+    """
+    mean = statistics.shares @ statistics.means
+    centred = statistics.means - mean
+    weight = _solve(statistics.within, centred, shrinkages)
+    return LinearHeads(weight, -0.5 * (weight * (statistics.means + mean)).sum(2))
+
+
+def ridge(statistics: ClassStatistics, shrinkages: Sequence[float]) -> LinearHeads:
+    """Regression of one-hot labels with an intercept, `w_c = (T + l diag(T))^-1 q_c`, at every l = g / (1 - g).
+
+    T is the total covariance and q_c the covariance of the features with label c: ridge regression on
+    standardised features whose penalty is l times the number of images (or, balanced, of classes).
+    """
+    mean = statistics.shares @ statistics.means
+    targets = statistics.shares[:, None] * (statistics.means - mean)
+    kept = 1 - torch.tensor(shrinkages, dtype=torch.float64)
+    weight = _solve(statistics.total, targets, shrinkages) * kept[:, None, None]
+    return LinearHeads(weight, statistics.shares - weight @ mean)
+
+
+HEADS: dict[str, Callable[[ClassStatistics, Sequence[float]], LinearHeads]] = {"lda": lda, "ridge": ridge}
+"""Kinds of analytic head by the name that the config uses."""
+
+
+def background(statistics: ClassStatistics, shrinkage: float) -> Background:
+    """The background Gaussian N(m, P + B), B the covariance between class means, beside the classes' N(mu_c, P).
+
+    The difference of the two Mahalanobis distances (relative Mahalanobis distance, arXiv 2106.09022) depends on
+    the image through the logits of `lda` alone, because B has rank K at most: it costs nothing.
+    """
+    mean, shares = statistics.shares @ statistics.means, statistics.shares
+    centred = statistics.means - mean
+    products = _solve(statistics.within, centred, [shrinkage])[0] @ centred.T  # (K, K)
+    root = shares.sqrt()
+    inner = torch.eye(len(shares), dtype=torch.float64) + root[:, None] * products * root
+    form = root[:, None] * torch.linalg.inv(inner) * root
+    return Background(0.5 * products.diagonal(), form, 0.5 * torch.logdet(inner))
+
+
+def held_out_losses(
+    known: ClassStatistics,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    head: str,
+    shrinkages: Sequence[float] = SHRINKAGES,
+    folds: int = 5,
+) -> torch.Tensor:
+    """Cross-validated loss of the new images among all classes, for every shrinkage and temperature.
+
+    Every fold is left out of the statistics once and then classified, so that no image judges a head that has
+    seen it. Folds are runs of images in their given order, which keeps similar neighbours together. Classes weigh
+    the same.
+
+    Args:
+        known: statistics of the known classes.
+        features: (N, C, F) of the new classes, see `add_classes`; the first copy is the image itself.
+        labels: (N,).
+        head: a name of `HEADS`.
+        shrinkages: G values in (0, 1).
+        folds: parts of each class, fewer where a class has fewer images.
+
+    Returns:
+        (G, 33) summed cross-entropy of the logits times each of `INVERSE_TEMPERATURES`; zeros where there is but
+        one class, or one of a single image.
+    """
+    counts = torch.bincount(labels - len(known.counts))
+    losses = torch.zeros(len(shrinkages), len(INVERSE_TEMPERATURES), dtype=torch.float64)
+    folds = min(folds, int(counts.min()))
+    if folds < 2 or len(known.counts) + len(counts) < 2:
+        return losses
+    fold = _folds(labels, folds)
+    for number in range(folds):
+        left = fold == number
+        learnt = add_classes(known, features[~left], labels[~left])
+        logits = HEADS[head](learnt, shrinkages).logits(features[left, 0])  # (G, N, K)
+        weights = 1 / counts[labels[left] - len(known.counts)].double()
+        for column, factor in enumerate(INVERSE_TEMPERATURES):
+            scores = torch.log_softmax(factor * logits, dim=2)
+            of_truth = scores.gather(2, labels[left].expand(len(shrinkages), -1)[..., None])[..., 0]
+            losses[:, column] -= of_truth @ weights
+    return losses
+
+
+def choose(losses: torch.Tensor, shrinkages: Sequence[float] = SHRINKAGES) -> tuple[float, float]:
+    """Shrinkage and inverse temperature of the smallest summed loss; 0.1 and 1 where nothing was judged yet."""
+    if not losses.any():
+        return 0.1, 1.0
+    row, column = divmod(int(losses.argmin()), losses.shape[1])
+    return shrinkages[row], INVERSE_TEMPERATURES[column]
+
+
+def _folds(labels: torch.Tensor, folds: int) -> torch.Tensor:
+    """Number of the fold (N,) of each image: every class cut into `folds` runs of nearly the same length."""
+    fold = torch.zeros_like(labels)
+    for label in labels.unique():  # type: ignore[no-untyped-call]
+        rows = (labels == label).nonzero()[:, 0]
+        fold[rows] = torch.arange(len(rows)) * folds // len(rows)
+    return fold
+
+
+def _solve(scatter: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tensor:
+    """`((1 - g) S + g diag(S))^-1 v` for every shrinkage g and every row v of `targets`: (G, K, F).
+
+    One eigendecomposition of the correlation matrix serves all shrinkages. Features that hardly vary get the
+    variance of a ten-thousandth of the mean, so that noise in them is not taken for evidence.
+    """
+    variance = scatter.diagonal()
+    deviation = variance.clamp_min(1e-4 * float(variance.mean())).sqrt()
+    values, vectors = torch.linalg.eigh(scatter / deviation / deviation[:, None])
+    directions = vectors / deviation[:, None]  # (F, F)
+    shrink = torch.tensor(shrinkages, dtype=torch.float64)[:, None, None]
+    inverse = 1 / ((1 - shrink) * values.clamp_min(0) + shrink)  # (G, 1, F)
+    solved: torch.Tensor = ((targets @ directions) * inverse) @ directions.T
+    return solved

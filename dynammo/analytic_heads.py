@@ -1,0 +1,123 @@
+"""The watcher that computes a closed-form head over all classes after every task, from class statistics alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.data import Dataset
+from torch import nn
+
+from dynammo.analytic import (
+    HEADS,
+    SHRINKAGES,
+    Background,
+    ClassStatistics,
+    add_classes,
+    background,
+    choose,
+    held_out_losses,
+)
+from dynammo.errors import UserError
+from dynammo.heads import BackgroundScore
+from dynammo.prediction import extract_copies
+from dynammo.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["MIRRORED", "AnalyticHeads"]
+
+MIRRORED: dict[str, tuple[tuple[int, ...], ...]] = {
+    "none": ((),),
+    "horizontal": ((), (-1,)),
+    "both": ((), (-1,), (-2,), (-2, -1)),
+}
+"""Copies of every image in the statistics by the name that the config uses: the axes they are mirrored along."""
+
+
+class AnalyticHeads:
+    """Add the new classes to the statistics and compute the head of all classes anew; nothing is forgotten.
+
+    Acts for `head_layout: analytic` alone. One pass over the new images, and one for each mirrored copy, is all
+    that learning a task takes. What stays is statistics: no image and no feature of an image.
+
+    Args:
+        transform: deterministic preprocessing of an item.
+        head: a name of `dynammo.analytic.HEADS`.
+        balanced: every class weighs the same, however many images it has.
+        shrinkage: in (0, 1), or `auto`: the one that classified the images of every task best while they were
+            left out of the statistics (`dynammo.analytic.held_out_losses`). The temperature is chosen so always.
+        mirrored: a name of `MIRRORED`.
+        batch_size: images for each pass.
+    """
+
+    def __init__(
+        self,
+        transform: Callable[[Any], Any],
+        head: str = "lda",
+        balanced: bool = True,
+        shrinkage: float | str = "auto",
+        mirrored: str = "none",
+        batch_size: int = 32,
+    ) -> None:
+        for name, value, known in (("analytic_head", head, HEADS), ("mirrored", mirrored, MIRRORED)):
+            if value not in known:
+                raise UserError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
+        if shrinkage != "auto" and not (isinstance(shrinkage, float) and 0 < shrinkage < 1):
+            raise UserError(f"shrinkage is {shrinkage!r}; expected auto or a number between 0 and 1, such as 0.1.")
+        self.transform = transform
+        self.head = head
+        self.balanced = balanced
+        self.shrinkages = SHRINKAGES if shrinkage == "auto" else (float(shrinkage),)
+        self.mirrored = MIRRORED[mirrored]
+        self.batch_size = batch_size
+        self.statistics: ClassStatistics | None = None
+        self.losses = torch.zeros(())
+        self.chosen: tuple[float, float] = (0.0, 1.0)
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        if engine.network.head_layout == "analytic":
+            engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next task needs: class statistics and the losses that choose the shrinkage."""
+        if self.statistics is None:
+            return {}
+        return {"statistics": self.statistics.state_dict(), "losses": self.losses}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the statistics of `state_dict`."""
+        self.statistics = ClassStatistics(**state["statistics"]) if state else None
+        self.losses = state["losses"] if state else torch.zeros(())
+
+    def _learn(self, engine: IncrementalTrainer) -> None:
+        classifier, items = engine.network.classifier(), engine.data.train(engine.task)
+        if len(classifier.branches) != 1:
+            raise UserError("analytic heads read one branch; give --merge_strategy another value than none.")
+        features, labels = extract_copies(classifier, Dataset(items, self.transform), self.batch_size, self.mirrored)
+        known = self.statistics or ClassStatistics.empty(features.shape[2], self.balanced)
+        self.losses = self.losses + held_out_losses(known, features, labels, self.head, self.shrinkages)
+        self.statistics = add_classes(known, features, labels)
+        self.chosen = choose(self.losses, self.shrinkages)
+        engine.network.set_analytic_head(*make_head(self.statistics, self.head, *self.chosen))
+
+
+def make_head(
+    statistics: ClassStatistics, head: str, shrinkage: float, inverse_temperature: float
+) -> tuple[nn.Linear, BackgroundScore | None]:
+    """The linear head whose softmax is calibrated, and its unknown score; a ridge's is 1 - the largest probability."""
+    computed = HEADS[head](statistics, [shrinkage])
+    linear = nn.Linear(computed.weight.shape[2], len(statistics.counts))
+    linear.load_state_dict(
+        {"weight": computed.weight[0] * inverse_temperature, "bias": computed.bias[0] * inverse_temperature}
+    )
+    if head != "lda":
+        return linear, None
+    return linear, _calibrated(background(statistics, shrinkage), inverse_temperature)
+
+
+def _calibrated(score: Background, factor: float) -> BackgroundScore:
+    """The score of logits that were multiplied by `factor`."""
+    module = BackgroundScore(len(score.shift))
+    module.load_state_dict(
+        {"shift": score.shift * factor, "form": score.form / factor, "constant": score.constant * factor}
+    )
+    return module

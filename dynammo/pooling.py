@@ -1,0 +1,63 @@
+"""Feature maps of one pass become one feature vector for each image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["Pooling"]
+
+
+class Pooling(nn.Module):
+    """Means, and deviations if wanted, over the pixels of several feature maps, side by side.
+
+    Args:
+        channels: channels of the stem's map and of every layer's.
+        taps: which of these maps are pooled, 0 for the stem; None for the last one alone.
+        deviation: pool the standard deviation beside the mean.
+        power: every feature f becomes sign(f) |f|^power; 0.5, the square root, evens out large activations.
+        projection: size M of a fixed random layer ReLU(f W) on top; 0 for none (RanPAC, arXiv 2307.02251).
+
+    Attributes:
+        features: number F of features.
+    """
+
+    random: torch.Tensor | None  # buffer, (pooled, projection)
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        taps: Sequence[int] | None = None,
+        deviation: bool = False,
+        power: float = 1.0,
+        projection: int = 0,
+    ) -> None:
+        super().__init__()
+        self.taps = [len(channels) - 1] if taps is None else [int(tap) for tap in taps]
+        self.deviation = deviation
+        self.power = float(power)
+        pooled = sum(channels[tap] for tap in self.taps) * (2 if deviation else 1)
+        self.features = projection or pooled
+        self.register_buffer("random", torch.empty(pooled, projection) if projection else None)
+
+    def draw_projection(self, seed: int = 0) -> None:
+        """Fill the random layer, the same for the same seed."""
+        if self.random is not None:
+            drawn = torch.randn(self.random.shape, generator=torch.Generator().manual_seed(seed))
+            self.random = (drawn / self.random.shape[0] ** 0.5).to(self.random.device)
+
+    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Map the stem's and every layer's feature map, (B, C_i, H_i, W_i) each, to features (B, F)."""
+        pooled: list[torch.Tensor] = []
+        for tap in self.taps:
+            pixels = maps[tap].flatten(2)  # (B, C, H W)
+            pooled.append(pixels.mean(2))
+            if self.deviation:
+                pooled.append((pixels.var(2, correction=0) + 1e-8).sqrt())  # the constant keeps gradients finite
+        features = torch.cat(pooled, dim=1)
+        if self.power != 1.0:
+            features = torch.sign(features) * (features.abs() + 1e-8).pow(self.power)
+        random = self.random
+        if random is not None:
+            features = torch.relu(features @ random)
+        return features

@@ -1,0 +1,43 @@
+import torch
+
+from dynammo.pooling import Pooling
+
+
+def maps() -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(2, channels, size, size, generator=generator) for channels, size in ((3, 8), (4, 8), (5, 4))]
+
+
+def test_the_mean_of_the_last_map_is_the_default() -> None:
+    pooling = Pooling([3, 4, 5])
+    torch.testing.assert_close(pooling(maps()), maps()[-1].mean((2, 3)))
+    assert pooling.features == 5 and not pooling.state_dict()
+
+
+def test_moments_of_chosen_maps_and_their_power() -> None:
+    pooling = Pooling([3, 4, 5], taps=[0, 2], deviation=True, power=0.5)
+    first, _, last = maps()
+    expected = [part for m in (first, last) for part in (m.mean((2, 3)), m.flatten(2).std(2, correction=0))]
+    torch.testing.assert_close(pooling(maps()), torch.cat(expected, 1).sqrt(), atol=1e-4, rtol=1e-4)
+    assert pooling.features == 16
+
+
+def test_powers_keep_the_sign() -> None:
+    features = Pooling([1], power=0.5)([torch.full((1, 1, 2, 2), -4.0)])
+    torch.testing.assert_close(features, torch.tensor([[-2.0]]))
+
+
+def test_a_constant_map_has_a_gradient() -> None:
+    flat = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    Pooling([2], deviation=True, power=0.5)([flat]).sum().backward()
+    assert torch.isfinite(flat.grad).all()
+
+
+def test_the_random_layer_is_the_same_for_the_same_seed() -> None:
+    first, second, other = (Pooling([3, 4, 5], projection=20) for _ in range(3))
+    first.draw_projection(1)
+    second.draw_projection(1)
+    other.draw_projection(2)
+    assert first.features == 20 and first(maps()).shape == (2, 20)
+    assert torch.equal(first(maps()), second(maps())) and not torch.equal(first(maps()), other(maps()))
+    assert (first(maps()) >= 0).all()
