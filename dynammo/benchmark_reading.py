@@ -33,7 +33,7 @@ from dynammo.checkpoint import write_json
 from dynammo.errors import UserError
 from dynammo.reading import read_image
 
-__all__ = ["ReadingSettings", "ReadingSpeed", "benchmark_reading", "measure_reading", "write_examples"]
+__all__ = ["ReadingSettings", "ReadingSpeed", "benchmark_reading", "measure_reading", "values_alone", "write_examples"]
 
 Pixels = NDArray[Any]
 LEAST = 0.8  # of the bare library's speed
@@ -109,6 +109,11 @@ def write_examples(folder: Path, size: int) -> dict[str, Path]:
     return {name: _write_dicom(folder / name, grey, syntax) for name, syntax in DICOM.items()} | files
 
 
+def values_alone(path: Path) -> Pixels:
+    """What the reader gives for one of these files, made of it by the library's own functions: float32 (C, ...)."""
+    return np.asarray(_contenders(path)[1](path))
+
+
 def _texture(shape: tuple[int, ...]) -> Pixels:
     """12-bit values (uint16): soft shapes with the noise of a detector."""
     random = np.random.default_rng(0)
@@ -137,7 +142,7 @@ def _write_dicom(path: Path, pixels: Pixels, syntax: str) -> Path:
 
 
 def _measure(path: Path, repeats: int) -> ReadingSpeed:
-    bare, values = _bare_of(path)
+    bare, values = _contenders(path)
     calls: dict[str, Callable[[], object]] = {
         "bare": partial(bare, path),
         "values": partial(values, path),
@@ -147,7 +152,7 @@ def _measure(path: Path, repeats: int) -> ReadingSpeed:
     return ReadingSpeed(**{name: Spread.of([1 / s for s in samples]) for name, samples in seconds.items()})
 
 
-def _bare_of(path: Path) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
+def _contenders(path: Path) -> tuple[Callable[[Path], object], Callable[[Path], object]]:
     if ".nii" in path.name:
         return lambda file: nib.load(file).get_fdata(), _nifti_values
     if path.suffix:

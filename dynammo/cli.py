@@ -50,9 +50,50 @@ def dynammo(
     """Class-incremental learning of medical images by merging task adapters."""
 
 
-@benchmark.callback()
-def _benchmark() -> None:  # keeps `cost` a command of its own while it is the only one
-    pass
+@app.command()
+def classify(
+    source: Annotated[Path, typer.Option("--input", "-i", help="Folder, image, zip, DICOMDIR or list of paths.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, report and record.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Run, exported bundle or TorchScript file; the newest if left out.")
+    ] = None,
+    dicom_sr: Annotated[bool, typer.Option("--dicom-sr", help="Write a DICOM structured report a study.")] = False,
+    sort_into: Annotated[Path | None, typer.Option(help="Copy images into a folder for each class here.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with work that was interrupted.")] = False,
+    with_patient_id: Annotated[
+        bool, typer.Option("--with-patient-id", help="Put the patient's number into table and JSON.")
+    ] = False,
+    mask_corners: Annotated[
+        bool, typer.Option("--mask-corners", help="Paint over the corners of pictures, where names may be burnt in.")
+    ] = False,
+    low_confidence: Annotated[float, typer.Option(help="Flag classes less probable than this.", min=0, max=1)] = 0.5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Threads that read images; 0 for one a core.", min=0)] = 0,
+    batch_size: Annotated[str, typer.Option(help="Images for each pass: a number or auto.")] = "auto",
+) -> None:
+    """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
+    typer.echo(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
+    from dynammo.classify import ClassifySettings
+    from dynammo.classify import classify as run
+
+    settings = ClassifySettings(
+        model=model, dicom_sr=dicom_sr, sort_into=sort_into, with_patient_id=with_patient_id,
+        mask_corners=mask_corners, resume=resume, device=device, workers=workers, batch_size=batch_size,
+        low_confidence=low_confidence,
+    )  # fmt: skip
+    raise typer.Exit(run(source, output, settings))
+
+
+@benchmark.command()
+def reading(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
+) -> None:
+    """Compare reading with the bare library of each format."""
+    from dynammo.benchmark_reading import ReadingSettings, benchmark_reading
+
+    benchmark_reading(ReadingSettings(size, repeats), json)
 
 
 @benchmark.command()

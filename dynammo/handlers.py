@@ -4,6 +4,7 @@ They act at the events of the `IncrementalTrainer`, in the order in which the co
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from dynammo.adapters import State, copy_state
 from dynammo.errors import UserError
-from dynammo.heads import tune_heads
+from dynammo.heads import held_back_logits, tune_heads
 from dynammo.memory import Item, herd
 from dynammo.merging import STRATEGIES, Weight, add_weights
 from dynammo.metrics import evaluate_predictions
@@ -22,6 +23,7 @@ from dynammo.trainer import IncrementalTrainer, TaskEvents
 __all__ = ["EvaluateTasks", "MergeAdapters", "SelectExemplars", "TrainBackbone", "TuneHeads"]
 
 Transform = Callable[[Any], Any]
+FOLDS = 5  # images held back by turns, to see what heads make of images they were not tuned on
 
 
 class TrainBackbone:
@@ -153,6 +155,8 @@ class SelectExemplars:
 class TuneHeads:
     """Stage 2: tune every head on the balanced set, on features computed once (they no longer change).
 
+    Leaves in `engine.held_back` the logits that each image gets from heads tuned without it.
+
     Args:
         transform: deterministic preprocessing of an item.
         augment: preprocessing with random augmentation, for the copies.
@@ -199,7 +203,17 @@ class TuneHeads:
             ]
         else:
             targets = [labels]
-        tune_heads(network.heads, features, targets, self.epochs, self.learning_rate, self.milestones, self.batch_size)
+        tune = partial(
+            tune_heads,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            milestones=self.milestones,
+            batch_size=self.batch_size,
+        )
+        tune(network.heads, features, targets)
+        if len(items) >= FOLDS:
+            logits = held_back_logits(network.heads, features, targets, len(items), FOLDS, tune)
+            engine.held_back = logits, labels[: len(items)]
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[list[torch.Tensor], torch.Tensor]:
         classifier = engine.network.classifier()

@@ -1,15 +1,17 @@
 """Heads: logits of each task with its "others" output, and how heads join into class probabilities."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-__all__ = ["BackgroundScore", "grow_head", "join_heads", "join_others", "tune_heads"]
+__all__ = ["BackgroundScore", "grow_head", "held_back_logits", "join_heads", "join_others", "tune_heads"]
 
 
-def join_others(logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def join_others(
+    logits: list[torch.Tensor], temperature: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Join heads whose last output is "others" into class probabilities by the paper's rule.
 
     The paper: softmax per head, the head with the smallest "others" probability o_i wins, then the argmax
@@ -20,6 +22,8 @@ def join_others(logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]
 
     Args:
         logits: one tensor (B, k_i + 1) for each head.
+        temperature: (), divides the scores; the order of the classes and the unknown score do not depend on it.
+            None for 1.
 
     Returns:
         Class probabilities (B, K) that sum to 1, and the unknown score (B, 1) in [0, 1]: the smallest "others"
@@ -32,19 +36,26 @@ def join_others(logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]
         odds = torch.logsumexp(classes, dim=1, keepdim=True) - other
         scores.append(odds + classes - classes.amax(dim=1, keepdim=True))
         others.append(torch.sigmoid(-odds))
-    return torch.softmax(torch.cat(scores, dim=1), dim=1), torch.cat(others, dim=1).amin(dim=1, keepdim=True)
+    return _softmax(scores, temperature), torch.cat(others, dim=1).amin(dim=1, keepdim=True)
 
 
-def join_heads(logits: list[torch.Tensor], others: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def join_heads(
+    logits: list[torch.Tensor], others: bool, temperature: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Class probabilities (B, K) and unknown score (B, 1) of heads with or without an "others" output.
 
     Without it there is one head over all classes: a plain softmax, whose unknown score is 1 minus the largest
     probability (Hendrycks and Gimpel, arXiv 1610.02136).
     """
     if others:
-        return join_others(logits)
-    probabilities = torch.softmax(torch.cat(logits, dim=1), dim=1)
+        return join_others(logits, temperature)
+    probabilities = _softmax(logits, temperature)
     return probabilities, 1.0 - probabilities.amax(dim=1, keepdim=True)
+
+
+def _softmax(scores: list[torch.Tensor], temperature: torch.Tensor | None) -> torch.Tensor:
+    joined = torch.cat(scores, dim=1)
+    return torch.softmax(joined if temperature is None else joined / temperature, dim=1)
 
 
 class BackgroundScore(nn.Module):
@@ -128,3 +139,38 @@ def tune_heads(
         schedule.step()
         mean = total / len(targets[0])
     return mean
+
+
+def held_back_logits(
+    heads: nn.ModuleList,
+    features: list[torch.Tensor],
+    targets: list[torch.Tensor],
+    images: int,
+    folds: int,
+    tune: Callable[[nn.ModuleList, list[torch.Tensor], list[torch.Tensor]], float],
+) -> list[torch.Tensor]:
+    """Logits of every image from heads that were tuned on the other folds: what new images would get.
+
+    Args:
+        heads: their sizes alone matter; they are not changed.
+        features: as for `tune_heads`; after the first `images` rows come augmented copies in the same order.
+        targets: as for `tune_heads`.
+        images: number of images N.
+        folds: parts that are held back by turns, 2 and more.
+        tune: `tune_heads` with its settings.
+
+    Returns:
+        (N, outputs) for each head. The state of the random generators is as before.
+    """
+    logits = [torch.zeros(images, int(head.out_features), device=features[0].device) for head in heads]  # type: ignore[arg-type]
+    fold_of = torch.arange(len(targets[0]), device=features[0].device) % images % folds
+    with torch.random.fork_rng():
+        for fold in range(folds):
+            fresh = nn.ModuleList(grow_head(None, h.in_features, h.out_features) for h in heads)  # type: ignore[arg-type]
+            fresh.to(features[0].device)
+            kept, out = fold_of != fold, (fold_of == fold)[:images]
+            tune(fresh, [x[kept] for x in features], [y[kept] for y in targets])
+            for i, head in enumerate(fresh):
+                with torch.no_grad():
+                    logits[i][out] = head(features[min(i, len(features) - 1)][:images][out])
+    return logits

@@ -10,6 +10,7 @@ from dynammo.adapters import ADAPTERS, State, make_adapters
 from dynammo.backbones import Backbone, load_pretrained
 from dynammo.errors import UserError
 from dynammo.heads import BackgroundScore, grow_head, join_heads
+from dynammo.looks import Looks
 from dynammo.pooling import Pooling
 from dynammo.tasks import Task
 
@@ -32,7 +33,14 @@ class MergedClassifier(nn.Module):
         in_channels: channels of the input.
         background: the unknown score is that of a `BackgroundScore` on the logits of the one head.
         pooling: arguments of `Pooling` beside the channels; none for the mean of the last layer.
+        looks: classes of training images that the network knows the looks of, see `Looks`; 0 for none.
+
+    Attributes:
+        temperature: divides the scores of all classes before their softmax, so that probabilities mean what they
+            say (Guo et al., arXiv 1706.04599); 1 unless a handler has fitted it.
     """
+
+    temperature: torch.Tensor
 
     def __init__(
         self,
@@ -46,6 +54,7 @@ class MergedClassifier(nn.Module):
         in_channels: int = 3,
         background: bool = False,
         pooling: Mapping[str, Any] | None = None,
+        looks: int = 0,
     ) -> None:
         super().__init__()
         self.others = others
@@ -56,6 +65,8 @@ class MergedClassifier(nn.Module):
         self.pooling = Pooling(self.backbone.channels, **(pooling or {}))
         self.heads = nn.ModuleList(nn.Linear(self.pooling.features, count + int(others)) for count in heads)
         self.background = BackgroundScore(sum(heads)) if background else None
+        self.looks = Looks(looks, self.backbone.channels[0]) if looks else None
+        self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, H, W) to (B, K + 1): K class probabilities that sum to 1, then the unknown score.
@@ -68,22 +79,31 @@ class MergedClassifier(nn.Module):
     @torch.jit.export
     def classify(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Class probabilities (B, K) and unknown score (B, 1) of images (B, C, H, W)."""
-        logits = self.logits(self.features(images))
-        probabilities, unknown = join_heads(logits, self.others)
-        if self.background is not None:
-            unknown = self.background(logits[0])
-        return probabilities, unknown
+        return self.join(self.logits(self.features(images)))
 
     @torch.jit.export
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Pooled features (B, F) of images (B, C, H, W), one tensor for each branch."""
+        return self.pool(self.maps(images))
+
+    @torch.jit.export
+    def maps(self, images: torch.Tensor) -> list[list[torch.Tensor]]:
+        """Feature maps of the stem and of every layer, for each branch, of images (B, C, H, W)."""
         stem = self.backbone.stem(images)  # (B, 64, H/4, W/4)
-        features: list[torch.Tensor] = []
+        branches: list[list[torch.Tensor]] = []
         for adapters in self.branches:
             maps = [stem]
             for adapter, layer in zip(adapters, self.backbone.layers):  # noqa: B905  TorchScript has no strict
                 maps.append(layer(adapter(maps[-1])))
-            features.append(self.pooling(maps))
+            branches.append(maps)
+        return branches
+
+    @torch.jit.export
+    def pool(self, maps: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+        """Features (B, F) of each branch from its maps."""
+        features: list[torch.Tensor] = []
+        for branch in maps:
+            features.append(self.pooling(branch))
         return features
 
     @torch.jit.export
@@ -93,6 +113,23 @@ class MergedClassifier(nn.Module):
         for i, head in enumerate(self.heads):
             logits.append(head(features[min(i, len(features) - 1)]))
         return logits
+
+    @torch.jit.export
+    def join(self, logits: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Class probabilities (B, K) and unknown score (B, 1) from the logits of each head."""
+        probabilities, unknown = join_heads(logits, self.others, self.temperature)
+        if self.background is not None:
+            unknown = self.background(logits[0])
+        return probabilities, unknown
+
+    @torch.jit.export
+    def strangeness(self, maps: list[list[torch.Tensor]]) -> torch.Tensor:
+        """How far images are from every training image (B,), see `Looks`; 0 where the network does not know."""
+        stem = maps[0][0]
+        if self.looks is not None:
+            distances: torch.Tensor = self.looks(stem)
+            return distances
+        return torch.zeros(stem.shape[0], device=stem.device)
 
 
 class IncrementalNetwork(nn.Module):
@@ -153,6 +190,8 @@ class IncrementalNetwork(nn.Module):
         self.pooling.draw_projection()
         self.heads = nn.ModuleList()
         self.background: BackgroundScore | None = None
+        self.looks: Looks | None = None
+        self.temperature = 1.0
 
     @property
     def others(self) -> bool:
@@ -204,18 +243,22 @@ class IncrementalNetwork(nn.Module):
         }  # fmt: skip
         if self.background is not None:
             parts["background"] = self.background
+        if self.looks is not None:
+            parts["looks"] = self.looks
         state = {
             f"{name}.{key}": value.detach().clone()
             for name, part in parts.items()
             for key, value in part.state_dict().items()
         }
+        state["temperature"] = torch.tensor(self.temperature, device=next(self.backbone.parameters()).device)
         return build_classifier(self.classifier_spec(), state)
 
     def classifier_spec(self) -> dict[str, Any]:
         """Arguments that build the shipped network anew: numbers and names only."""
         counts = [head.out_features - int(self.spec["others"]) for head in self.heads]  # type: ignore[operator]
-        background = {"background": True} if self.background is not None else {}
-        return {"heads": counts, "branches": len(self.branches), **self.spec, **background}
+        known: dict[str, Any] = {"background": True} if self.background is not None else {}
+        known |= {"looks": len(self.looks.means)} if self.looks is not None else {}
+        return {"heads": counts, "branches": len(self.branches), **self.spec, **known}
 
     def _new_adapters(self) -> nn.ModuleList:
         return make_adapters(self.spec["adapter"], self.backbone.sites, self.spec["spatial_dims"])

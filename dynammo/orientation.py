@@ -67,9 +67,17 @@ def lay_out(array: NDArray[np.float32], turn: Floats) -> NDArray[np.float32]:
 
 def laid_out_affine(affine: Floats, turn: Floats, shape: Sequence[int], frame: int | None) -> Floats:
     """Affine of the laid out volume, or of one frame of it: indices (frame, row, column) to RAS mm."""
-    turned: Floats = affine @ nib.orientations.inv_ornt_aff(turn, shape)
+    turned: Floats = affine @ _unturned(turn.tobytes(), tuple(shape))
     turned[:3, 3] += turned[:3, 0] * (frame or 0)
     return turned
+
+
+@lru_cache(maxsize=16)
+def _unturned(turn: bytes, shape: tuple[int, ...]) -> Floats:
+    """Affine from laid out to stored indices."""
+    affine: Floats = nib.orientations.inv_ornt_aff(np.frombuffer(turn).reshape(3, 2), shape)
+    affine.flags.writeable = False
+    return affine
 
 
 def voxel_sizes(affine: Floats) -> Floats:

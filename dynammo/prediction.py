@@ -7,11 +7,12 @@ import torch
 from monai.data import DataLoader
 from torch.utils.data import Dataset
 
+from dynammo.looks import look_features
 from dynammo.network import MergedClassifier
 from dynammo.progress import track
 from dynammo.studies import study_means
 
-__all__ = ["extract_copies", "extract_features", "predict"]
+__all__ = ["extract_copies", "extract_features", "extract_looks", "predict"]
 
 
 @torch.no_grad()
@@ -74,6 +75,18 @@ def extract_copies(
         rows.append((torch.stack(copies, dim=1), batch["label"]))
     features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
     return features, labels
+
+
+@torch.no_grad()
+def extract_looks(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`look_features` (N, 2 C) of every item, and the labels (N,), on the CPU; the stem alone is run."""
+    rows = [
+        (look_features(classifier.backbone.stem(images)).cpu(), batch["label"])
+        for images, batch in _batches(classifier, dataset, batch_size, "looks")
+    ]
+    return torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
 
 
 def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401

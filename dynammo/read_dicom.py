@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gdcm  # type: ignore[import-untyped]
 import numpy as np
@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from PIL import Jpeg2KImagePlugin
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels import get_decoder, pixel_array
+from pydicom.filereader import read_partial
+from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -36,7 +39,7 @@ from pydicom.uid import (
 )
 
 from dynammo.dicom_geometry import GEOMETRY_TAGS, frame_headers, pixel_spacing, place_slices
-from dynammo.dicom_values import VALUE_TAGS, colours, grey_values
+from dynammo.dicom_values import VALUE_TAGS, colours, grey_values, plain_numbers
 
 __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
 
@@ -52,6 +55,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 2**30  # bytes; zlib can hold a thousandfold
 HEAD = 1024  # bytes in which the file meta information lies
 DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
+PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 PLUGINS = {  # one decoder for each, so that values do not depend on what else is installed
     RLELossless: "pylibjpeg",
@@ -132,10 +136,13 @@ class DicomFile:
         if self.syntax == JPEGExtended12Bit and self.header.BitsStored > 8:
             stack = _deep_jpeg(self._path, self.shape)
             return stack if index is None and self.shape[0] > 1 else stack[index or 0]
+        if self.syntax in PLAIN and (plain := plain_numbers(self.header, self.shape)) is not None:
+            return plain if index is None and self.shape[0] > 1 else plain[index or 0]
         if self.syntax in JPEG_2000:
             _check_codestream(self.header, self.shape, index or 0)
         try:
-            return np.asarray(pixel_array(self.header, index=index, decoding_plugin=PLUGINS.get(self.syntax, "")))
+            plugin = PLUGINS.get(self.syntax, "")
+            return get_decoder(self.syntax).as_array(self.header, index=index, decoding_plugin=plugin)[0]
         except BaseException as error:
             if type(error).__name__ == "PanicException":  # of a Rust decoder: no Exception, as Python sees it
                 raise ValueError("its compressed pixel data are damaged") from None
@@ -188,8 +195,10 @@ def is_dicom_slide(head: bytes) -> bool:
 
 
 def _read_header(path: Path, defer: int) -> Dataset:
-    _check_inflation(path)
-    header = pydicom.dcmread(path, specific_tags=TAG_NUMBERS, defer_size=defer, force=True)
+    with path.open("rb") as file:
+        _check_inflation(file)
+        file.seek(0)
+        header = read_partial(file, defer_size=defer, force=True, specific_tags=TAG_NUMBERS)
     if not header.file_meta.get("TransferSyntaxUID"):  # files from before 1993 have no file meta information
         header.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2")
     if not any(name in header for name in PIXELS):
@@ -197,19 +206,18 @@ def _read_header(path: Path, defer: int) -> Dataset:
     return header
 
 
-def _check_inflation(path: Path) -> None:
+def _check_inflation(file: BinaryIO) -> None:
     """Refuse a deflated file that would fill the memory: pydicom inflates the whole of it at once."""
-    with path.open("rb") as file:
-        if DEFLATED.encode() not in file.read(HEAD):
-            return
-        file.seek(0)
-        pydicom.filereader.read_preamble(file, force=True)
-        pydicom.filereader._read_file_meta_info(file)
-        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while chunk := inflater.unconsumed_tail or file.read(2**16):
-            size += len(inflater.decompress(chunk, 2**22))
-            if size > MOST_INFLATED:
-                raise ValueError(f"its deflated data set holds more than {MOST_INFLATED // 2**20} MiB")
+    if DEFLATED.encode() not in file.read(HEAD):
+        return
+    file.seek(0)
+    pydicom.filereader.read_preamble(file, force=True)
+    pydicom.filereader._read_file_meta_info(file)
+    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while chunk := inflater.unconsumed_tail or file.read(2**16):
+        size += len(inflater.decompress(chunk, 2**22))
+        if size > MOST_INFLATED:
+            raise ValueError(f"its deflated data set holds more than {MOST_INFLATED // 2**20} MiB")
 
 
 @lru_cache

@@ -41,6 +41,7 @@ Window = str | Sequence[float] | None
 Paths = str | Path | Sequence[str | Path]
 MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
 BRIGHTEST = 255.0
+HEAD = 1024  # bytes that tell the format
 LONGEST = 200  # characters of a message of a library
 FOLDERS = re.compile(
     r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+"
@@ -131,10 +132,17 @@ def image_format(path: str | Path) -> str | None:
     """Tell the format by content: dicom, nifti, png, jpeg, tiff or slide; None for what is no image or not there."""
     file = split_fragment(path)[0]
     try:
-        with file.open("rb") as stream:
-            head = stream.read(1024)
+        return _kind(file, _head(file))
     except OSError:
         return None
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as stream:  # a missing file, a link in a circle, a file that may not be read
+        return stream.read(HEAD)
+
+
+def _kind(file: Path, head: bytes) -> str | None:
     if head[128:132] == b"DICM":
         return "slide" if is_dicom_slide(head) and is_slide(file) else "dicom"
     if head.startswith(TIFFS):
@@ -213,10 +221,10 @@ def _series(paths: Sequence[str]) -> Source:
 def _format(file: Path) -> str:
     if file.is_dir():
         raise ValueError("it is a folder; expected a file")
-    with file.open("rb") as stream:  # a missing file, a link in a circle, a file that may not be read
-        if not stream.read(1):
-            raise ValueError("it is empty")
-    kind = image_format(file)
+    head = _head(file)
+    if not head:
+        raise ValueError("it is empty")
+    kind = _kind(file, head)
     if kind is None:
         raise ValueError("it is neither DICOM nor NIfTI, PNG, JPEG, TIFF or a slide, whatever its name says")
     return kind
@@ -294,7 +302,7 @@ def _check_size(source: Source, part: tuple[slice, slice, slice]) -> None:
 
 def _finite(array: Floats) -> Floats:
     """NaN and minus infinity become the smallest finite value, infinity the largest."""
-    if math.isfinite(array.sum()):  # cheaper than a mask: NaN and infinity spread
+    if math.isfinite(np.dot(array.ravel(), array.ravel())):  # cheaper than a mask: NaN and infinity spread
         return array
     finite = np.isfinite(array)
     if not finite.any():
@@ -312,8 +320,9 @@ def _meta(
     source: Source, dimensions: int, turn: NDArray[np.float64], frame: int | None, display: bool
 ) -> dict[str, Any]:
     spacing = source.spacing[np.argsort(turn[:, 0])]  # of frames, rows, columns
-    affine = np.diag([*np.nan_to_num(spacing, nan=1.0), 1.0])
-    if source.affine is not None:
+    if source.affine is None:
+        affine = np.diag([*np.nan_to_num(spacing, nan=1.0), 1.0])
+    else:
         affine = laid_out_affine(source.affine, turn, source.shape, frame)
     if dimensions == 2:
         spacing, affine = spacing[1:], affine[:, [1, 2, 0, 3]]

@@ -118,6 +118,7 @@ class SaveRun:
             "network": engine.network.classifier_spec(),
             "metrics": summarise(engine.results),
             "cost": engine.cost,
+            "trust": engine.trust,
             "results": [asdict(result) for result in engine.results],
             "config": self.settings,
             **self._source,

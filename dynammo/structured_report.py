@@ -59,7 +59,16 @@ PATIENT = (
     "StudyTime",
 )  # fmt: skip
 
-IMAGE = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns", "NumberOfFrames"]
+IMAGE = [
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "Modality",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+]
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,10 @@ def _headers(files: Sequence[Path]) -> list[Dataset]:
 
 def _evidence(findings: Sequence[Finding]) -> list[Dataset]:
     """All images, each once, with what a report must have."""
-    images = {header.SOPInstanceUID: header for finding in findings for header in finding.headers}
+    images: dict[str, Dataset] = {}
+    for finding in findings:
+        for header in finding.headers:
+            images.setdefault(header.SOPInstanceUID, header)  # a copy of the same image may have a shorter header
     if not images:
         raise UserError("a structured report needs findings; expected at least one with the header of an image.")
     evidence = list(images.values())

@@ -61,6 +61,9 @@ class IncrementalTrainer(Engine):
         losses: mean loss of every epoch of the current fit.
         results: measures after each task learnt so far.
         cost: what the network of this moment costs, see `dynammo.record.MeasureCost`.
+        held_back: logits of each head on images that it was not tuned on, and their labels; None where no heads
+            were tuned.
+        trust: how far the network of this moment can be trusted, see `dynammo.trust`.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class IncrementalTrainer(Engine):
         self.losses: list[float] = []
         self.results: list[TaskResult] = []
         self.cost: dict[str, float] = {}
+        self.held_back: tuple[list[torch.Tensor], torch.Tensor] | None = None
+        self.trust: dict[str, Any] = {}
         self.handlers = list(handlers)
         if isinstance(memory.budget, int) and 0 < memory.budget < len(self.tasks.classes):
             raise UserError(
@@ -140,7 +145,7 @@ class IncrementalTrainer(Engine):
         }
 
     def _learn(self, engine: Engine, task: Task) -> None:
-        self.task = task
+        self.task, self.held_back = task, None
         set_determinism(self.seed + 1000 * (task.index + 1))
         self.network.start_task(task)
         self.fire_event(TaskEvents.TASK_STARTED)

@@ -217,3 +217,12 @@ def test_every_dicom_file_of_the_clinic_gets_a_report(tmp_path: Path) -> None:
         dataset, _, groups = read(file)
         sources = [header for header in headers if header.StudyInstanceUID == dataset.StudyInstanceUID]
         assert len(groups) == len(sources) and dataset.PatientID == sources[0].PatientID
+
+
+def test_copies_of_one_slice_are_one_series_with_one_report(tmp_path: Path) -> None:
+    """The clinic holds one CT slice twice, differently compressed."""
+    files = [shared("data", "clinic", f"ct_slice_{kind}.dcm") for kind in ("jpeg2000", "uncompressed")]
+    study = str(pydicom.dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
+    prediction = {"predicted_class": "a", "probabilities": {"a": 0.9, "b": 0.1}, "unknown_score": 0.2, "flags": []}
+    written = write_study_reports(tmp_path, [(study, files, prediction)], {"model_sha256": "0" * 64})
+    assert not written.failed and [file.stem for file in written.files] == [study]

@@ -1,0 +1,56 @@
+"""What the training images of a network look like, so that an image of another kind is noticed."""
+
+import torch
+from torch import nn
+
+__all__ = ["Looks", "look_features"]
+
+
+def look_features(stem: torch.Tensor) -> torch.Tensor:
+    """Mean and standard deviation of every channel of the stem's map.
+
+    The stem lies before all adapters: these numbers do not change while tasks are learnt, and cost nothing beside
+    the pass that classifies. They tell colours, contrast and texture, hence modality and stain, not disease.
+
+    Args:
+        stem: (B, C, H, W) or (B, C, D, H, W).
+
+    Returns:
+        (B, 2 C).
+    """
+    pixels = stem.flatten(2)
+    return torch.cat([pixels.mean(2), (pixels.var(2, correction=0) + 1e-8).sqrt()], dim=1)
+
+
+class Looks(nn.Module):
+    """Distance of an image from the nearest class of training images (Mahalanobis; Lee et al., arXiv 1807.03888).
+
+    Args:
+        classes: number K of classes.
+        channels: channels C of the stem.
+
+    Attributes:
+        means: (K, 2 C) of `look_features` in each class.
+        whitening: (2 C, 2 C) W with W W' the inverse of the covariance shared by all classes.
+    """
+
+    means: torch.Tensor
+    whitening: torch.Tensor
+
+    def __init__(self, classes: int, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.zeros(classes, 2 * channels))
+        self.register_buffer("whitening", torch.zeros(2 * channels, 2 * channels))
+
+    def forward(self, stem: torch.Tensor) -> torch.Tensor:
+        """Map the stem's output to distances (B,), 0 and more, in standard deviations of the training images.
+
+        The root of the mean square over the 2 C features: about 1 for images like those of the training.
+        """
+        distances: torch.Tensor = self.nearest(look_features(stem))
+        return distances
+
+    def nearest(self, features: torch.Tensor) -> torch.Tensor:
+        """Distances (B,) of `look_features` (B, 2 C)."""
+        distances: torch.Tensor = torch.cdist(features @ self.whitening, self.means @ self.whitening).amin(1)
+        return distances / float(self.means.shape[1]) ** 0.5

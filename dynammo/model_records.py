@@ -1,0 +1,126 @@
+"""The record (`run.json`) of a trained model, beside its weights or inside a TorchScript file, read without torch."""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+from dynammo.errors import UserError
+
+__all__ = ["Kind", "Record", "check_usable", "embedded_record", "locate_model", "read_record"]
+
+Kind = Literal["run", "bundle", "torchscript"]
+Record = dict[str, Any]
+RECIPE = ("spatial_dims", "volumes", "crop_borders", "stain_normalisation", "colour_constancy", "grey", "window")
+CHANNELS = 3
+MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
+
+
+def locate_model(path: Path) -> tuple[Kind, Path] | None:
+    """What `path` is, and the file that holds its weights.
+
+    Args:
+        path: folder of a run, folder of an exported bundle or its `models`, one of their files, or a TorchScript
+            file.
+
+    Returns:
+        None where none of these is there; the record is not looked at.
+    """
+    if path.is_file() and path.suffix == ".ts":
+        return "torchscript", path
+    if path.is_file() and path.name in ("model.pt", "run.json"):
+        path = path.parent
+    for folder in (path, path / "models"):
+        if (folder / "run.json").is_file() and (folder / "model.pt").is_file():
+            return "bundle" if _is_exported(folder) else "run", folder / "model.pt"
+    return None
+
+
+def read_record(kind: Kind, weights: Path) -> Record:
+    """The record of a model, checked for what every use of a model needs.
+
+    Args:
+        kind: as `locate_model` says.
+        weights: as `locate_model` says.
+
+    Returns:
+        `classes` (K names), `network` (arguments of `MergedClassifier`), `config` with `image_size` in pixels, and
+        what else the run wrote.
+
+    Raises:
+        UserError: no record, or a damaged one.
+    """
+    if kind == "torchscript":
+        text = embedded_record(weights)
+        if text is None:
+            raise UserError(
+                f"{weights} is not a TorchScript file that carries its record (run.json), without which nobody knows "
+                "its classes; give the model.ts that dynammo export wrote, or the folder of a run."
+            )
+        return _parse(text, f"the record inside {weights}")
+    file = weights.parent / "run.json"
+    try:
+        return _parse(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); give another model.") from error
+
+
+def check_usable(record: Record, name: str) -> None:
+    """Refuse a model that cannot classify images here.
+
+    Args:
+        record: of `read_record`.
+        name: of the model, for the message.
+
+    Raises:
+        UserError: made before the image recipe was recorded, or for another number of channels.
+    """
+    recipe = record["config"].get("recipe")
+    if not isinstance(recipe, dict) or any(key not in recipe for key in RECIPE):
+        raise UserError(
+            f"{name} was made by an earlier version of dynammo, which did not record how images are prepared; "
+            "train it again, or give another model."
+        )
+    channels = record["network"].get("in_channels", CHANNELS)
+    if channels != CHANNELS:
+        raise UserError(
+            f"{name} is a model for another number of channels: it takes {channels}, and images are read as "
+            f"{CHANNELS} (grey ones as three equal ones); give a model trained with in_channels {CHANNELS}."
+        )
+
+
+def embedded_record(file: Path) -> bytes | None:
+    """The text of `run.json` that a TorchScript file carries as an extra file; None where it carries none."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():  # <name of the archive>/extra/run.json
+                if member.filename.split("/")[1:] == ["extra", "run.json"] and member.file_size <= MOST_BYTES:
+                    return archive.read(member)
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        pass  # not a zip, or a damaged one
+    return None
+
+
+def _is_exported(folder: Path) -> bool:
+    """Whether a folder with a model is the `models` folder of a bundle."""
+    bundle = (folder.parent / "configs" / "metadata.json").is_file()
+    return folder.resolve().name == "models" and (bundle or (folder / "model.ts").is_file())
+
+
+def _parse(text: bytes, source: str) -> Record:
+    try:
+        record: Record = json.loads(text)
+        classes, network, config = record["classes"], record["network"], record["config"]
+        _expect(isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes), "classes")
+        _expect(isinstance(network, dict) and isinstance(config, dict), "network or config")
+        _expect(sum(network["heads"]) == len(classes), "network.heads")
+        _expect(isinstance(config["image_size"], int) and config["image_size"] > 0, "config.image_size")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{source} is damaged ({error!r}); give another model, or export or train it again.") from error
+    return record
+
+
+def _expect(right: object, what: str) -> None:
+    if not right:
+        raise ValueError(what)
