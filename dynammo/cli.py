@@ -84,6 +84,33 @@ def classify(
     raise typer.Exit(run(source, output, settings))
 
 
+@app.command()
+def models() -> None:
+    """List the trained models that are here: classes, date, mean class recall; * marks the default."""
+    from dynammo.model_list import print_models
+
+    print_models()
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Option(help="Output folder of a training.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle; the model goes to models/.")],
+) -> None:
+    """Write a trained run as weights, TorchScript and record, checked against each other."""
+    from dynammo.model_export import export_run
+
+    typer.echo(f"exported to {export_run(run, output)}: model.pt, model.ts, run.json")
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what would fail and what to type: exit status 0 if classification would work, else 1."""
+    from dynammo.doctor import run_doctor
+
+    raise typer.Exit(run_doctor())
+
+
 @benchmark.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,

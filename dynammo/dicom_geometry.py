@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
-__all__ = ["GEOMETRY_TAGS", "frame_headers", "pixel_spacing", "place_slices"]
+__all__ = ["GEOMETRY_TAGS", "element_text", "frame_headers", "pixel_spacing", "place_slices"]
 
 Floats = NDArray[np.float64]
 IN_PLANE = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # the first is in the patient
@@ -23,7 +25,7 @@ PER_FRAME = (
 )  # fmt: skip
 SAME_PLACE = 1e-2  # mm between two slices that count as one
 TO_RAS = np.array([[-1.0], [-1.0], [1.0]])  # DICOM counts to the left and to the back
-TAG_NUMBERS = {name: Tag(name) for name in GEOMETRY_TAGS}
+TEXT = {"CS", "DS", "IS", "UI", None}  # kinds of elements that are plain ASCII; None: the file leaves the kind out
 
 
 def frame_headers(header: Dataset, frames: int) -> list[Dataset]:
@@ -35,6 +37,24 @@ def frame_headers(header: Dataset, frames: int) -> list[Dataset]:
     return [_flat(header, [*shared, *own[k : k + 1]]) for k in range(frames)]
 
 
+def element_text(header: Dataset, name: str) -> str:
+    """An element as text, several values with backslashes between them; empty where the header lacks it.
+
+    Only for elements that hold text by the standard: it is taken as stored, as pydicom's conversion takes ten times
+    as long.
+    """
+    tag = _tag(name)
+    element = header.get_item(tag)
+    if element is None:
+        return ""
+    if isinstance(element, RawDataElement):
+        if element.VR in TEXT and isinstance(element.value, bytes):
+            return element.value.decode("ascii", "replace").strip(" \0")
+        element = header[tag]
+    values = element.value if isinstance(element.value, MultiValue | list) else [element.value]
+    return "\\".join("" if value is None else str(value) for value in values)
+
+
 def pixel_spacing(header: Dataset) -> Floats:
     """Spacing in mm of slices, rows and columns (3,); NaN where the header does not say."""
     in_plane = next((found for name in IN_PLANE if (found := _numbers(header, name, 2)) is not None), [math.nan] * 2)
@@ -43,15 +63,20 @@ def pixel_spacing(header: Dataset) -> Floats:
     return np.array([length if length > 0 else math.nan for length in (slices, *in_plane)])
 
 
-def place_slices(headers: Sequence[Dataset]) -> tuple[list[int], Floats | None]:
+def place_slices(headers: Sequence[Dataset], spacing: Floats | None = None) -> tuple[list[int], Floats | None]:
     """Order of parallel slices along their normal, and the affine of their stack.
+
+    Args:
+        headers: one for each slice.
+        spacing: `pixel_spacing` of the first, where it is known already.
 
     Returns:
         Stored number of each slice in that order, and the affine (slice, row, column) -> RAS mm. The stored order
         and None where the header leaves the place open, or where two slices lie at one place, as those of a film do.
     """
     unplaced = list(range(len(headers))), None
-    axes, spacing = _numbers(headers[0], "ImageOrientationPatient", 6), pixel_spacing(headers[0])
+    axes = _numbers(headers[0], "ImageOrientationPatient", 6)
+    spacing = pixel_spacing(headers[0]) if spacing is None else spacing
     positions = [_numbers(header, "ImagePositionPatient", 3) for header in headers]
     if axes is None or np.isnan(spacing[1:]).any() or any(position is None for position in positions):
         return unplaced
@@ -97,15 +122,13 @@ def _flat(header: Dataset, groups: Sequence[Dataset]) -> Dataset:
     return flat
 
 
+_tag = lru_cache(Tag)  # the keyword's number; pydicom looks it up each time
+
+
 def _numbers(header: Dataset, name: str, count: int) -> list[float] | None:
     """`count` finite numbers of an element, or None: odd headers hold empty strings, too few or unreadable values."""
     try:
-        element = header.get_item(TAG_NUMBERS[name])
-        if isinstance(element, RawDataElement) and element.VR in ("DS", None) and element.value:
-            numbers = [float(text) for text in element.value.rstrip(b" \0").split(b"\\")]  # pydicom's own is slow
-        else:
-            value = header.get(name)
-            numbers = [float(value)] if count == 1 else [float(number) for number in value]
-    except (TypeError, ValueError):
+        numbers = [float(text) for text in element_text(header, name).split("\\")]
+    except ValueError:
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

@@ -38,7 +38,11 @@ def plain_numbers(header: Dataset, shape: tuple[int, int, int]) -> Stored | None
     if len(content) != math.prod(shape) * bits // 8 or not isinstance(used, int) or not 1 <= used <= bits:
         return None
     stored = np.frombuffer(content, f"<{'ui'[sign]}{bits // 8}").reshape(shape)
-    return stored if used == bits else stored << (bits - used) >> (bits - used)  # the other bits may hold anything
+    if used == bits:
+        return stored
+    clean = stored << (bits - used)  # the other bits may hold anything
+    clean >>= bits - used
+    return clean
 
 
 def is_display(header: Dataset) -> bool:

@@ -53,4 +53,5 @@ class Looks(nn.Module):
     def nearest(self, features: torch.Tensor) -> torch.Tensor:
         """Distances (B,) of `look_features` (B, 2 C)."""
         distances: torch.Tensor = torch.cdist(features @ self.whitening, self.means @ self.whitening).amin(1)
-        return distances / float(self.means.shape[1]) ** 0.5
+        root: float = float(self.means.shape[1]) ** 0.5
+        return distances / root

@@ -1,6 +1,7 @@
 """Any form of a trained model, ready to classify: a run, an exported bundle, a TorchScript file."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,7 +83,7 @@ def _from_torchscript(file: Path, record: Record) -> "MergedClassifier":
     import torch
 
     from dynammo.checkpoint import sha256
-    from dynammo.network import build_classifier
+    from dynammo.network import MergedClassifier, build_classifier
 
     beside = file.parent / "run.json"
     if file.name == "model.ts" and beside.is_file():
@@ -94,10 +95,14 @@ def _from_torchscript(file: Path, record: Record) -> "MergedClassifier":
             )
     try:
         script = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-        state = script.state_dict()
+        state = {name: tensor.detach() for name, tensor in script.state_dict().items()}
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"the file {file} is damaged ({type(error).__name__}); export the model again.") from error
-    return build_classifier(record["network"], {name: tensor.detach() for name, tensor in state.items()})
+    with torch.device("meta"):
+        wanted = MergedClassifier(**record["network"]).state_dict()
+    for name in wanted.keys() - state.keys():  # a buffer that may be None is an attribute in TorchScript
+        state[name] = attrgetter(name)(script)
+    return build_classifier(record["network"], state)
 
 
 def _folder(path: Path) -> Path:

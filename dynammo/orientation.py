@@ -7,10 +7,11 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_placed", "laid_out_affine", "lay_out", "layout", "stored_part", "voxel_sizes"]
+__all__ = ["AS_STORED", "frame_axis", "is_placed", "laid_out_affine", "lay_out", "layout", "stored_part", "voxel_sizes"]
 
 Floats = NDArray[np.float64]
 AXIAL, CORONAL, SAGITTAL = ("S", "P", "L"), ("P", "I", "L"), ("L", "I", "P")  # (frames, rows, columns) run towards
+AS_STORED = np.array([[0, 1], [1, 1], [2, 1]], np.float64)  # the layout that turns nothing
 DEGENERATE = 1e-3  # sine of the angle under which axes count as parallel
 
 
@@ -51,17 +52,23 @@ def stored_part(turn: Floats, shape: Sequence[int], frame: int | None) -> tuple[
     """Which part of the stored array holds one frame of the laid out volume; None asks for all of it."""
     part = [slice(0, length) for length in shape]
     if frame is not None:
-        axis = int(np.flatnonzero(turn[:, 0] == 0)[0])
+        axis = frame_axis(turn)
         place = frame if turn[axis, 1] > 0 else shape[axis] - 1 - frame
         part[axis] = slice(place, place + 1)
     return part[0], part[1], part[2]
 
 
+def frame_axis(turn: Floats) -> int:
+    """The stored axis along which the frames of the laid out volume lie."""
+    targets: list[float] = turn[:, 0].tolist()
+    return targets.index(0)
+
+
 def lay_out(array: NDArray[np.float32], turn: Floats) -> NDArray[np.float32]:
     """Turn the last three axes of (C, ...): a view, as nibabel's own function takes no channels in front."""
-    order = np.argsort(turn[:, 0])
-    steps = [slice(None, None, int(direction)) for direction in turn[order, 1]]
-    laid: NDArray[np.float32] = array.transpose(0, *(order + 1).tolist())[:, steps[0], steps[1], steps[2]]
+    axes = sorted((target, stored, int(direction)) for stored, (target, direction) in enumerate(turn.tolist(), start=1))
+    steps = [slice(None, None, direction) for _, _, direction in axes]
+    laid: NDArray[np.float32] = array.transpose(0, *(axis for _, axis, _ in axes))[:, steps[0], steps[1], steps[2]]
     return laid
 
 

@@ -38,7 +38,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dynammo.dicom_geometry import GEOMETRY_TAGS, frame_headers, pixel_spacing, place_slices
+from dynammo.dicom_geometry import GEOMETRY_TAGS, element_text, frame_headers, pixel_spacing, place_slices
 from dynammo.dicom_values import VALUE_TAGS, colours, grey_values, plain_numbers
 
 __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
@@ -71,7 +71,10 @@ TAGS = (  # what reading needs and nothing that names a patient
     *VALUE_TAGS, *GEOMETRY_TAGS, *PIXELS,
 )  # fmt: skip
 TAG_NUMBERS = [Tag(name) for name in TAGS]
-UIDS = {"study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID", "instance_uid": "SOPInstanceUID"}
+FACTS = {
+    "modality": "Modality", "study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID",
+    "instance_uid": "SOPInstanceUID",
+}  # fmt: skip
 
 
 class DicomFile:
@@ -100,11 +103,11 @@ class DicomFile:
         self.syntax = _check_syntax(UID(self.header.file_meta.TransferSyntaxUID))
         self.shape, self.channels = _shape(self.header)
         self._frames = frame_headers(self.header, self.shape[0])
-        self._order, self.affine = place_slices(self._frames)
-        self.spacing = _stack_spacing(self._frames[0], self.affine)
+        spacing = pixel_spacing(self._frames[0])
+        self._order, self.affine = place_slices(self._frames, spacing)
+        self.spacing = _stack_spacing(spacing, self.affine)
         self.turns = self.affine is not None
-        self.meta = {"modality": str(self.header.get("Modality") or "")}
-        self.meta |= {key: str(self.header.get(tag) or "") for key, tag in UIDS.items()}
+        self.meta = {key: element_text(self.header, name) for key, name in FACTS.items()}
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -176,7 +179,7 @@ class DicomSeries:
         self._files = [files[k] for k in order]
         self.shape = (len(files), *first.shape[1:])
         self.channels, self.turns = first.channels, self.affine is not None
-        self.spacing = _stack_spacing(first.header, self.affine)
+        self.spacing = _stack_spacing(pixel_spacing(first.header), self.affine)
         self.meta = first.meta | {"instance_uid": self._files[0].meta["instance_uid"]}
 
     def close(self) -> None:
@@ -234,11 +237,13 @@ def _check_syntax(syntax: UID) -> UID:
 
 def _shape(header: Dataset) -> tuple[tuple[int, int, int], int]:
     """Stored (frames, rows, columns) and channels."""
-    missing = [n for n in ("Rows", "Columns", "PhotometricInterpretation") if header.get(n) in (None, "")]
+    needed = {name: header.get(name) for name in ("Rows", "Columns", "PhotometricInterpretation")}
+    missing = [name for name, value in needed.items() if value in (None, "")]
     if missing:
         raise ValueError(f"its header lacks {', '.join(missing)}")
-    shape = int(header.get("NumberOfFrames") or 1), int(header.Rows), int(header.Columns)
-    samples, meaning = int(header.get("SamplesPerPixel") or 1), header.PhotometricInterpretation
+    rows, columns, meaning = needed.values()
+    shape = int(header.get("NumberOfFrames") or 1), int(rows), int(columns)
+    samples = int(header.get("SamplesPerPixel") or 1)
     if min(shape) < 1 or samples not in (1, 3):
         raise ValueError(f"its header speaks of {shape} frames, rows and columns of {samples} samples")
     if samples == 1 and meaning not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
@@ -266,8 +271,8 @@ def _check_codestream(header: Dataset, shape: tuple[int, int, int], index: int) 
             raise ValueError(f"its header speaks of {shape[2]} x {shape[1]} pixels, its data of {image.size}")
 
 
-def _stack_spacing(header: Dataset, affine: NDArray[np.float64] | None) -> NDArray[np.float64]:
-    spacing = pixel_spacing(header)
+def _stack_spacing(spacing: NDArray[np.float64], affine: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Spacing of slices as they lie, which the header's own may miss."""
     if affine is not None and not np.isnan(spacing[0]):
         spacing[0] = np.linalg.norm(affine[:3, 0])
     return spacing

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynammo.errors import UserError
-from dynammo.orientation import laid_out_affine, lay_out, layout, stored_part
+from dynammo.orientation import AS_STORED, frame_axis, laid_out_affine, lay_out, layout, stored_part
 from dynammo.read_dicom import DicomFile, DicomSeries, is_dicom_slide
 from dynammo.read_nifti import NiftiFile, is_nifti
 from dynammo.read_pictures import PictureFile, may_be_slide
@@ -252,11 +252,11 @@ def _frames(fragment: str) -> Frames:
 def _turn(source: Source) -> NDArray[np.float64]:
     if source.turns and source.affine is not None:
         return layout(source.affine, source.shape)
-    return np.array([[0, 1], [1, 1], [2, 1]], np.float64)
+    return AS_STORED
 
 
 def _depth(source: Source, turn: NDArray[np.float64]) -> int:
-    return source.shape[int(np.argmin(turn[:, 0]))]
+    return source.shape[frame_axis(turn)]
 
 
 def _from_source(source: Source, frames: Frames, window: Window, pictures_as_rgb: bool) -> Image:
@@ -321,7 +321,7 @@ def _meta(
 ) -> dict[str, Any]:
     spacing = source.spacing[np.argsort(turn[:, 0])]  # of frames, rows, columns
     if source.affine is None:
-        affine = np.diag([*np.nan_to_num(spacing, nan=1.0), 1.0])
+        affine = np.diag([*(1.0 if math.isnan(length) else length for length in spacing), 1.0])
     else:
         affine = laid_out_affine(source.affine, turn, source.shape, frame)
     if dimensions == 2:

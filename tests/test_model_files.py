@@ -18,7 +18,7 @@ from made_up import CLASSES, ROOT
 
 from dynammo import model_export
 from dynammo.bundle_files import bundle_config
-from dynammo.checkpoint import sha256
+from dynammo.checkpoint import save_state, sha256
 from dynammo.errors import UserError
 from dynammo.inference import load_classifier
 from dynammo.model_export import export_run
@@ -96,6 +96,35 @@ def test_what_is_exported_is_torchscript_for_anyone(run: Path, tmp_path: Path) -
     outer = json.loads((models / "run.json").read_text())
     assert json.loads(inside["run.json"])["classes"] == outer["classes"]
     assert outer["files"] == {name: sha256(models / name) for name in ("model.pt", "model.ts")}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"heads": [1, 1], "branches": 2},
+        {"heads": [2], "others": False, "background": True, "looks": 2},
+        {"heads": [2], "others": False, "spatial_dims": 3},
+        {
+            "heads": [2],
+            "adapter": "none",
+            "pooling": {"taps": [0, 1], "deviation": True, "power": 0.5, "projection": 8},
+        },
+    ],
+    ids=["branches", "background and looks", "volumes", "pooling"],
+)
+def test_every_layout_of_the_network_can_be_exported(spec: dict[str, Any], tmp_path: Path) -> None:
+    from dynammo.network import MergedClassifier
+
+    torch.manual_seed(0)
+    network = {"stages": 2, **spec}
+    folder = write_run(tmp_path / "run", network=network)
+    made = MergedClassifier(**network).eval()
+    made.pooling.draw_projection()
+    save_state(folder / "model.pt", made.state_dict())
+    edit(folder / "run.json", files={"model.pt": sha256(folder / "model.pt")})
+    loaded = load_model(export_run(folder, tmp_path / "out") / "model.ts").network
+    images = torch.randn(2, 3, *[32] * spec.get("spatial_dims", 2))
+    torch.testing.assert_close(loaded(images), made(images), atol=1e-5, rtol=0)
 
 
 def test_an_export_names_no_folder_of_the_images(run: Path, tmp_path: Path) -> None:

@@ -7,22 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headless import chromium, watched_pages
 from made_up_report import NOTICE, make_item, make_run, make_unreadable, picture_of
 
 from dynammo.report import write_report
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = [
     "<script>alert(1)</script>.png",
     "</script><img src=x onerror=alert(1)>.png",
@@ -47,40 +38,27 @@ Open = Callable[..., Any]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium without window."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, headless=True, args=QUIET)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Iterator[Open]:  # noqa: ANN401
     """Open the report of some items; whatever the page complains about or asks for fails the test."""
-    complaints: list[str] = []
-    pages = []
-
-    def show(items: list[dict[str, Any]] = ITEMS, **context: Any) -> Any:  # noqa: ANN401
-        file = tmp_path / "report.html"
-        write_report(file, make_run(items), items, picture_of(items))
-        page = browser.new_page(**context)
-        pages.append(page)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: complaints.append(request.url) if is_outward(request.url) else None)
-        page.goto(file.as_uri())
-        return page
+    file = tmp_path / "report.html"
 
     def is_outward(url: str) -> bool:
-        return not url.startswith("data:") and url != (tmp_path / "report.html").as_uri()
+        return not url.startswith("data:") and url != file.as_uri()
 
-    yield show
-    for page in pages:
-        page.close()
-    assert not complaints
+    with watched_pages(browser, is_outward) as new_page:
+
+        def show(items: list[dict[str, Any]] = ITEMS, **context: Any) -> Any:  # noqa: ANN401
+            write_report(file, make_run(items), items, picture_of(items))
+            page = new_page(**context)
+            page.goto(file.as_uri())
+            return page
+
+        yield show
 
 
 def paths(page: Any) -> list[str]:  # noqa: ANN401

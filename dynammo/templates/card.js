@@ -1,0 +1,102 @@
+"use strict";
+// What a result says and shows, wherever it is shown. Every text of a file goes in as textContent, never as HTML.
+const card = (() => {
+  // viridis, which most colour-blind people can read, from no to high influence
+  const COLOURS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+
+  const number = (value) => value.toLocaleString("en");
+  const kind = (item) => [item.modality, item.format].filter(Boolean).join(", ");
+  const doubtful = (item) => item.flags.includes("unknown") || item.flags.includes("looks different");
+
+  // A model is never wholly sure, so no number says so.
+  function percent(share) {
+    if (share === null) return "–";
+    if (share > 0.999) return "> 99.9 %";
+    if (share < 0.001) return "< 0.1 %";
+    return `${(100 * share).toFixed(1)} %`;
+  }
+
+  function score(value) {
+    return value === null ? "–" : value.toFixed(2);
+  }
+
+  function badge(flag) {
+    const mark = document.createElement("span");
+    mark.className = "flag";
+    mark.dataset.flag = flag;
+    mark.textContent = flag;
+    return mark;
+  }
+
+  function headline(item) {
+    if (item.class === null) return "No prediction";
+    if (item.flags.includes("looks different")) return `Unlike the training pictures (nearest: ${item.class})`;
+    if (item.flags.includes("unknown")) return `Probably none of the classes (nearest: ${item.class})`;
+    return `${item.class}, probability ${percent(item.probability)}`;
+  }
+
+  // Bars of all classes, the most probable first.
+  function ranking(item) {
+    const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
+    return ranked.map(([name, share]) => bar(name, share, percent(share)));
+  }
+
+  function unknownBar(item, limit) {
+    return bar(limit === null ? "no limit" : `flag above ${score(limit)}`, item.unknown, score(item.unknown));
+  }
+
+  function bar(name, share, text) {
+    const line = document.getElementById("bar").content.firstElementChild.cloneNode(true);
+    line.querySelector(".name").textContent = name;
+    line.querySelector(".track span").style.width = `${100 * (share || 0)}%`;
+    line.querySelector(".number").textContent = text;
+    return line;
+  }
+
+  function facts(item) {
+    const lines = [
+      ["Kind", kind(item)],
+      ["Files", item.files > 1 ? number(item.files) : ""],
+      ["Slices", item.slices > 1 ? number(item.slices) : ""],
+      ["Study UID", item.study_uid],
+      ["Series UID", item.series_uid],
+      ["Instance UID", item.instance_uid],
+    ];
+    return lines.filter(([, value]) => value).flatMap(([name, value]) => {
+      const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+      term.textContent = name;
+      description.textContent = value;
+      return [term, description];
+    });
+  }
+
+  async function load(source) {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    return image;
+  }
+
+  // Grey becomes colour; where there is no influence, the picture shows through.
+  function paintHeat(canvas, grey) {
+    canvas.width = grey.naturalWidth;
+    canvas.height = grey.naturalHeight;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(grey, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    for (let at = 0; at < pixels.data.length; at += 4) {
+      const influence = pixels.data[at];
+      pixels.data.set([...colour(influence / 255), influence], at);
+    }
+    context.putImageData(pixels, 0, 0);
+  }
+
+  function colour(share) {
+    const at = share * (COLOURS.length - 1);
+    const low = COLOURS[Math.floor(at)];
+    const high = COLOURS[Math.ceil(at)];
+    return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
+  }
+
+  return { number, kind, doubtful, percent, score, badge, headline, ranking, unknownBar, facts, load, paintHeat };
+})();

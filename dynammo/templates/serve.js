@@ -1,0 +1,171 @@
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const settings = JSON.parse(byId("settings").textContent);
+  const urgency = (item) => (item.flags.length ? settings.flags.indexOf(item.flags[0]) : settings.flags.length);
+  let busy = false;
+
+  /* ---- sending ---- */
+
+  async function classify(files) {
+    if (busy) return say("The images before are still being classified; drop these again afterwards.", true);
+    if (!files.length) return say("There is no file in what was dropped.", true);
+    const bytes = files.reduce((sum, file) => sum + file.size, 0);
+    if (bytes > settings.bytes || files.length > settings.files) return say(sentence(settings.tooLarge), true);
+    setBusy(true);
+    say(`Classifying ${count(files.length, "file")} …`);
+    try {
+      show(await answer(files));
+    } catch (error) {
+      say(sentence(error.message), true);
+    }
+    setBusy(false);
+  }
+
+  async function answer(files) {
+    const form = new FormData();
+    for (const file of files) form.append("files", file, file.name);
+    let response;
+    try {
+      response = await fetch("classify", { method: "POST", body: form });
+    } catch {
+      throw new Error("no answer came: see whether dynammo serve still runs, and whether the files can be read.");
+    }
+    const text = await response.text();
+    const isJson = response.headers.get("Content-Type") === "application/json";
+    const found = isJson ? JSON.parse(text) : { error: text };
+    if (!response.ok) throw new Error(found.error);
+    return found;
+  }
+
+  function setBusy(now) {
+    busy = now;
+    byId("choose").disabled = now;
+    byId("drop").setAttribute("aria-busy", now);
+  }
+
+  function say(text, failed = false) {
+    byId("status").textContent = text;
+    byId("status").classList.toggle("failed", failed);
+  }
+
+  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const count = (n, what) => `${card.number(n)} ${what}${n === 1 ? "" : "s"}`;
+
+  /* ---- showing ---- */
+
+  // The newest on top, and among them what needs a look.
+  function show(found) {
+    const items = [...found.items].sort((a, b) => urgency(a) - urgency(b));
+    const flagged = items.filter((item) => item.flags.length).length;
+    byId("results").prepend(...items.map(makeCard));
+    byId("found").hidden = false;
+    const look = flagged ? `; ${card.number(flagged)} ${flagged === 1 ? "needs" : "need"} a look` : "";
+    const others = found.ignored_files ? `; ${count(found.ignored_files, "other file")} left out` : "";
+    say(`${count(items.length, "result")}${look}${others}.`);
+    byId("results-title").focus();
+  }
+
+  function makeCard(item) {
+    const result = byId("result").content.firstElementChild.cloneNode(true);
+    const part = (name) => result.querySelector(name);
+    part("h3 bdi").textContent = item.path;
+    part(".headline").textContent = card.headline(item);
+    part(".told").append(...item.flags.map(told));
+    part(".reason").textContent = item.reason;
+    part(".numbers").hidden = item.class === null;
+    part(".ranked").append(...card.ranking(item));
+    part(".ranked").classList.toggle("doubtful", card.doubtful(item));
+    if (item.class !== null) part(".unknown").append(card.unknownBar(item, settings.unknown));
+    const facts = card.facts(item);
+    part("dl").append(...facts);
+    part(".file").hidden = facts.length === 0;
+    part(".remove").addEventListener("click", () => remove(result));
+    showPicture(part, item);
+    return result;
+  }
+
+  function told(flag) {
+    const line = document.createElement("li");
+    line.append(card.badge(flag), settings.meanings[flag]);
+    return line;
+  }
+
+  async function showPicture(part, item) {
+    part(".stage").hidden = item.picture === null;
+    part(".no-picture").hidden = item.picture !== null;
+    part(".heat-controls").hidden = item.heat === null;
+    if (item.picture === null) return;
+    const image = await card.load(item.picture);
+    part("img").alt = `Picture of ${item.path}`;
+    part("img").src = item.picture;
+    part(".stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+    if (item.heat === null) return;
+    card.paintHeat(part("canvas"), await card.load(item.heat));
+    const adjust = () => {
+      part("canvas").style.opacity = part(".heat-on").checked ? part(".heat-strength").value / 100 : 0;
+    };
+    for (const control of [".heat-on", ".heat-strength"]) part(control).addEventListener("input", adjust);
+    adjust();
+  }
+
+  function remove(result) {
+    const next = result.nextElementSibling || result.previousElementSibling;
+    result.remove();
+    if (next) next.querySelector("h3").focus();
+    else clear();
+  }
+
+  function clear() {
+    byId("results").replaceChildren();
+    byId("found").hidden = true;
+    say("");
+    byId("choose").focus();
+  }
+
+  /* ---- what was dropped ---- */
+
+  // Folders come as entries, which must be asked for before the event is over.
+  async function dropped(transfer) {
+    const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry());
+    if (!entries.length || entries.includes(null)) return [...transfer.files];
+    return (await Promise.all(entries.map(filesOf))).flat();
+  }
+
+  async function filesOf(entry) {
+    if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))];
+    const reader = entry.createReader();
+    const found = [];
+    for (;;) { // a reader hands out a hundred entries at a time
+      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
+      found.push(...some);
+    }
+  }
+
+  async function take(event) {
+    event.preventDefault();
+    mark(false);
+    try {
+      classify(await dropped(event.dataTransfer));
+    } catch {
+      say("What was dropped cannot be read.", true);
+    }
+  }
+
+  const mark = (over) => byId("drop").classList.toggle("over", over);
+
+  // Anywhere on the page: a browser would otherwise open the image in place of it.
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    mark(true);
+  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && mark(false));
+  document.addEventListener("drop", take);
+  byId("choose").addEventListener("click", () => byId("files").click());
+  byId("files").addEventListener("change", () => {
+    const files = [...byId("files").files];
+    byId("files").value = ""; // so that the same file can be chosen again
+    if (files.length) classify(files);
+  });
+  byId("clear").addEventListener("click", clear);
+})();
