@@ -133,7 +133,7 @@ class IncrementalTrainer(Engine):
         return {
             "tasks_learnt": self.task.index + 1,
             "adapters": self.network.adapters.state_dict(),
-            "branches": self.network.branches.state_dict(),
+            "branches": self.network.branch_state(),
             "heads": self.network.heads.state_dict(),
             "memory": self.memory.state_dict(),
             "handlers": {type(h).__name__: h.state_dict() for h in self.handlers if hasattr(h, "state_dict")},
