@@ -255,7 +255,8 @@ def _solve(scatter: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[fl
     deviation = variance.clamp_min(1e-4 * float(variance.mean())).sqrt()
     if len(shrinkages) == 1:
         shrunk = (1 - shrinkages[0]) * scatter + shrinkages[0] * (deviation**2).diag()
-        return torch.linalg.solve(shrunk, targets.T).T[None]
+        single: torch.Tensor = torch.linalg.solve(shrunk, targets.T).T[None]
+        return single
     values, vectors = torch.linalg.eigh(scatter / deviation / deviation[:, None])
     directions = vectors / deviation[:, None]  # (F, F)
     shrink = torch.tensor(shrinkages, dtype=torch.float64)[:, None, None]
