@@ -215,10 +215,15 @@ def test_dataset_overlays_run(config: str, tmp_path: Path, monkeypatch: pytest.M
     overlay = yaml.safe_load((ROOT / "configs" / "datasets" / config).read_text())
     increments = overlay.get("increments", 2)
     named = isinstance(increments, list)
-    data = _named(tmp_path / "data", increments) if named else make_data(tmp_path / "data", 4, 1)
+    if named and isinstance(increments[0], int):
+        names = iter(f"class {i:02}" for i in range(sum(increments)))
+        groups = [[next(names) for _ in range(size)] for size in increments]
+    else:
+        groups = increments
+    data = _named(tmp_path / "data", groups) if named else make_data(tmp_path / "data", 4, 1)
     run_bundle(
         "training", [TRAIN, f"configs/datasets/{config}"], dataset_dir=str(data), output_dir=str(tmp_path / "run"),
-        weights="first_task", stages=1, image_size=16, epochs=1, head_epochs=1, mlflow=False,
+        weights="first_task", stages=1, image_size=16, epochs=1, head_epochs=1, mlflow=False, data_list=None,
     )  # fmt: skip
     assert record_of(tmp_path / "run")["tasks_learnt"] == (len(increments) if named else 2)
 
