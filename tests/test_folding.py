@@ -124,6 +124,24 @@ def test_the_bundle_learns_with_them(kind: str, tiny_data: Path, tmp_path: Path)
         )
 
 
+@pytest.mark.usefixtures("in_root")
+def test_adapters_of_the_first_task_alone_leave_statistics_true(tiny_data: Path, tmp_path: Path) -> None:
+    """First-task adaptation under an analytic head: the second task moves no weight below the head."""
+    backbones = []
+    for increments in ([2, 2], [2, 1, 1]):
+        output = tmp_path / str(len(increments))
+        run_bundle(
+            "training", ["bundle/configs/train.yaml", "configs/methods/analytic.yaml"], dataset_dir=str(tiny_data),
+            output_dir=str(output), adapter="low_rank", adapter_tasks=1, increments=increments, mlflow=False, **TINY,
+        )  # fmt: skip
+        learning = load_state(output / "checkpoint.pt")
+        assert any(change.abs().max() > 0 for change in learning["branches"].values())
+        backbones.append({k: v for k, v in load_state(output / "model.pt").items() if k.startswith("backbone")})
+        statistics = learning["handlers"]["AnalyticHeads"]["statistics"]
+        assert statistics["counts"].tolist() == [6.0] * 4
+    assert all(torch.equal(value, backbones[1][name]) for name, value in backbones[0].items())
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_batchnorm_of_the_papers_adapter_folds(spatial_dims: int) -> None:
     torch.manual_seed(0)
