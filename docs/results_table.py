@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-ORDER = ("dynammo", "acl", "finetune", "joint")
+ORDER = ("dynammo", "acl", "finetune", "joint", "ridge", "analytic")
 HEADER = (
     "| method | mean class recall, average | last | accuracy, average | last | forgetting "
     "| cost of one image | images kept |\n"

@@ -248,11 +248,15 @@ def _folds(labels: torch.Tensor, folds: int) -> torch.Tensor:
 def _solve(scatter: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tensor:
     """`((1 - g) S + g diag(S))^-1 v` for every shrinkage g and every row v of `targets`: (G, K, F).
 
-    One eigendecomposition of the correlation matrix serves all shrinkages. Features that hardly vary get the
+    One eigendecomposition of the correlation matrix serves several shrinkages. Features that hardly vary get the
     variance of a ten-thousandth of the mean, so that noise in them is not taken for evidence.
     """
     variance = scatter.diagonal()
     deviation = variance.clamp_min(1e-4 * float(variance.mean())).sqrt()
+    if len(shrinkages) == 1:
+        shrunk = (1 - shrinkages[0]) * scatter + shrinkages[0] * (deviation**2).diag()
+        single: torch.Tensor = torch.linalg.solve(shrunk, targets.T).T[None]
+        return single
     values, vectors = torch.linalg.eigh(scatter / deviation / deviation[:, None])
     directions = vectors / deviation[:, None]  # (F, F)
     shrink = torch.tensor(shrinkages, dtype=torch.float64)[:, None, None]

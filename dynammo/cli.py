@@ -17,7 +17,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(name="dynammo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 benchmark = typer.Typer(no_args_is_help=True)
-app.add_typer(benchmark, name="benchmark", help="Measure what the method costs.")
+app.add_typer(benchmark, name="benchmark", help="Measure what methods cost and how well they learn.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -139,3 +139,13 @@ def cost(
 
     settings = CostSettings(image_size, batch_size, stages, architecture, repeats, threads)
     benchmark_cost(settings, json)
+
+
+@benchmark.command()
+def accuracy(
+    config: Annotated[Path, typer.Option(help="Methods, data sets and seeds.")] = Path("configs/benchmark.yaml"),
+) -> None:
+    """Train every method on every data set with every seed; what is finished is not run again."""
+    from dynammo.benchmark_accuracy import benchmark_accuracy
+
+    benchmark_accuracy(config)

@@ -76,6 +76,12 @@ class MergeAdapters:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
+        plain = self.strategy.merge is not None and not self.strategy.importance and self.batchnorm == "average"
+        if engine.network.foldable and not plain:
+            raise UserError(
+                f"adapter {engine.network.spec['adapter']} folds into the weights of one network, without a BatchNorm "
+                "of its own; give --merge_strategy average, ties or latest, and --merge_batchnorm average."
+            )
         engine.add_event_handler(TaskEvents.TASK_STARTED, self._remember_origin)
         engine.add_event_handler(TaskEvents.TASK_FITTED, self._merge)
 
@@ -89,10 +95,10 @@ class MergeAdapters:
 
     def _remember_origin(self, engine: IncrementalTrainer) -> None:
         if not self.origin:
-            self.origin = copy_state(engine.network.adapters)
+            self.origin = engine.network.adapter_state()
 
     def _merge(self, engine: IncrementalTrainer) -> None:
-        self.states.append(copy_state(engine.network.adapters))
+        self.states.append(engine.network.adapter_state())
         self.weights.append(_importance(engine) if self.strategy.importance else 1.0)
         if self.strategy.merge is None:
             engine.network.set_branches(self.states)

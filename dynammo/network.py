@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from dynammo.adapters import ADAPTERS, State, make_adapters
+from dynammo.adapters import ADAPTERS, State, copy_state, make_adapters
 from dynammo.backbones import Backbone, load_pretrained
 from dynammo.errors import UserError
+from dynammo.folding import FOLDABLE, adapt, fold, weight_changes
 from dynammo.heads import BackgroundScore, grow_head, join_heads
 from dynammo.looks import Looks
 from dynammo.pooling import Pooling
@@ -142,7 +143,7 @@ class IncrementalNetwork(nn.Module):
         architecture: see `Backbone`.
         stages: see `Backbone`.
         weights: path, `imagenet` or `first_task`, see `dynammo.backbones.load_pretrained`.
-        adapter: kind of adapter, a name of `dynammo.adapters.ADAPTERS`.
+        adapter: kind of adapter, a name of `dynammo.adapters.ADAPTERS` or, foldable, `dynammo.folding.FOLDABLE`.
         head_layout: `others` (one head for each task, with an "others" output), `softmax` (one head over all
             classes, which grows) or `analytic` (one head over all classes that a handler computes; stage 1 fits a
             temporary one).
@@ -165,8 +166,8 @@ class IncrementalNetwork(nn.Module):
         pooling: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if adapter not in ADAPTERS:
-            raise UserError(f"adapter is {adapter!r}; expected one of {', '.join(ADAPTERS)}.")
+        if adapter not in (*ADAPTERS, *FOLDABLE):
+            raise UserError(f"adapter is {adapter!r}; expected one of {', '.join((*ADAPTERS, *FOLDABLE))}.")
         if head_layout not in HEAD_LAYOUTS:
             raise UserError(f"head_layout is {head_layout!r}; expected one of {', '.join(HEAD_LAYOUTS)}.")
         self.head_layout = head_layout
@@ -185,6 +186,7 @@ class IncrementalNetwork(nn.Module):
             load_pretrained(self.backbone, weights, spatial_dims, in_channels)
         self.adapters = self._new_adapters()
         self.branches = nn.ModuleList()
+        self.changes: State = {}  # of foldable adapters, what is added to the layers of the one branch
         _check_pooling(self.spec["pooling"], stages)
         self.pooling = Pooling(self.backbone.channels, **self.spec["pooling"])
         self.pooling.draw_projection()
@@ -225,12 +227,28 @@ class IncrementalNetwork(nn.Module):
         """Logits (B, k + 1), or (B, K) with one head, of images (B, C, H, W) through the newest adapters."""
         maps = [self.backbone.stem(images)]  # (B, 64, H/4, W/4)
         for adapter, layer in zip(self.adapters, self.backbone.layers, strict=True):
-            maps.append(layer(adapter(maps[-1])))
+            maps.append(adapt(adapter, layer, maps[-1]))
         logits: torch.Tensor = self.heads[-1](self.pooling(maps))
         return logits
 
+    @property
+    def foldable(self) -> bool:
+        """Adapters are changes of the backbone's weights."""
+        return self.spec["adapter"] in FOLDABLE
+
+    def adapter_state(self) -> State:
+        """The newest adapters as merge strategies take them: parameters and buffers, or changes of weights."""
+        return weight_changes(self.adapters, self.backbone.layers) if self.foldable else copy_state(self.adapters)
+
+    def branch_state(self) -> State:
+        """The adapters that predict."""
+        return self.changes if self.foldable else self.branches.state_dict()
+
     def set_branches(self, states: Sequence[State]) -> None:
         """Adapters that predict from now on: one state when merged, else one for each task."""
+        if self.foldable:
+            (self.changes,) = states
+            return
         self.branches = nn.ModuleList(self._new_adapters() for _ in states)
         for branch, state in zip(self.branches, states, strict=True):
             branch.load_state_dict(state)
@@ -245,22 +263,26 @@ class IncrementalNetwork(nn.Module):
             parts["background"] = self.background
         if self.looks is not None:
             parts["looks"] = self.looks
+        folded = {f"backbone.layers.{name}": change for name, change in self.changes.items()}
         state = {
             f"{name}.{key}": value.detach().clone()
             for name, part in parts.items()
             for key, value in part.state_dict().items()
         }
         state["temperature"] = torch.tensor(self.temperature, device=next(self.backbone.parameters()).device)
-        return build_classifier(self.classifier_spec(), state)
+        return build_classifier(self.classifier_spec(), fold(state, folded))
 
     def classifier_spec(self) -> dict[str, Any]:
         """Arguments that build the shipped network anew: numbers and names only."""
         counts = [head.out_features - int(self.spec["others"]) for head in self.heads]  # type: ignore[operator]
         known: dict[str, Any] = {"background": True} if self.background is not None else {}
         known |= {"looks": len(self.looks.means)} if self.looks is not None else {}
-        return {"heads": counts, "branches": len(self.branches), **self.spec, **known}
+        spec = {"heads": counts, "branches": len(self.branches), **self.spec, **known}
+        return spec | {"adapter": "none", "branches": 1} if self.foldable else spec
 
     def _new_adapters(self) -> nn.ModuleList:
+        if self.foldable:
+            return nn.ModuleList(FOLDABLE[self.spec["adapter"]](layer) for layer in self.backbone.layers)
         return make_adapters(self.spec["adapter"], self.backbone.sites, self.spec["spatial_dims"])
 
 
@@ -273,7 +295,7 @@ def build_classifier(spec: dict[str, Any], state: State) -> MergedClassifier:
 
 
 def _check_image_size(image_size: int, stages: int, adapter: str) -> None:
-    smallest = getattr(ADAPTERS[adapter], "smallest_input", 1)
+    smallest = getattr(ADAPTERS.get(adapter), "smallest_input", 1)
     last_site = (image_size + 3) // 4  # after the stem, and at layer1 and layer2
     for _ in range(max(0, stages - 2)):
         last_site = (last_site + 1) // 2

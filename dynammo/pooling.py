@@ -5,7 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-__all__ = ["Pooling"]
+__all__ = ["Pooling", "central_half"]
+
+
+def central_half(features: torch.Tensor) -> torch.Tensor:
+    """The middle of (B, C, H, W) without a quarter of the pixels at either end of every axis, at least one pixel."""
+    for axis in range(2, features.dim()):
+        size = features.size(axis)
+        edge = min((size + 2) // 4, (size - 1) // 2)
+        features = features.narrow(axis, edge, size - 2 * edge)
+    return features
 
 
 class Pooling(nn.Module):
@@ -15,6 +24,7 @@ class Pooling(nn.Module):
         channels: channels of the stem's map and of every layer's.
         taps: which of these maps are pooled, 0 for the stem; None for the last one alone.
         deviation: pool the standard deviation beside the mean.
+        centre: pool the same moments of the central half of the map too, where the finding usually lies.
         power: every feature f becomes sign(f) |f|^power; 0.5, the square root, evens out large activations.
         projection: size M of a fixed random layer ReLU(f W) on top; 0 for none (RanPAC, arXiv 2307.02251).
 
@@ -29,14 +39,16 @@ class Pooling(nn.Module):
         channels: Sequence[int],
         taps: Sequence[int] | None = None,
         deviation: bool = False,
+        centre: bool = False,
         power: float = 1.0,
         projection: int = 0,
     ) -> None:
         super().__init__()
         self.taps = [len(channels) - 1] if taps is None else [int(tap) for tap in taps]
         self.deviation = deviation
+        self.centre = centre
         self.power = float(power)
-        pooled = sum(channels[tap] for tap in self.taps) * (2 if deviation else 1)
+        pooled = sum(channels[tap] for tap in self.taps) * (2 if deviation else 1) * (2 if centre else 1)
         self.features = projection or pooled
         self.register_buffer("random", torch.empty(pooled, projection) if projection else None)
 
@@ -50,10 +62,12 @@ class Pooling(nn.Module):
         """Map the stem's and every layer's feature map, (B, C_i, H_i, W_i) each, to features (B, F)."""
         pooled: list[torch.Tensor] = []
         for tap in self.taps:
-            pixels = maps[tap].flatten(2)  # (B, C, H W)
-            pooled.append(pixels.mean(2))
-            if self.deviation:
-                pooled.append((pixels.var(2, correction=0) + 1e-8).sqrt())  # the constant keeps gradients finite
+            regions = [maps[tap], central_half(maps[tap])] if self.centre else [maps[tap]]
+            for region in regions:
+                pixels = region.flatten(2)  # (B, C, H W)
+                pooled.append(pixels.mean(2))
+                if self.deviation:
+                    pooled.append((pixels.var(2, correction=0) + 1e-8).sqrt())  # the constant keeps gradients finite
         features = torch.cat(pooled, dim=1)
         if self.power != 1.0:
             features = torch.sign(features) * (features.abs() + 1e-8).pow(self.power)

@@ -55,6 +55,8 @@ class IncrementalTrainer(Engine):
         seed: seed of the whole run; every task starts from `seed + 1000 * (index + 1)`, so that a task does not
             depend on how many random numbers the one before it drew.
         handlers: watchers of the events.
+        adapter_tasks: tasks that fit adapters (stage 1), from the first; later ones keep them, so that features
+            no longer move. None for all.
 
     Attributes:
         task: the task being learnt.
@@ -76,6 +78,7 @@ class IncrementalTrainer(Engine):
         lr_scheduler: Callable[[Optimizer], Any] | None = None,
         seed: int = 0,
         handlers: Sequence[TaskHandler] = (),
+        adapter_tasks: int | None = None,
     ) -> None:
         super().__init__(self._learn)
         self.register_events(*TaskEvents)
@@ -87,6 +90,7 @@ class IncrementalTrainer(Engine):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.seed = seed
+        self.adapter_tasks = adapter_tasks
         self.task: Task = self.tasks[0]
         self.losses: list[float] = []
         self.results: list[TaskResult] = []
@@ -138,7 +142,7 @@ class IncrementalTrainer(Engine):
         return {
             "tasks_learnt": self.task.index + 1,
             "adapters": self.network.adapters.state_dict(),
-            "branches": self.network.branches.state_dict(),
+            "branches": self.network.branch_state(),
             "heads": self.network.heads.state_dict(),
             "memory": self.memory.state_dict(),
             "handlers": {type(h).__name__: h.state_dict() for h in self.handlers if hasattr(h, "state_dict")},
@@ -150,7 +154,8 @@ class IncrementalTrainer(Engine):
         self.network.start_task(task)
         self.fire_event(TaskEvents.TASK_STARTED)
         parameters = self.network.trainable_parameters()
-        if parameters and self.trainer.state.max_epochs:
+        fits = self.adapter_tasks is None or task.index < self.adapter_tasks
+        if fits and parameters and self.trainer.state.max_epochs:
             self.fit(self._stage_1_items(), self.network, parameters, "adapters")
         else:
             self.losses = []

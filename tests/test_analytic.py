@@ -164,6 +164,13 @@ def test_nothing_to_judge_leaves_the_defaults() -> None:
     assert choose(held_out_losses(ClassStatistics.empty(FEATURES), features, labels, "lda")) == (0.1, 1.0)
 
 
+def test_one_shrinkage_is_solved_as_several_are() -> None:
+    statistics = learnt(*made_up([20, 15, 30]))
+    for head in HEADS.values():
+        together, alone = head(statistics, [0.1, 0.5]), head(statistics, [0.5])
+        torch.testing.assert_close(together.weight[1:], alone.weight)
+
+
 def test_features_that_never_vary_do_no_harm() -> None:
     features, labels = made_up([20, 20])
     dead = torch.cat([features, torch.zeros(40, 1, 2)], dim=2)

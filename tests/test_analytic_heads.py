@@ -19,7 +19,7 @@ from dynammo.inference import load_classifier, load_record
 from dynammo.network import IncrementalNetwork, MergedClassifier
 from dynammo.tasks import TaskSequence
 
-POOLING = {"taps": [0, 1, 2], "deviation": True, "power": 0.5}
+POOLING = {"taps": [0, 1, 2], "deviation": True, "centre": True, "power": 0.5}
 ANALYTIC = ["bundle/configs/train.yaml", "configs/methods/analytic.yaml"]
 
 

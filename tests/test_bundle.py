@@ -217,13 +217,26 @@ def test_dataset_overlays_run(config: str, tmp_path: Path, monkeypatch: pytest.M
     overlay = yaml.safe_load((ROOT / "configs" / "datasets" / config).read_text())
     increments = overlay.get("increments", 2)
     named = isinstance(increments, list)
-    data = _named(tmp_path / "data", increments) if named else make_data(tmp_path / "data", 4, 1)
+    if named and isinstance(increments[0], int):
+        names = iter(f"class {i:02}" for i in range(sum(increments)))
+        groups = [[next(names) for _ in range(size)] for size in increments]
+    else:
+        groups = increments
+    data = _named(tmp_path / "data", groups) if named else make_data(tmp_path / "data", 4, 1)
     run_bundle(
         "training", [TRAIN, f"configs/datasets/{config}"], dataset_dir=str(data), output_dir=str(tmp_path / "run"),
-        weights="first_task", stages=1, image_size=16, epochs=1, head_epochs=1, mlflow=False, data_list=None,
-        **({} if named else {"increments": 2}),
+        weights="first_task", stages=1, image_size=16, epochs=1, head_epochs=1, mlflow=False,
+        **({"data_list": str(_listed(data))} if "data_list" in overlay else {}), **({} if named else {"increments": 2}),
     )  # fmt: skip
     assert record_of(tmp_path / "run")["tasks_learnt"] == (len(increments) if named else 2)
+
+
+def _listed(data: Path) -> Path:
+    """A data list of class folders."""
+    files = [file for split in ("train", "test") for file in sorted((data / split).rglob("*.png"))]
+    rows = [f"{file.relative_to(data)},{file.parent.name},{file.parent.parent.name}" for file in files]
+    (data / "list.csv").write_text("\n".join(["path,label,split", *rows]))
+    return data / "list.csv"
 
 
 def _named(folder: Path, groups: list[list[str]]) -> Path:

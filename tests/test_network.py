@@ -98,7 +98,7 @@ def test_a_softmax_head_keeps_old_classes_in_their_place() -> None:
     ("settings", "sentence"),
     [
         ({"image_size": 32, "stages": 4}, "image_size 32 leaves 2 pixels at the adapter before layer4"),
-        ({"adapter": "prompt"}, "adapter is 'prompt'; expected one of conv, none"),
+        ({"adapter": "prompt"}, "adapter is 'prompt'; expected one of conv, none, low_rank"),
         ({"head_layout": "cosine"}, "expected one of others, softmax, analytic"),
     ],
 )

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from dynammo.pooling import Pooling
+from dynammo.pooling import Pooling, central_half
 
 
 def maps() -> list[torch.Tensor]:
@@ -20,6 +21,21 @@ def test_moments_of_chosen_maps_and_their_power() -> None:
     expected = [part for m in (first, last) for part in (m.mean((2, 3)), m.flatten(2).std(2, correction=0))]
     torch.testing.assert_close(pooling(maps()), torch.cat(expected, 1).sqrt(), atol=1e-4, rtol=1e-4)
     assert pooling.features == 16
+
+
+def test_the_central_half_is_pooled_beside_the_whole() -> None:
+    pooling = Pooling([3, 4, 5], taps=[1], centre=True)
+    whole, middle = maps()[1], maps()[1][:, :, 2:6, 2:6]
+    torch.testing.assert_close(pooling(maps()), torch.cat([whole.mean((2, 3)), middle.mean((2, 3))], 1))
+    assert pooling.features == 8
+
+
+@pytest.mark.parametrize("size", range(1, 13))
+def test_the_centre_is_symmetric_and_never_empty(size: int) -> None:
+    row = torch.arange(size, dtype=torch.float32).expand(1, 1, size, size)
+    middle = central_half(row)[0, 0, 0]
+    assert 1 <= len(middle) <= max(1, (size + 2) // 2)
+    assert middle.mean() == pytest.approx((size - 1) / 2)
 
 
 def test_powers_keep_the_sign() -> None:
