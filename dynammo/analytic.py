@@ -21,6 +21,7 @@ __all__ = [
     "add_classes",
     "background",
     "choose",
+    "fold_numbers",
     "held_out_losses",
     "lda",
     "ridge",
@@ -215,7 +216,7 @@ def held_out_losses(
     folds = min(folds, int(counts.min()))
     if folds < 2 or len(known.counts) + len(counts) < 2:
         return losses
-    fold = _folds(labels, folds)
+    fold = fold_numbers(labels, folds)
     for number in range(folds):
         left = fold == number
         learnt = add_classes(known, features[~left], labels[~left])
@@ -236,7 +237,7 @@ def choose(losses: torch.Tensor, shrinkages: Sequence[float] = SHRINKAGES) -> tu
     return shrinkages[row], INVERSE_TEMPERATURES[column]
 
 
-def _folds(labels: torch.Tensor, folds: int) -> torch.Tensor:
+def fold_numbers(labels: torch.Tensor, folds: int) -> torch.Tensor:
     """Number of the fold (N,) of each image: every class cut into `folds` runs of nearly the same length."""
     fold = torch.zeros_like(labels)
     for label in labels.unique():  # type: ignore[no-untyped-call]

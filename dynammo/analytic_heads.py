@@ -15,15 +15,17 @@ from dynammo.analytic import (
     add_classes,
     background,
     choose,
+    fold_numbers,
     held_out_losses,
 )
 from dynammo.errors import UserError
-from dynammo.heads import BackgroundScore
+from dynammo.heads import BackgroundScore, join_heads
 from dynammo.prediction import extract_copies
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["MIRRORED", "AnalyticHeads"]
 
+FOLDS = 5  # parts that are left out by turns, to see how unknown known classes look
 MIRRORED: dict[str, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
     "horizontal": ((), (-1,)),
@@ -98,6 +100,25 @@ class AnalyticHeads:
         self.statistics = add_classes(known, features, labels)
         self.chosen = choose(self.losses, self.shrinkages)
         engine.network.set_analytic_head(*make_head(self.statistics, self.head, *self.chosen))
+        engine.held_back = self._held_back(known, features, labels)
+
+    def _held_back(
+        self, known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """Probabilities (N, K), unknown scores (N,) and labels (N,) of the new images, each left out of its head."""
+        folds = min(FOLDS, int(labels.unique(return_counts=True)[1].min()))  # type: ignore[no-untyped-call]
+        if folds < 2:
+            return None
+        fold, classes = fold_numbers(labels, folds), int(labels.max()) + 1
+        probabilities, unknown = torch.zeros(len(labels), classes), torch.zeros(len(labels))
+        for number in range(folds):
+            left = fold == number
+            linear, score = make_head(add_classes(known, features[~left], labels[~left]), self.head, *self.chosen)
+            with torch.no_grad():
+                logits = linear(features[left, 0])
+                probabilities[left], unscored = (part.squeeze(1) for part in join_heads([logits], others=False))
+                unknown[left] = unscored if score is None else score(logits).squeeze(1)
+        return probabilities, unknown, labels
 
 
 def make_head(

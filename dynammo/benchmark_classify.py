@@ -35,7 +35,7 @@ __all__ = ["ClassifyCosts", "SpeedSettings", "benchmark_classify", "compare", "m
 BATCH_SIZE = 16  # what --batch-size auto takes on processors
 BATCHES = 8  # different ones for the network alone; they are shown again and again
 FIRST_LINES = 5
-SMALL = 64  # pixels that the model of the memory test sees: memory that grows shows the more beside the less it needs
+SMALL = 64, 1  # pixels and stages of the model of the memory test: beside little memory, growth shows the more
 LEAST_SPEED, MOST_GROWTH, MOST_SECONDS = 0.8, 1.1, 3.0
 Peaks = dict[int, float]
 OWN_PEAK = """
@@ -66,7 +66,7 @@ class SpeedSettings:
 
     jpeg: int = 2000
     dicom: int = 200
-    repeats: int = 5
+    repeats: int = 10
     image_size: int = 224
     many: int = 10000
 
@@ -224,7 +224,7 @@ def _timed(call: Callable[[], object]) -> _Took:
 def _peaks(folder: Path, many: int) -> Peaks:
     if many < 10 or not Path("/proc/self/status").is_file():
         return {}
-    model = write_model(folder / "small model", SMALL)
+    model = write_model(folder / "small model", *SMALL)
     return {count: _peak(folder / f"{count} images", count, model) for count in (many // 10, many)}
 
 

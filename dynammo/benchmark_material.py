@@ -41,7 +41,7 @@ def write_photographs(folder: Path, count: int, seed: int = 0) -> None:
     for i in range(count):
         grey = _cut(texture, PHOTO, random)
         photo = np.stack([grey // 16, grey // 18, grey // 22], axis=2).astype(np.uint8)
-        Image.fromarray(photo).save(folder / f"photo {i:05}.jpg", quality=92)
+        Image.fromarray(photo).save(folder / f"photo {i:05}.jpg", quality=95, subsampling=0)
 
 
 def write_dicoms(folder: Path, count: int, seed: int = 1) -> None:
@@ -65,17 +65,18 @@ def copy_often(folder: Path, count: int, different: int = 20) -> None:
             shutil.copyfile(folder / f"small {i % different:05}.jpg", file)
 
 
-def write_model(folder: Path, image_size: int = 224) -> Path:
+def write_model(folder: Path, image_size: int = 224, stages: int = 4) -> Path:
     """Write a run as the defaults of `train.yaml` shape it, with random weights: they change no cost.
 
     Args:
         folder: of the run, made if need be.
         image_size: height and width that images are brought to, in pixels.
+        stages: layers of the ResNet, 1 to 4.
     """
     torch.manual_seed(0)
     spec: dict[str, Any] = {
         "heads": [CLASSES_OF_A_TASK] * (len(CLASSES) // CLASSES_OF_A_TASK), "branches": 1, "architecture": "resnet18",
-        "stages": 4, "adapter": "conv", "spatial_dims": 2, "in_channels": 3, "others": True, "looks": len(CLASSES),
+        "stages": stages, "adapter": "conv", "spatial_dims": 2, "in_channels": 3, "others": True, "looks": len(CLASSES),
     }  # fmt: skip
     weights = prepare_output_dir(folder) / "model.pt"
     save_state(weights, MergedClassifier(**spec).state_dict())

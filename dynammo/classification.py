@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +82,12 @@ class StudyClassifier:
         mask_corners: bool = False,
         low_confidence: float = LOW_CONFIDENCE,
     ) -> None:
+        self.threads = torch.get_num_threads()
         self.network = model.network.to(device)
         self.classes: list[str] = list(model.record["classes"])
         self.recipe: Mapping[str, Any] = model.record["config"]["recipe"]
+        if device == "cpu" and self.recipe["spatial_dims"] == 2:  # the layout that convolutions of processors like
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trust = model.record.get("trust", {})
         self.thresholds: dict[str, float | None] = {
             "unknown": trust.get("unknown_threshold"),
@@ -111,7 +115,7 @@ class StudyClassifier:
         """Yield one result for each study, in order."""
         pending: deque[_Pending] = deque()
         batch: list[tuple[_Pending, _Loaded]] = []
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:
+        with self._readers() as pool:
             for entry, loaded in self._loaded(studies, pool, pending):
                 if loaded is not None:
                     batch.append((entry, loaded))
@@ -124,6 +128,15 @@ class StudyClassifier:
                 self._predict(batch)
             while pending:
                 yield self._result(pending.popleft())
+
+    @contextmanager
+    def _readers(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that compute on one core each: the others are the network's."""
+        try:
+            with ThreadPoolExecutor(max(1, self.workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                yield pool
+        finally:
+            torch.set_num_threads(self.threads)  # what a thread sets is also the choice of threads yet to come
 
     def _loaded(
         self, studies: Iterable[Study], pool: ThreadPoolExecutor, pending: deque[_Pending]

@@ -111,6 +111,27 @@ def doctor() -> None:
     raise typer.Exit(run_doctor())
 
 
+@app.command()
+def serve(
+    model: Annotated[
+        Path | None, typer.Option(help="Run, exported bundle or TorchScript file; the newest if left out.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the page; 0 for any free one.", min=0, max=65535)] = 8765,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Show the page in the browser.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    max_megabytes: Annotated[int, typer.Option(help="Largest upload, in MB.", min=1)] = 200,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Listen where other machines can reach the page, unencrypted.")
+    ] = False,
+) -> None:
+    """Open a page on this machine to drop images on; Ctrl-C ends it."""
+    typer.echo("starting the page ...")  # at once: what follows takes seconds to import
+    from dynammo.serve import serve as run
+
+    run(model, host, port, device, max_megabytes, allow_network, open_page)
+
+
 @benchmark.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,

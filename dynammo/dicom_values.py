@@ -38,11 +38,10 @@ def plain_numbers(header: Dataset, shape: tuple[int, int, int]) -> Stored | None
     if len(content) != math.prod(shape) * bits // 8 or not isinstance(used, int) or not 1 <= used <= bits:
         return None
     stored = np.frombuffer(content, f"<{'ui'[sign]}{bits // 8}").reshape(shape)
-    if used == bits:
+    low, high = (-(1 << used - 1), (1 << used - 1) - 1) if sign else (0, (1 << used) - 1)
+    if used == bits or (low <= stored.min() and stored.max() <= high):
         return stored
-    clean = stored << (bits - used)  # the other bits may hold anything
-    clean >>= bits - used
-    return clean
+    return stored << (bits - used) >> (bits - used)  # the unused bits hold something else
 
 
 def is_display(header: Dataset) -> bool:
@@ -97,11 +96,8 @@ def _measured(stored: Stored, header: Dataset) -> Floats:
     if header.get("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(stored, header), np.float32)
     slope, intercept = _rescale(header)
-    values = stored.astype(np.float32)
-    if (slope, intercept) != (1.0, 0.0):
-        values *= np.float32(slope)
-        values += np.float32(intercept)
-    return values
+    scaled = stored if slope == 1 else np.multiply(stored, np.float32(slope), dtype=np.float32)
+    return scaled.astype(np.float32) if intercept == 0 else np.add(scaled, np.float32(intercept), dtype=np.float32)
 
 
 def _rescale(header: Dataset) -> tuple[float, float]:

@@ -161,7 +161,7 @@ class SelectExemplars:
 class TuneHeads:
     """Stage 2: tune every head on the balanced set, on features computed once (they no longer change).
 
-    Leaves in `engine.held_back` the logits that each image gets from heads tuned without it.
+    Leaves in `engine.held_back` what each image gets from heads tuned without it.
 
     Args:
         transform: deterministic preprocessing of an item.
@@ -219,7 +219,8 @@ class TuneHeads:
         tune(network.heads, features, targets)
         if len(items) >= FOLDS:
             logits = held_back_logits(network.heads, features, targets, len(items), FOLDS, tune)
-            engine.held_back = logits, labels[: len(items)]
+            probabilities, unknown = network.classifier().join(logits)
+            engine.held_back = probabilities, unknown.squeeze(1), labels[: len(items)]
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[list[torch.Tensor], torch.Tensor]:
         classifier = engine.network.classifier()

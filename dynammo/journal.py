@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from dynammo.errors import UserError
 __all__ = ["Journal"]
 
 Picture = tuple[bytes, bytes | None]
+SYNC_SECONDS = 1.0  # a flush to disk for every result would take longer than many a network
 
 
 class Journal:
     """One line for each result; a line that a crash cut short is left out.
+
+    A result outlives the process at once; a machine that loses its power loses the last second.
 
     Args:
         file: where it is kept; one that is there is taken up when `resume`, else begun anew.
@@ -32,6 +36,7 @@ class Journal:
         self.items: list[dict[str, Any]] = []
         self._offsets: list[int] = []
         self._end = 0
+        self._synced = 0.0
         if resume and file.is_file():
             self._take_up(dict(key))
         self._out = file.open("r+b" if self._end else "w+b")
@@ -41,7 +46,7 @@ class Journal:
             self._write({"key": dict(key)})
 
     def add(self, item: dict[str, Any], picture: Picture | None) -> None:
-        """Write a result; it is on disk when this returns."""
+        """Hand a result to the system, which has it on disk within a second of the next."""
         self._offsets.append(self._end)
         self.items.append(item)
         encoded = [base64.b64encode(part).decode() if part else None for part in picture or ()]
@@ -58,6 +63,8 @@ class Journal:
 
     def close(self, remove: bool) -> None:
         """Close the file, and remove it when the results lie elsewhere."""
+        if not remove:
+            os.fdatasync(self._out.fileno())
         self._out.close()
         if remove:
             self.file.unlink()
@@ -91,5 +98,11 @@ class Journal:
         self._out.seek(self._end)
         self._out.write(line)
         self._out.flush()
-        os.fdatasync(self._out.fileno())
+        self._sync()
         self._end += len(line)
+
+    def _sync(self) -> None:
+        now = time.monotonic()
+        if now - self._synced >= SYNC_SECONDS:
+            os.fdatasync(self._out.fileno())
+            self._synced = now

@@ -202,6 +202,7 @@ class IncrementalNetwork(nn.Module):
 
     def start_task(self, task: Task) -> None:
         """A new head for `task`; the adapters go on from those of the task before."""
+        self.temperature = 1.0
         if self.head_layout == "analytic":
             self.heads, self.background = nn.ModuleList(), None
         if self.others:

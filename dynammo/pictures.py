@@ -24,13 +24,8 @@ def picture_jpeg(values: NDArray[Any], mask_corners: bool = False) -> bytes:
     """
     plane = values[:, values.shape[1] // 2] if values.ndim == 4 else values
     step = max(1, min(plane.shape[1:]) // (2 * LONGEST))  # enough for a good reduction, and much faster
-    plane = np.asarray(plane[:, ::step, ::step], dtype=np.float32)
-    if len(plane) == 1:
-        low, high = np.percentile(plane, (1, 99.5))
-        plane = (plane - low) * (255 / max(float(high - low), 1e-6))
-    pixels = np.clip(plane, 0, 255).astype(np.uint8)
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    image.thumbnail((LONGEST, LONGEST), Image.Resampling.BILINEAR)
+    plane = np.asarray(plane[:, ::step, ::step], np.float32)
+    image = _stretched(_small(Image.fromarray(plane[0]))) if len(plane) == 1 else _small(_colours(plane))
     if mask_corners:
         _mask(image)
     file = io.BytesIO()
@@ -43,6 +38,26 @@ def heat_png(heat: NDArray[Any]) -> bytes:
     file = io.BytesIO()
     Image.fromarray((np.clip(heat, 0, 1) * 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
+
+
+def _colours(plane: NDArray[np.float32]) -> Image.Image:
+    pixels = np.empty((*plane.shape[1:], len(plane)), np.uint8)
+    for i, channel in enumerate(plane):  # much faster than turning the whole array
+        pixels[..., i] = np.clip(channel, 0, 255)
+    return Image.fromarray(pixels)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    image.thumbnail((LONGEST, LONGEST), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return image
+
+
+def _stretched(image: Image.Image) -> Image.Image:
+    """Measured values as grey, after they are made small: percentiles of fewer values are found faster."""
+    values = np.asarray(image)
+    low, high = np.percentile(values, (1, 99.5))
+    grey = (values - low) * (255 / max(float(high - low), 1e-6))
+    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
 
 
 def _mask(image: Image.Image) -> None:

@@ -45,7 +45,7 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
         jinja2.UndefinedError: `run` lacks a key that the page shows.
         OSError: the file cannot be written; an older one is still whole.
     """
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = _asset("card.css") + _asset("report.css"), _asset("card.js") + _asset("report.js")
     page = _environment().get_template("report.html.j2")
     pieces = page.generate(
         run=run,

@@ -63,8 +63,8 @@ class IncrementalTrainer(Engine):
         losses: mean loss of every epoch of the current fit.
         results: measures after each task learnt so far.
         cost: what the network of this moment costs, see `dynammo.record.MeasureCost`.
-        held_back: logits of each head on images that it was not tuned on, and their labels; None where no heads
-            were tuned.
+        held_back: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
+            not seen; None where no handler has made them.
         trust: how far the network of this moment can be trusted, see `dynammo.trust`.
     """
 
@@ -95,7 +95,7 @@ class IncrementalTrainer(Engine):
         self.losses: list[float] = []
         self.results: list[TaskResult] = []
         self.cost: dict[str, float] = {}
-        self.held_back: tuple[list[torch.Tensor], torch.Tensor] | None = None
+        self.held_back: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self.trust: dict[str, Any] = {}
         self.handlers = list(handlers)
         if isinstance(memory.budget, int) and 0 < memory.budget < len(self.tasks.classes):

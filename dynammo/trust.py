@@ -22,9 +22,9 @@ SHRINKAGE = 0.1  # of the covariance towards a sphere: there may be fewer images
 class Calibrate:
     """Fit the temperature, and the threshold of the unknown score, on images that the heads were not tuned on.
 
-    `TuneHeads` leaves out-of-fold logits in `engine.held_back`. Where it does not act, analytic heads have chosen
-    their own temperature on held-out images, and the threshold comes from the new training images, averaged over
-    the tasks.
+    The handlers of the heads leave `engine.held_back`. Tuned heads come with images of all classes. Analytic ones have
+    images of the new classes alone, and have chosen their temperature on held-out images themselves: their threshold
+    is averaged over the tasks. Without either (fine-tuning) the new training images stand in.
 
     Args:
         transform: deterministic preprocessing of an item.
@@ -51,30 +51,25 @@ class Calibrate:
         self.images, self.threshold = state["images"], state["threshold"]
 
     def _calibrate(self, engine: IncrementalTrainer) -> None:
-        engine.network.temperature = 1.0
-        facts: dict[str, Any] = {"false_alarm_rate": self.false_alarm_rate, "temperature": 1.0, "held_back_images": 0}
-        if engine.held_back is None:
-            self._average(engine)
+        held_back = engine.held_back
+        probabilities, unknown, labels = (
+            part.numpy(force=True) for part in (held_back if held_back is not None else self._seen(engine))
+        )
+        found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
+        facts = {"temperature": 1.0, "held_back_images": count if held_back is not None else 0}
+        if held_back is not None and engine.network.head_layout != "analytic":
+            self.threshold = found
+            facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
+            facts["ece_before"] = expected_calibration_error(probabilities, labels)
+            facts["ece_after"] = expected_calibration_error(tempered(probabilities, facts["temperature"]), labels)
         else:
-            logits, truth = engine.held_back
-            joined = engine.network.classifier().join(logits)
-            probabilities, unknown, labels = joined[0].double().numpy(force=True), joined[1], truth.numpy(force=True)
-            temperature = engine.network.temperature = fit_temperature(probabilities, labels)
-            self.threshold = threshold_at(unknown.squeeze(1).numpy(force=True), self.false_alarm_rate)
-            facts |= {
-                "temperature": temperature,
-                "held_back_images": len(labels),
-                "ece_before": expected_calibration_error(probabilities, labels),
-                "ece_after": expected_calibration_error(tempered(probabilities, temperature), labels),
-            }
-        engine.trust |= {**facts, "unknown_threshold": self.threshold}
+            self.threshold = (self.threshold * self.images + found * count) / (self.images + count)
+            self.images += count
+        engine.trust |= {**facts, "false_alarm_rate": self.false_alarm_rate, "unknown_threshold": self.threshold}
 
-    def _average(self, engine: IncrementalTrainer) -> None:
+    def _seen(self, engine: IncrementalTrainer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dataset = Dataset(engine.data.train(engine.task), self.transform)
-        _, unknown, _ = predict(engine.network.classifier(), dataset, self.batch_size, "unknown scores")
-        found, count = threshold_at(unknown.numpy(), self.false_alarm_rate), len(unknown)
-        self.threshold = (self.threshold * self.images + found * count) / (self.images + count)
-        self.images += count
+        return predict(engine.network.classifier(), dataset, self.batch_size, "unknown scores")
 
 
 class LearnLooks:

@@ -154,7 +154,7 @@ def test_a_full_disk_ends_in_a_sentence_and_keeps_what_is_done(
 
     monkeypatch.setattr(module, "write_report", full)
     settings = module.ClassifySettings(model=trained("dynammo"))
-    with pytest.raises(UserError, match="No space left on device.*with --resume"):
+    with pytest.raises(UserError, match=r"No space left on device.*with --resume"):
         module.classify(studies, tmp_path / "out", settings)
     assert (tmp_path / "out" / "unfinished.jsonl").is_file()
 

@@ -11,7 +11,9 @@ PACKAGE = ROOT / "dynammo"
 def floors() -> dict[str, int]:
     """Floor of every module, from the table in docs/developer.md."""
     table: dict[str, int] = {}
-    for floor, files in re.findall(r"^\| (\d) \| (.+?) \|", (ROOT / "docs" / "developer.md").read_text(), re.MULTILINE):
+    for floor, files in re.findall(
+        r"^\| (\d+) \| (.+?) \|", (ROOT / "docs" / "developer.md").read_text(), re.MULTILINE
+    ):
         table |= {name: int(floor) for name in re.findall(r"`([\w*]+)\.py`", files)}
     return table
 

@@ -1,17 +1,12 @@
-"use strict";
-// The table and the large picture. Every text of a file goes in as textContent, never as HTML.
+// The table and the large picture; card.js stands before it. Every text of a file goes in as textContent, never as HTML.
 (() => {
   const ROWS_PER_PAGE = 50;
-  // viridis, which most colour-blind people can read, from no to high influence
-  const COLOURS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+  const { number, kind, doubtful, percent, score, badge } = card;
 
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
   const items = JSON.parse(byId("items").textContent);
   const compareText = new Intl.Collator("en", { numeric: true }).compare;
-  const number = (value) => value.toLocaleString("en");
-  const kind = (item) => [item.modality, item.format].filter(Boolean).join(", ");
-  const doubtful = (item) => item.flags.includes("unknown") || item.flags.includes("looks different");
 
   const view = { sort: "flags", descending: false, page: 0, shown: [], printing: false };
 
@@ -136,14 +131,6 @@
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
   }
 
-  function badge(flag) {
-    const mark = document.createElement("span");
-    mark.className = "flag";
-    mark.dataset.flag = flag;
-    mark.textContent = flag;
-    return mark;
-  }
-
   function showThumbnail(row) {
     const source = picture("jpeg", row.dataset.item);
     const image = row.querySelector("img");
@@ -156,18 +143,6 @@
     const data = document.readyState === "loading" ? null : byId(`${part}-${i}`);
     const type = part === "jpeg" ? "image/jpeg" : "image/png";
     return data && `data:${type};base64,${data.textContent}`;
-  }
-
-  // A model is never wholly sure, so no number says so.
-  function percent(share) {
-    if (share === null) return "–";
-    if (share > 0.999) return "> 99.9 %";
-    if (share < 0.001) return "< 0.1 %";
-    return `${(100 * share).toFixed(1)} %`;
-  }
-
-  function score(value) {
-    return value === null ? "–" : value.toFixed(2);
   }
 
   function sortBy(column) {
@@ -220,48 +195,14 @@
   }
 
   function showFindings(item) {
-    byId("large-class").textContent = headline(item);
+    byId("large-class").textContent = card.headline(item);
     byId("large-flags").replaceChildren(...item.flags.map(badge));
     byId("large-reason").textContent = item.reason || "";
     byId("large-numbers").hidden = item.class === null;
-    const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
-    byId("bars").replaceChildren(...ranked.map(([name, share]) => bar(name, share, percent(share))));
+    byId("bars").replaceChildren(...card.ranking(item));
     byId("bars").classList.toggle("doubtful", doubtful(item));
-    const limit = settings.unknown === null ? "no limit" : `flag above ${score(settings.unknown)}`;
-    byId("unknown-bar").replaceChildren(bar(limit, item.unknown, score(item.unknown)));
-    byId("facts").replaceChildren(...facts(item));
-  }
-
-  function headline(item) {
-    if (item.class === null) return "No prediction";
-    if (item.flags.includes("looks different")) return `Unlike the training pictures (nearest: ${item.class})`;
-    if (item.flags.includes("unknown")) return `Probably none of the classes (nearest: ${item.class})`;
-    return `${item.class}, probability ${percent(item.probability)}`;
-  }
-
-  function bar(name, share, text) {
-    const line = byId("bar").content.firstElementChild.cloneNode(true);
-    line.querySelector(".name").textContent = name;
-    line.querySelector(".track span").style.width = `${100 * (share || 0)}%`;
-    line.querySelector(".number").textContent = text;
-    return line;
-  }
-
-  function facts(item) {
-    const lines = [
-      ["Kind", kind(item)],
-      ["Files", item.files > 1 ? number(item.files) : ""],
-      ["Slices", item.slices > 1 ? number(item.slices) : ""],
-      ["Study UID", item.study_uid],
-      ["Series UID", item.series_uid],
-      ["Instance UID", item.instance_uid],
-    ];
-    return lines.filter(([, value]) => value).flatMap(([name, value]) => {
-      const [term, description] = [document.createElement("dt"), document.createElement("dd")];
-      term.textContent = name;
-      description.textContent = value;
-      return [term, description];
-    });
+    byId("unknown-bar").replaceChildren(card.unknownBar(item, settings.unknown));
+    byId("facts").replaceChildren(...card.facts(item));
   }
 
   async function showPicture(i, item) {
@@ -274,41 +215,13 @@
     canvas.width = canvas.height = 0;
     if (source === null) return byId("image").removeAttribute("src");
     byId("image").alt = `Picture of ${item.path}`;
-    const image = await load(source);
+    const image = await card.load(source);
     if (view.shown[position] !== i) return; // walked on meanwhile
     byId("image").src = source;
     byId("stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
     if (heat === null) return;
-    const grey = await load(heat);
-    if (view.shown[position] === i) paintHeat(canvas, grey);
-  }
-
-  async function load(source) {
-    const image = new Image();
-    image.src = source;
-    await image.decode();
-    return image;
-  }
-
-  // Grey becomes colour; where there is no influence, the picture shows through.
-  function paintHeat(canvas, grey) {
-    canvas.width = grey.naturalWidth;
-    canvas.height = grey.naturalHeight;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(grey, 0, 0);
-    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-    for (let at = 0; at < pixels.data.length; at += 4) {
-      const influence = pixels.data[at];
-      pixels.data.set([...colour(influence / 255), influence], at);
-    }
-    context.putImageData(pixels, 0, 0);
-  }
-
-  function colour(share) {
-    const at = share * (COLOURS.length - 1);
-    const low = COLOURS[Math.floor(at)];
-    const high = COLOURS[Math.ceil(at)];
-    return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
+    const grey = await card.load(heat);
+    if (view.shown[position] === i) card.paintHeat(canvas, grey);
   }
 
   function adjustHeat() {
