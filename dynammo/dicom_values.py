@@ -34,14 +34,14 @@ def plain_numbers(header: Dataset, shape: tuple[int, int, int]) -> Stored | None
     bits, used, sign = (header.get(name) for name in ("BitsAllocated", "BitsStored", "PixelRepresentation"))
     if header.get("SamplesPerPixel") != 1 or bits not in (8, 16) or sign not in (0, 1) or "PixelData" not in header:
         return None
-    content = header.PixelData
+    content = header.PixelData or b""
     if len(content) != math.prod(shape) * bits // 8 or not isinstance(used, int) or not 1 <= used <= bits:
         return None
-    stored = np.frombuffer(content, f"<{'ui'[sign]}{bits // 8}").reshape(shape)
+    stored: Stored = np.frombuffer(content, f"<{'ui'[sign]}{bits // 8}").reshape(shape)
     low, high = (-(1 << used - 1), (1 << used - 1) - 1) if sign else (0, (1 << used) - 1)
     if used == bits or (low <= stored.min() and stored.max() <= high):
         return stored
-    return stored << (bits - used) >> (bits - used)  # the unused bits hold something else
+    return np.asarray(stored << (bits - used) >> (bits - used))  # the unused bits hold something else
 
 
 def is_display(header: Dataset) -> bool:
@@ -96,8 +96,11 @@ def _measured(stored: Stored, header: Dataset) -> Floats:
     if header.get("ModalityLUTSequence"):
         return np.asarray(apply_modality_lut(stored, header), np.float32)
     slope, intercept = _rescale(header)
-    scaled = stored if slope == 1 else np.multiply(stored, np.float32(slope), dtype=np.float32)
-    return scaled.astype(np.float32) if intercept == 0 else np.add(scaled, np.float32(intercept), dtype=np.float32)
+    if slope != 1:
+        stored = np.multiply(stored, np.float32(slope), dtype=np.float32)
+    if intercept != 0:
+        stored = np.add(stored, np.float32(intercept), dtype=np.float32)
+    return np.asarray(stored, np.float32)
 
 
 def _rescale(header: Dataset) -> tuple[float, float]:

@@ -145,7 +145,7 @@ class DicomFile:
             _check_codestream(self.header, self.shape, index or 0)
         try:
             plugin = PLUGINS.get(self.syntax, "")
-            return get_decoder(self.syntax).as_array(self.header, index=index, decoding_plugin=plugin)[0]
+            return np.asarray(get_decoder(self.syntax).as_array(self.header, index=index, decoding_plugin=plugin)[0])
         except BaseException as error:
             if type(error).__name__ == "PanicException":  # of a Rust decoder: no Exception, as Python sees it
                 raise ValueError("its compressed pixel data are damaged") from None

@@ -15,10 +15,10 @@ def test_contenders_give_the_same_values(tmp_path: Path) -> None:
 
 
 def test_every_format_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    speeds = benchmark_reading(ReadingSettings(size=64, repeats=1), tmp_path / "speed.json")
+    speeds = benchmark_reading(ReadingSettings(size=64, repeats=1, large=64), tmp_path / "speed.json")
     written = json.loads((tmp_path / "speed.json").read_text())
     assert set(written["files_per_second"]) == set(speeds) and len(speeds) == 10
-    assert all(speed.reader.median > 0 and speed.ratio > 0 for speed in speeds.values())
+    assert all(speed.reader.median > 0 and speed.ratio.median > 0 for speed in speeds.values())
     assert "files read in a second" in capsys.readouterr().out
 
 

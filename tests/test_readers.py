@@ -1,6 +1,8 @@
 """The one reader: every format alike, every fault a sentence."""
 
 import base64
+import itertools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from pydicom.uid import (
 )
 
 from dynammo.errors import UserError
+from dynammo.read_pictures import may_be_slide
 from dynammo.reading import Paths, frame_count, image_fault, image_format, read_image, split_fragment
 
 RAMP = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40)
@@ -69,6 +72,20 @@ def test_names_may_hold_anything(tmp_path: Path) -> None:
         assert values(tmp_path / name).shape == (3, 48, 40)
     assert split_fragment(tmp_path / "a#1.png") == (tmp_path / "a#1.png", "")
     assert split_fragment(tmp_path / "a#1.png#middle") == (tmp_path / "a#1.png", "middle")
+
+
+def test_openslide_is_asked_only_for_tiffs_with_tags_of_slides(tmp_path: Path) -> None:
+    """The first directory of tags, in both orders of bytes, in TIFF and BigTIFF; a damaged one is a picture."""
+    for order, big, tag in itertools.product("<>", (False, True), (256, 322, 65420)):
+        mark, number, pointer, entry = (43, "Q", "HHQ", "HHQQ") if big else (42, "H", "I", "HHII")
+        head = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", mark)
+        head += struct.pack(order + pointer, *((8, 0, 16) if big else (8,)))
+        tags = struct.pack(order + number, 2) + struct.pack(order + entry, 254, 4, 1, 0)
+        (tmp_path / "a").write_bytes(head + tags + struct.pack(order + entry, tag, 4, 1, 0))
+        assert may_be_slide(tmp_path / "a") is (tag != 256), (order, big, tag)
+        for end in range(4, len(head) + 1):
+            (tmp_path / "b").write_bytes(head[:end])
+            assert not may_be_slide(tmp_path / "b")
 
 
 # pictures
@@ -199,6 +216,24 @@ def test_rescale_and_inversion(
     if inverted:
         expected = 2 * low + 2**bits - 1 - expected
     np.testing.assert_allclose(values(path)[0], expected * slope + intercept)
+
+
+@given(
+    pixels=st.sampled_from([np.uint8, np.int8, np.uint16, np.int16]).flatmap(
+        lambda kind: arrays(kind, st.tuples(st.integers(1, 3), st.integers(1, 9), st.just(4)))
+    ),
+    unused=st.integers(0, 7),
+)
+def test_unused_bits_may_hold_anything(
+    tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, unused: int
+) -> None:
+    bits = 8 * pixels.dtype.itemsize - unused
+    image = dicom(pixels, NumberOfFrames=len(pixels), BitsStored=bits, HighBit=bits - 1)
+    path = tmp_path_factory.mktemp("unused") / "film"
+    save(image, path)
+    expected = pydicom.dcmread(path).pixel_array.reshape(pixels.shape)
+    np.testing.assert_array_equal(values(path, frames=0)[0], expected[0])
+    np.testing.assert_array_equal(values(path)[0], expected[0] if len(pixels) == 1 else expected)
 
 
 def test_padding_does_not_spoil_the_range(tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ import pytest
 from made_up import ROOT
 from typer.testing import CliRunner
 
-COMMANDS = [
-    line
-    for block in re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for line in block.strip().splitlines()
-]
+
+def commands_of(page: str) -> list[str]:
+    """Lines of the bash blocks of a page."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    return [line for block in blocks for line in block.strip().splitlines()]
+
+
+COMMANDS = commands_of("README.md")
 SMALL = ["--epochs", "1", "--head_epochs", "2", "--mlflow", "False"]
 
 
@@ -42,7 +45,8 @@ def run_as_typed(command: str) -> None:
     elif words[0] == "dynammo":
         from dynammo.cli import app
 
-        result = CliRunner().invoke(app, [*words[1:], "--image-size", "32", "--stages", "2", "--batch-size", "2"])
+        small = ["--image-size", "32", "--stages", "2", "--batch-size", "2"] if words[1] == "benchmark" else []
+        result = CliRunner().invoke(app, [*words[1:], *small])
         assert result.exit_code == 0, result.output
     elif words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -62,6 +66,18 @@ def test_commands_run_as_typed(checkout: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("model.pt", "predictions/predictions.csv", "evaluation/evaluation.json"):
         assert (checkout / "runs" / "histology" / name).is_file()
     assert (checkout / "runs" / "cost.json").is_file()
+    assert (checkout / "runs" / "histology" / "report" / "report.html").is_file()
+    _as_a_clinician(checkout)
+
+
+def _as_a_clinician(checkout: Path) -> None:
+    """The ten lines of docs/clinician.md, with the model that the README has trained."""
+    shutil.copytree(checkout / "demo" / "data" / "histology" / "test", checkout / "studies")
+    shutil.copytree(checkout / "runs" / "histology", checkout / "runs" / "skin")
+    for command in commands_of("docs/clinician.md"):
+        if not command.startswith("source "):
+            run_as_typed(command)
+    assert (checkout / "results" / "predictions.csv").is_file()
 
 
 def test_the_demo_trains_through_the_bundle_command() -> None:
