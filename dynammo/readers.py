@@ -55,4 +55,4 @@ class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
         image = read_image(img, self.frames, self.window, self.pictures_as_rgb)
         affine = image.meta["affine"]
         own = {"spatial_shape": np.array(image.array.shape[1:]), "original_affine": affine.copy(), "space": "RAS"}
-        return image.array, image.meta | own
+        return np.require(image.array, requirements="W"), image.meta | own  # torch may not share read-only memory
