@@ -132,6 +132,18 @@ def serve(
     run(model, host, port, device, max_megabytes, allow_network, open_page)
 
 
+@benchmark.command("classify")
+def benchmark_of_classify(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    jpeg: Annotated[int, typer.Option(help="Photographs.")] = 2000,
+    dicom: Annotated[int, typer.Option(help="DICOM images.")] = 200,
+) -> None:
+    """Compare `dynammo classify` from end to end with the network alone; its memory; its first line."""
+    from dynammo.benchmark_classify import SpeedSettings, benchmark_classify
+
+    benchmark_classify(SpeedSettings(jpeg=jpeg, dicom=dicom), json)
+
+
 @benchmark.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,

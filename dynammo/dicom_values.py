@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
-__all__ = ["VALUE_TAGS", "colours", "grey_values", "is_display", "plain_numbers"]
+__all__ = ["VALUE_TAGS", "colours", "grey_values", "is_display", "is_finite", "plain_numbers"]
 
 Floats = NDArray[np.float32]
 Stored = NDArray[Any]
@@ -22,6 +22,7 @@ VALUE_TAGS = (
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
 )  # fmt: skip
 BRIGHTEST = 255.0
+LARGEST_SCALE = 1e15  # of whole numbers that stay within float32 for sure
 FAR = 2.0**31  # beyond every stored value: a window gives its darkest and brightest output there
 
 
@@ -54,6 +55,11 @@ def is_display(header: Dataset) -> bool:
         return True
     low, high = apply_voi_lut(np.array([1.0, 254.0]), header) if header.get("BitsStored") == 8 else (255, 0)
     return bool(low <= 2 and high >= 253)  # a window over all 8 bits changes nothing
+
+
+def is_finite(header: Dataset) -> bool:
+    """Whether no grey value can be NaN or infinite: whole numbers, scaled moderately."""
+    return "PixelData" in header and all(abs(number) < LARGEST_SCALE for number in _rescale(header))
 
 
 def grey_values(stored: Stored, header: Dataset, windowed: bool) -> tuple[Floats, bool]:

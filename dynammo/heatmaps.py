@@ -56,10 +56,14 @@ def _branch_maps(network: Any, maps: list[torch.Tensor], classes: torch.Tensor) 
     with torch.enable_grad():
         last = maps[-1].detach().clone().requires_grad_()
         heat = torch.as_tensor(cam(last, class_idx=0)).detach().cpu()[:, 0]  # (B, h, w) or (B, d, h, w)
-    # MONAI keeps the graph, whose hooks keep MONAI's object: a circle through C++ that no collector sees
-    hooked = cam.nn_module
-    hooked.score = None
-    hooked.activations.clear()
-    hooked.gradients.clear()
+    _release(behind, cam)
     heat = heat.amax(1) if heat.ndim == 4 else heat
     return heat / heat.flatten(1).amax(1).clamp(min=1e-12).view(-1, 1, 1)
+
+
+def _release(behind: _BehindLastMap, cam: GradCAM) -> None:
+    """Let the maps go: MONAI keeps the graph, whose hooks keep MONAI's object, a circle that no collector sees."""
+    cam.nn_module.score = None
+    cam.nn_module.activations.clear()
+    cam.nn_module.gradients.clear()
+    behind.last = nn.Identity()

@@ -16,7 +16,7 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Jpeg2KImagePlugin
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_frames, get_frame
 from pydicom.filereader import read_partial
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
@@ -39,7 +39,7 @@ from pydicom.uid import (
 )
 
 from dynammo.dicom_geometry import GEOMETRY_TAGS, element_text, frame_headers, pixel_spacing, place_slices
-from dynammo.dicom_values import VALUE_TAGS, colours, grey_values, plain_numbers
+from dynammo.dicom_values import VALUE_TAGS, colours, grey_values, is_finite, plain_numbers
 
 __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
 
@@ -56,6 +56,7 @@ MOST_INFLATED = 2**30  # bytes; zlib can hold a thousandfold
 HEAD = 1024  # bytes in which the file meta information lies
 DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
+START_OF_SCAN, WITHOUT_LENGTH = b"\xda", b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xd9"  # markers of JPEG
 JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 PLUGINS = {  # one decoder for each, so that values do not depend on what else is installed
     RLELossless: "pylibjpeg",
@@ -109,6 +110,11 @@ class DicomFile:
         self.turns = self.affine is not None
         self.meta = {key: element_text(self.header, name) for key, name in FACTS.items()}
 
+    @property
+    def finite(self) -> bool:
+        """Whether no value can be NaN or infinite."""
+        return all(map(is_finite, self._frames))
+
     def close(self) -> None:
         """Nothing stays open."""
 
@@ -136,6 +142,9 @@ class DicomFile:
         return values[np.newaxis], display
 
     def _decode(self, index: int | None) -> NDArray[np.generic]:
+        if PLUGINS.get(self.syntax) == "gdcm":
+            for stream in generate_frames(self.header.PixelData, number_of_frames=self.shape[0]):
+                _check_markers(stream)
         if self.syntax == JPEGExtended12Bit and self.header.BitsStored > 8:
             stack = _deep_jpeg(self._path, self.shape)
             return stack if index is None and self.shape[0] > 1 else stack[index or 0]
@@ -181,6 +190,11 @@ class DicomSeries:
         self.channels, self.turns = first.channels, self.affine is not None
         self.spacing = _stack_spacing(pixel_spacing(first.header), self.affine)
         self.meta = first.meta | {"instance_uid": self._files[0].meta["instance_uid"]}
+
+    @property
+    def finite(self) -> bool:
+        """Whether no value can be NaN or infinite."""
+        return all(file.finite for file in self._files)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -261,6 +275,22 @@ def _deep_jpeg(path: Path, shape: tuple[int, int, int]) -> NDArray[np.generic]:
     if len(content) != 2 * math.prod(shape):
         raise ValueError(f"its 12-bit JPEG data do not make {shape} frames, rows and columns")
     return np.frombuffer(content, np.uint16).reshape(shape)
+
+
+def _check_markers(stream: bytes) -> None:
+    """Refuse a JPEG whose header makes GDCM warn, for then it ends the process."""
+    at = 2
+    while stream[at : at + 1] == b"\xff" and stream[at + 1 : at + 2] != START_OF_SCAN:
+        marker, body = stream[at + 1 : at + 2], stream[at + 4 : at + 16]
+        if marker in WITHOUT_LENGTH:
+            break
+        if marker == b"\xee" and body.startswith(b"Adobe") and body[11:] not in (b"\0", b"\1", b"\2"):
+            break
+        if marker == b"\xe0" and body.startswith(b"JFIF\0") and body[5:6] != b"\1":
+            break
+        at += 1 if marker == b"\xff" else 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+    if stream[at : at + 2] != b"\xff" + START_OF_SCAN:
+        raise ValueError("its JPEG data are damaged")
 
 
 def _check_codestream(header: Dataset, shape: tuple[int, int, int], index: int) -> None:

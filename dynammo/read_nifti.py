@@ -23,6 +23,7 @@ GZIP = b"\x1f\x8b"
 KINDS = {348: nib.Nifti1Image, 540: nib.Nifti2Image}  # by the length of the header, its first number
 MAGIC = (b"n+1\0", b"ni1\0", b"n+2\0", b"ni2\0")
 COLOURS = ("R", "G", "B")
+LARGEST_SCALE = 1e15  # of whole numbers that stay within float32 for sure
 MOST_KEPT = 2**26  # voxels of a compressed volume that is kept for its next frame: 256 MiB
 
 
@@ -38,6 +39,7 @@ class NiftiFile:
         affine: (i, j, k) -> RAS mm; None where the header gives no usable one.
         spacing: mm along the stored axes, NaN where unknown.
         turns: whether the volume is laid out by `affine`.
+        finite: whether no value can be NaN or infinite: whole numbers, scaled moderately.
         meta: nothing that only NIfTI would know.
 
     Raises:
@@ -58,6 +60,8 @@ class NiftiFile:
         else:
             self.affine = None
         self.turns = self.affine is not None
+        proxy = self._image.dataobj
+        self.finite = proxy.dtype.kind in "iu" and all(abs(s) < LARGEST_SCALE for s in (proxy.slope, proxy.inter))
         self.meta: dict[str, str] = {}
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ class PictureFile:
         affine: None.
         spacing: NaN (3,): resolution in a picture is that of the paper.
         turns: False.
+        finite: whether no value can be NaN or infinite.
         meta: nothing that only pictures would know.
 
     Raises:
@@ -54,6 +55,7 @@ class PictureFile:
         self.channels = 1 if image.mode in GREY or _is_deep(image.mode) else 3
         width, height = image.size[::-1] if _lies(image, self.format) else image.size
         self.shape = (_pages(image) if self.format == "tiff" else 1, height, width)
+        self.finite = image.mode != "F"
         self.spacing = np.full(3, np.nan)
         self.meta: dict[str, str] = {}
 

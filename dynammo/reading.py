@@ -84,6 +84,8 @@ class Source(Protocol):
     @property
     def turns(self) -> bool: ...
     @property
+    def finite(self) -> bool: ...
+    @property
     def meta(self) -> dict[str, str]: ...
 
     def close(self) -> None: ...
@@ -271,7 +273,9 @@ def _from_source(source: Source, frames: Frames, window: Window, pictures_as_rgb
         array = array[:, 0]
     elif frames == "maximum":
         array = array.max(1)
-    array = np.ascontiguousarray(array) if display else _finite(np.ascontiguousarray(array))
+    array = np.ascontiguousarray(array)
+    if not (display or source.finite):
+        array = _finite(array)
     if not display and window not in (None, "header"):
         array, display = _clipped(array, window), True  # type: ignore[arg-type]
     if pictures_as_rgb and display and len(array) == 1:

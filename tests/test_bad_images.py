@@ -12,9 +12,10 @@ import pytest
 from fuzz_readers import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_images import dicom, nifti, save, slices
+from made_up_images import compressed, dicom, nifti, save, slices
 from PIL import Image
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import JPEGLosslessSV1
 
 from dynammo.errors import UserError
 from dynammo.reading import MOST_VALUES, frame_count, image_fault, read_image
@@ -51,6 +52,32 @@ def text(path: Path) -> None:
 
 def lying_header(path: Path) -> None:
     save(dicom(RAMP, Rows=60000, Columns=60000), path)
+
+
+def jpeg_lossless(path: Path, old: bytes, new: bytes) -> None:
+    """What stands in the header of the JPEG replaced by what makes GDCM end the process."""
+    image = compressed(dicom(RAMP), JPEGLosslessSV1, path.parent)
+    stream = get_frame(image.PixelData, 0, number_of_frames=1)
+    assert old in stream
+    image.PixelData = encapsulate([stream.replace(old, new, 1)])
+    image["PixelData"].is_undefined_length = True
+    save(image, path)
+
+
+def jpeg_with_a_broken_marker(path: Path) -> None:
+    jpeg_lossless(path, b"\xff\xc4", b"\xff\x01")
+
+
+def jpeg_with_stray_bytes(path: Path) -> None:
+    jpeg_lossless(path, b"\xff\xda", bytes(7) + b"\xff\xda")
+
+
+def jpeg_of_another_time(path: Path) -> None:
+    jpeg_lossless(path, b"\xff\xd8", b"\xff\xd8\xff\xe0\0\x10JFIF\0\7\2\0\0\1\0\1\0\0")
+
+
+def jpeg_of_odd_colours(path: Path) -> None:
+    jpeg_lossless(path, b"\xff\xd8", b"\xff\xd8\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7")
 
 
 def lying_jpeg_2000(path: Path) -> None:
@@ -135,6 +162,10 @@ BAD: list[tuple[Callable[[Path], object], str]] = [
     (empty_nifti, "ends early|damaged|less|Expected"),
     (nifti_without_voxels, "empty NIfTI"),
     (nifti_4d, "of 30 volumes; expected one: split it"),
+    (jpeg_with_a_broken_marker, "JPEG data are damaged"),
+    (jpeg_with_stray_bytes, "JPEG data are damaged"),
+    (jpeg_of_another_time, "JPEG data are damaged"),
+    (jpeg_of_odd_colours, "JPEG data are damaged"),
     (nifti_of_nan, "all its values are NaN"),
     (complex_nifti, "complex numbers"),
     (cut_nifti, "ends early|end-of-stream"),

@@ -1,3 +1,5 @@
+import gc
+
 import numpy as np
 import pytest
 import torch
@@ -45,3 +47,18 @@ def test_the_heat_is_grad_cam_of_the_whole_network(branches: int, others: bool) 
 def test_volumes_have_flat_heat() -> None:
     made = MergedClassifier([2], False, stages=1, spatial_dims=3).eval().requires_grad_(False)
     assert heat_maps(made, made.maps(torch.randn(2, 3, 16, 16, 16)), torch.tensor([0, 1])).shape == (2, 4, 4)
+
+
+def test_maps_are_let_go_at_once() -> None:
+    """MONAI's hooks and their graph hold each other through C++, which the garbage collector cannot undo."""
+    made = network(1)
+    heat_maps(made, made.maps(torch.randn(1, 3, 48, 48)), torch.tensor([0]))
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+        for _ in range(3):
+            heat_maps(made, made.maps(torch.randn(1, 3, 48, 48)), torch.tensor([0]))
+        assert sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()) == before
+    finally:
+        gc.enable()

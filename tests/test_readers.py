@@ -389,6 +389,17 @@ def test_nan_voxels_become_the_smallest_value(tmp_path: Path) -> None:
 # facts
 
 
+@pytest.mark.parametrize(("slope", "intercept"), [("1e36", "0"), ("1", "nan"), ("1", "inf"), ("-1e36", "1e38")])
+def test_impossible_scales_give_finite_values_or_a_sentence(tmp_path: Path, slope: str, intercept: str) -> None:
+    files = [save(dicom(RAMP, RescaleSlope=slope, RescaleIntercept=intercept), tmp_path / "a")]
+    volume = nifti(RAMP.reshape(12, 16, 10).astype(np.int16))
+    volume.header["scl_slope"], volume.header["scl_inter"] = float(slope), float(intercept)
+    files.append(tmp_path / "b")
+    files[1].write_bytes(volume.to_bytes())
+    for file in files:
+        assert image_fault(file) or np.isfinite(values(file)).all()
+
+
 def test_nothing_tells_who_the_patient_is(tmp_path: Path) -> None:
     path = save(dicom(RAMP, PixelSpacing=[0.5, 0.25]), tmp_path / "x")
     meta = read_image(path).meta

@@ -292,9 +292,11 @@ def drop(page: Any, *files: Path) -> None:  # noqa: ANN401
 def test_files_chosen_by_keyboard_become_cards(visit: Callable[..., Any], png: Path, dicom: Path) -> None:
     page = visit()
     assert page.get_by_text(NOTICE).is_visible()
+    page.wait_for_load_state("networkidle")
     page.keyboard.press("Tab")
+    page.locator("#choose:focus").wait_for()
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.locator("#choose").press("Enter")
     chooser.value.set_files([png, dicom])
     page.wait_for_selector(".result")
     assert sorted(page.locator(".result h3").all_inner_texts()) == ["film.dcm", "red.png"]
