@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 from monai.transforms import Compose, EnsureTyped
 
-from dynammo.bundle_files import bundle_config
 from dynammo.errors import UserError
 from dynammo.heatmaps import heat_maps
 from dynammo.intake import Study
 from dynammo.model_files import Model
 from dynammo.pictures import heat_png, picture_jpeg
+from dynammo.preprocessing import preprocessing_of
 from dynammo.reading import frame_count
 from dynammo.slides import tissue_tiles
 
@@ -96,7 +95,7 @@ class StudyClassifier:
             "looks_different": trust.get("looks_threshold"),
         }
         self.device, self.batch_size, self.workers, self.mask_corners = device, batch_size, workers, mask_corners
-        steps = _preprocessing(model.record).transforms
+        steps = preprocessing_of(model.record).transforms
         first = next(i for i, step in enumerate(steps) if isinstance(step, EnsureTyped))
         self._read, self._prepare = Compose(steps[:first]), Compose(steps[first:])  # up to there it is a picture
 
@@ -257,14 +256,6 @@ class StudyClassifier:
             ("low confidence", -probability, -(self.thresholds["low_confidence"] or 0.0)),
         )
         return [name for name, value, limit in reached if limit is not None and value > limit]
-
-
-def _preprocessing(record: Mapping[str, Any]) -> Compose:
-    """The preprocessing of the bundle's inference workflow with the recipe of a run."""
-    parser = ConfigParser()
-    parser.read_config(ConfigParser.load_config_files([str(bundle_config("inference.yaml"))]))
-    parser["record"] = dict(record)
-    return parser.get_parsed_content("preprocessing")
 
 
 def _sentence(error: BaseException | None) -> str:

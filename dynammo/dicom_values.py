@@ -23,6 +23,7 @@ VALUE_TAGS = (
 )  # fmt: skip
 BRIGHTEST = 255.0
 LARGEST_SCALE = 1e15  # of whole numbers that stay within float32 for sure
+EIGHT_BITS = np.linspace(1.0, 254.0, 12)
 FAR = 2.0**31  # beyond every stored value: a window gives its darkest and brightest output there
 
 
@@ -53,8 +54,9 @@ def is_display(header: Dataset) -> bool:
         return False
     if not _has_window(header):
         return True
-    low, high = apply_voi_lut(np.array([1.0, 254.0]), header) if header.get("BitsStored") == 8 else (255, 0)
-    return bool(low <= 2 and high >= 253)  # a window over all 8 bits changes nothing
+    if header.get("BitsStored") != 8:
+        return False
+    return bool(np.abs(apply_voi_lut(EIGHT_BITS, header) - EIGHT_BITS).max() <= 2)  # a window that changes nothing
 
 
 def is_finite(header: Dataset) -> bool:

@@ -1,100 +1,227 @@
-"""A trained run -> the models of a bundle: weights, TorchScript and their record."""
+"""A trained run -> a bundle folder and a zip that stand alone: MONAI and torch classify with it, dynammo teaches it."""
 
 import json
 import os
+import shutil
 import tempfile
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from monai.data import save_net_with_metadata
 
+from dynammo.bundle_files import bundle_config
+from dynammo.bundle_metadata import INTENDED_USE, changes, metadata
 from dynammo.checkpoint import prepare_output_dir, sha256, write_atomically, write_json
 from dynammo.errors import UserError
-from dynammo.inference import load_classifier
-from dynammo.model_files import load_model
+from dynammo.export_checks import Agreement, check_agreement, sample_images
+from dynammo.learnt_model import LEARNING_FILE, learning_state_of
+from dynammo.model_card import model_card
+from dynammo.model_files import Model, load_model
 from dynammo.model_records import Record
 from dynammo.network import MergedClassifier
+from dynammo.onnx_model import check_onnx_packages, write_onnx
+from dynammo.standalone import standalone_evaluation, standalone_inference
 
-__all__ = ["export_run"]
+__all__ = ["ExportSettings", "Exported", "export_run"]
 
-TOLERANCE = 1e-5  # of probabilities, between the network and its TorchScript
 PATHS = ("dataset_dir", "data_list", "weights", "cache_dir", "output_dir")  # of these the last part is kept
+DESCRIBED = ("method", "seed", "commit", "versions", "tasks", "tasks_learnt", "results")  # by card and metadata
+OWN = ("LICENSE", "configs", "docs", "models")  # what an export writes, and replaces
+NO_LICENCE = "The licence of the training images was not stated at the export; ask whoever trained the model.\n"
 
 
-def export_run(run: Path, to: Path) -> Path:
-    """Write `to/models/` with `model.pt`, `model.ts` (TorchScript, the record inside) and `run.json`.
+@dataclass(frozen=True)
+class ExportSettings:
+    """How a run is exported.
 
-    The files are written aside, loaded again and compared on random images before they replace earlier ones, and the
-    record comes last: a folder with a record is whole. The record leaves out where the images lay, since folders may
-    be named after people.
+    Attributes:
+        images: folder of real images to check the export with; None for those the run was trained on.
+        intended_use: a sentence for metadata and model card.
+        data_source: where the training images came from.
+        data_license: text file with the licence of the training images.
+        onnx: write `model.onnx` too.
+    """
+
+    images: Path | None = None
+    intended_use: str = INTENDED_USE
+    data_source: str = ""
+    data_license: Path | None = None
+    onnx: bool = True
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        bundle: the folder.
+        archive: the zip beside it.
+        version: of the bundle.
+        agreement: between all forms of the model.
+        lacks: why the bundle cannot learn more; empty where it can.
+    """
+
+    bundle: Path
+    archive: Path
+    version: str
+    agreement: Agreement
+    lacks: str = ""
+
+    def __str__(self) -> str:
+        """What a person wants to know."""
+        checked = f"{self.agreement.images} real images" if self.agreement.images else "noise, for want of real images"
+        lines = [
+            f"bundle {self.bundle.name}, version {self.version}: {self.bundle} and {self.archive.name}",
+            f"checked on {checked}: no probability differs by more than {self.agreement.difference:.0e} from the run's",
+        ]
+        if self.agreement.misread:
+            lines.append(
+                f"warning: MONAI alone reads {self.agreement.misread} of them otherwise (palettes, pages, films); "
+                "use dynammo classify for such files"
+            )
+        if self.lacks:
+            lines.append(f"warning: without {LEARNING_FILE}, this bundle predicts but cannot learn: {self.lacks}")
+        return "\n".join(lines)
+
+
+def export_run(run: Path, to: Path, settings: ExportSettings | None = None) -> Exported:
+    """Write a bundle that stands alone, check it, and put it in the place of an earlier one.
+
+    `models/` holds `model.pt`, `model.ts` (metadata, inference config and record inside), `model.onnx`, `learning.pt`
+    (what `dynammo learn` needs, no image and no path), `run.json`;
+    `configs/` metadata, inference and evaluation in MONAI's classes alone; `docs/` the model card. All is written
+    aside, loaded again and compared with the network of the run before it replaces what was there. The record leaves
+    out where the images lay, since folders may be named after people.
 
     Args:
-        run: folder of a run.
-        to: folder of the bundle, made if need be.
-
-    Returns:
-        The folder `to/models`.
+        run: folder of a run, or of an exported bundle.
+        to: folder of the bundle, made if need be; other files in it are kept.
+        settings: the defaults if left out.
 
     Raises:
-        UserError: no model, a folder that cannot be written, or a TorchScript that gives other probabilities.
+        UserError: no model, a folder that cannot be written, missing packages, or forms that do not agree.
     """
-    model = load_model(run)
-    models = prepare_output_dir(to) / "models"
+    settings = settings or ExportSettings()
+    if settings.onnx:
+        check_onnx_packages()
+    model, images = load_model(run), settings.images
+    lacking = [name for name in DESCRIBED if name not in model.record]
+    if lacking:
+        raise UserError(f"the record (run.json) of {run} lacks {', '.join(lacking)}; give --run the folder of a run.")
+    if images is None and isinstance(model.record["config"].get("dataset_dir"), str):
+        images = Path(model.record["config"]["dataset_dir"])
+    to = prepare_output_dir(to).resolve()
     try:
-        models.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=models, prefix=".export-") as aside:
-            folder = Path(aside)
-            _write_files(folder, model.network, _shareable(model.record))
-            _check_torchscript(folder, model.network, model.record)
-            _replace(models, folder)
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as aside:
+            folder = Path(aside) / to.name
+            learning, lacks = _learning_state(model)
+            version = _write_bundle(folder, model, settings, _changelog(to, model), learning)
+            agreement = check_agreement(folder, model.network, model.record, sample_images(images))
+            archive = Path(shutil.make_archive(str(Path(aside) / "bundle"), "zip", aside, to.name))
+            _swap(folder, to, Path(aside) / "before")
+            os.replace(archive, to.with_name(f"{to.name}.zip"))
     except OSError as error:
         raise UserError(
-            f"the model cannot be written to {models} ({error.strerror}); free disk space or give -o another folder."
+            f"the bundle cannot be written to {to} ({error.strerror}); free disk space or give -o another folder."
         ) from error
-    return models
+    return Exported(to, to.with_name(f"{to.name}.zip"), version, agreement, lacks)
 
 
-def _write_files(folder: Path, network: MergedClassifier, record: Record) -> None:
-    write_atomically(folder / "model.pt", partial(torch.save, network.state_dict()))
-    record["files"] = {"model.pt": sha256(folder / "model.pt")}
-    inside = {"run.json": json.dumps(record, ensure_ascii=False)}
+def _learning_state(model: Model) -> tuple[dict[str, Any] | None, str]:
+    """What more learning needs, or why there is none."""
+    if model.kind == "torchscript":
+        return None, "a TorchScript file can only predict"
+    try:
+        return learning_state_of(model.path), ""
+    except UserError as error:
+        return None, str(error)
+
+
+def _write_bundle(
+    folder: Path,
+    model: Model,
+    settings: ExportSettings,
+    changelog: Mapping[str, str],
+    learning: Mapping[str, Any] | None,
+) -> str:
+    for name in ("configs", "docs", "models"):
+        (folder / name).mkdir(parents=True)
+    record = _shareable(model.record)
+    about = metadata(record, folder.name, changelog, settings.intended_use, settings.data_source)
+    inference = standalone_inference(record)
+    write_json(folder / "configs" / "metadata.json", about)
+    (folder / "configs" / "inference.yaml").write_text(inference, encoding="utf-8")
+    (folder / "configs" / "evaluate.yaml").write_text(standalone_evaluation(), encoding="utf-8")
+    shutil.copy(bundle_config("logging.conf"), folder / "configs")
+    shutil.copy(bundle_config("metadata.json").parent.parent / "LICENSE", folder)
+    if learning is not None:
+        write_atomically(folder / "models" / LEARNING_FILE, partial(torch.save, dict(learning)))
+    record["files"] = _write_models(folder / "models", model.network, record, about, inference, settings.onnx)
+    write_json(folder / "models" / "run.json", record)
+    (folder / "docs" / "README.md").write_text(model_card(record, about, record["files"]), encoding="utf-8")
+    licence = settings.data_license.read_text(encoding="utf-8") if settings.data_license else NO_LICENCE
+    (folder / "docs" / "data_license.txt").write_text(licence, encoding="utf-8")
+    return str(about["version"])
+
+
+def _write_models(
+    models: Path, network: MergedClassifier, record: Record, about: Mapping[str, Any], inference: str, onnx: bool
+) -> dict[str, str]:
+    """Write every form of the network; sha256 by file."""
+    write_atomically(models / "model.pt", partial(torch.save, network.state_dict()))
+    record["files"] = {"model.pt": sha256(models / "model.pt")}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch advises torch.export, which MONAI's tools do not read
+        inside = {
+            "run.json": json.dumps(record, ensure_ascii=False).encode(),
+            "inference.json": json.dumps(yaml.safe_load(inference)).encode(),
+        }
         script = torch.jit.script(network)
-        write_atomically(folder / "model.ts", lambda file: torch.jit.save(script, file, _extra_files=inside))
-    record["files"]["model.ts"] = sha256(folder / "model.ts")
-    write_json(folder / "run.json", record)
+        save_net_with_metadata(script, str(models / "model.ts"), meta_values=dict(about), more_extra_files=inside)
+    if onnx:
+        sides = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
+        write_onnx(network, sides, models / "model.onnx")
+    return {file.name: sha256(file) for file in sorted(models.iterdir())}
 
 
-def _check_torchscript(folder: Path, network: MergedClassifier, record: Record) -> None:
-    """Compare what lies in `folder` with the network that it was made from."""
-    sides = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
-    images = torch.randn(2, 3, *sides, generator=torch.Generator().manual_seed(0))
-    script: Any = torch.jit.load(str(folder / "model.ts"), map_location="cpu")  # type: ignore[no-untyped-call]
-    with torch.inference_mode():
-        expected = network(images)
-        outputs = [load_classifier(folder)(images), *(script(images) for _ in range(3))]  # compiled anew by the 2nd
-    difference = max(float((output - expected).abs().max()) for output in outputs)
-    if not difference <= TOLERANCE:
-        raise UserError(
-            f"the TorchScript gives probabilities that differ by {difference:.1e} from those of the run, more than "
-            f"{TOLERANCE:.0e}; nothing was exported: use the run itself and report this with your version of torch."
-        )
+def _changelog(to: Path, model: Model) -> dict[str, str]:
+    """What every version of the bundle brought, with the one that is written now."""
+    file, weights = to / "configs" / "metadata.json", to / "models" / "run.json"
+    try:
+        before: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))["changelog"]
+        same = json.loads(weights.read_text(encoding="utf-8"))["source"] == _source(model.record)
+    except (OSError, ValueError, KeyError, TypeError):
+        return changes(model.record)
+    return before if same else changes(model.record, before)
 
 
-def _replace(models: Path, written: Path) -> None:
-    """Put the written files into `models`; while they are changed no record is there, so that no mixture is taken."""
-    (models / "run.json").unlink(missing_ok=True)
-    for name in ("model.pt", "model.ts", "run.json"):
-        os.replace(written / name, models / name)
+def _swap(written: Path, to: Path, aside: Path) -> None:
+    """Put the written entries into `to`; the record is away while they change, so that no mixture is taken."""
+    aside.mkdir()
+    (to / "models" / "run.json").unlink(missing_ok=True)
+    for name in OWN:
+        if (to / name).exists():
+            os.replace(to / name, aside / name)
+    for name in OWN:
+        os.replace(written / name, to / name)
+
+
+def _source(record: Record) -> str:
+    """The weights that a run left, by their sha256, however often they were exported since."""
+    return str(record.get("source") or record["files"]["model.pt"])
 
 
 def _shareable(record: Record) -> Record:
     """A copy of the record without paths and without the command line that names them."""
     shared: Record = json.loads(json.dumps(record))
     shared.pop("command", None)
+    shared["source"] = _source(record)
     config = shared["config"]
     config |= {key: Path(config[key]).name for key in PATHS if isinstance(config.get(key), str)}
     return shared

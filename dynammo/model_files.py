@@ -1,7 +1,6 @@
 """Any form of a trained model, ready to classify: a run, an exported bundle, a TorchScript file."""
 
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +82,7 @@ def _from_torchscript(file: Path, record: Record) -> "MergedClassifier":
     import torch
 
     from dynammo.checkpoint import sha256
-    from dynammo.network import MergedClassifier, build_classifier
+    from dynammo.network import build_classifier
 
     beside = file.parent / "run.json"
     if file.name == "model.ts" and beside.is_file():
@@ -98,10 +97,6 @@ def _from_torchscript(file: Path, record: Record) -> "MergedClassifier":
         state = {name: tensor.detach() for name, tensor in script.state_dict().items()}
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"the file {file} is damaged ({type(error).__name__}); export the model again.") from error
-    with torch.device("meta"):
-        wanted = MergedClassifier(**record["network"]).state_dict()
-    for name in wanted.keys() - state.keys():  # a buffer that may be None is an attribute in TorchScript
-        state[name] = attrgetter(name)(script)
     return build_classifier(record["network"], state)
 
 

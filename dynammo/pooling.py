@@ -1,6 +1,7 @@
 """Feature maps of one pass become one feature vector for each image."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ class Pooling(nn.Module):
         features: number F of features.
     """
 
-    random: torch.Tensor | None  # buffer, (pooled, projection)
+    if TYPE_CHECKING:  # seen by TorchScript, it would make the buffer an attribute that does not move with the module
+        random: torch.Tensor | None  # (pooled, projection)
 
     def __init__(
         self,

@@ -170,7 +170,7 @@ def test_evaluation_of_a_run_equals_its_record(trained: Trained, tiny_data: Path
 
 def test_preprocessing_of_training_and_inference_is_the_same() -> None:
     train, inference = (yaml.safe_load(Path(path).read_text()) for path in (TRAIN, INFERENCE))
-    for part in ("preprocessing", "grey_scalers", "stain_normaliser"):
+    for part in ("loading", "preparation", "preprocessing", "grey_scalers", "stain_normaliser"):
         assert train[part] == inference[part]
     for name in train["recipe"]:  # every setting of a recipe is taken from the record of the run
         assert inference[name] == f"$@record['config']['recipe']['{name}']"
@@ -179,8 +179,7 @@ def test_preprocessing_of_training_and_inference_is_the_same() -> None:
 
 def test_inference_transforms_come_from_monai_alone() -> None:
     config = yaml.safe_load(Path(INFERENCE).read_text())
-    del config["preprocessing"]["transforms"][0]["reader"]  # an exported bundle has MONAI's readers
-    for part in ("preprocessing", "grey_scalers", "stain_normaliser", "inferer", "postprocessing", "evaluator"):
+    for part in ("preparation", "grey_scalers", "stain_normaliser", "inferer", "postprocessing", "evaluator"):
         assert "dynammo" not in yaml.safe_dump(config[part])
 
 

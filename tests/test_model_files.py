@@ -16,22 +16,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import CLASSES, ROOT
 
-from dynammo import model_export
+from dynammo import export_checks, model_export
 from dynammo.bundle_files import bundle_config
 from dynammo.checkpoint import save_state, sha256
 from dynammo.errors import UserError
 from dynammo.inference import load_classifier
-from dynammo.model_export import export_run
+from dynammo.model_export import ExportSettings, export_run
 from dynammo.model_files import load_model
 from dynammo.model_list import default_model, find_models, print_models
 from dynammo.model_records import RECIPE, check_usable, embedded_record, read_record
 
+RECIPE_VALUES = dict.fromkeys(RECIPE, False) | {
+    "spatial_dims": 2, "volumes": "middle", "grey": "percentile", "window": [0, 1]
+}  # fmt: skip
 RECORD: dict[str, Any] = {
     "method": "dynammo",
     "classes": ["MEL", "NV"],
     "network": {"heads": [2], "in_channels": 3},
-    "config": {"image_size": 32, "recipe": dict.fromkeys(RECIPE)},
+    "config": {"image_size": 32, "recipe": RECIPE_VALUES},
     "metrics": {"last_mean_class_recall": 0.75},
+    "seed": 0,
+    "commit": None,
+    "versions": {"dynammo": "0"},
+    "tasks": [["MEL", "NV"]],
+    "tasks_learnt": 1,
+    "results": [{"mean_class_recall": 0.75, "accuracy": 0.75, "ece": 0.1, "confusion": [[3, 1], [1, 3]]}],
     "finished": "2026-01-02T03:04:05+0000",
 }
 Trained = Callable[..., Path]
@@ -63,13 +72,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def export(run: Path, to: Path) -> Path:
+    """The models of a bundle without ONNX, whose tests are in test_model_export.py."""
+    return export_run(run, to, ExportSettings(onnx=False)).bundle / "models"
+
+
 def edit(record: Path, **changes: Any) -> None:  # noqa: ANN401
     record.write_text(json.dumps({**json.loads(record.read_text()), **changes}))
 
 
 def test_every_form_of_a_model_gives_the_same(run: Path, tmp_path: Path) -> None:
-    models = export_run(run, tmp_path / "out")
-    assert {file.name for file in models.iterdir()} == {"model.pt", "model.ts", "run.json"}
+    models = export(run, tmp_path / "out")
     alone = tmp_path / "alone.ts"
     shutil.copy(models / "model.ts", alone)
     images = torch.randn(2, 3, 32, 32)
@@ -88,7 +101,7 @@ def test_every_form_of_a_model_gives_the_same(run: Path, tmp_path: Path) -> None
 
 
 def test_what_is_exported_is_torchscript_for_anyone(run: Path, tmp_path: Path) -> None:
-    models = export_run(run, tmp_path / "out")
+    models = export(run, tmp_path / "out")
     inside = {"run.json": ""}
     script = torch.jit.load(models / "model.ts", _extra_files=inside)
     images = torch.randn(2, 3, 32, 32)
@@ -117,12 +130,14 @@ def test_every_layout_of_the_network_can_be_exported(spec: dict[str, Any], tmp_p
 
     torch.manual_seed(0)
     network = {"stages": 2, **spec}
-    folder = write_run(tmp_path / "run", network=network)
+    dimensions = {"spatial_dims": spec.get("spatial_dims", 2)}
+    config = RECORD["config"] | {"recipe": RECIPE_VALUES | dimensions}
+    folder = write_run(tmp_path / "run", network=network, config=config)
     made = MergedClassifier(**network).eval()
     made.pooling.draw_projection()
     save_state(folder / "model.pt", made.state_dict())
     edit(folder / "run.json", files={"model.pt": sha256(folder / "model.pt")})
-    loaded = load_model(export_run(folder, tmp_path / "out") / "model.ts").network
+    loaded = load_model(export(folder, tmp_path / "out") / "model.ts").network
     images = torch.randn(2, 3, *[32] * spec.get("spatial_dims", 2))
     torch.testing.assert_close(loaded(images), made(images), atol=1e-5, rtol=0)
 
@@ -132,7 +147,7 @@ def test_an_export_names_no_folder_of_the_images(run: Path, tmp_path: Path) -> N
     record = json.loads((run / "run.json").read_text())
     record["config"]["dataset_dir"] = "/clinic/erika/images"
     (run / "run.json").write_text(json.dumps(record))
-    models = export_run(run, tmp_path / "out")
+    models = export(run, tmp_path / "out")
     for text in ((models / "run.json").read_bytes(), embedded_record(models / "model.ts")):
         assert text is not None
         assert b"erika" not in text
@@ -140,17 +155,19 @@ def test_an_export_names_no_folder_of_the_images(run: Path, tmp_path: Path) -> N
 
 
 def test_exporting_again_replaces_all(trained: Trained, run: Path, tmp_path: Path) -> None:
-    export_run(trained("joint"), tmp_path / "out")
+    export(trained("joint"), tmp_path / "out")
     before = load_model(tmp_path / "out" / "models" / "model.ts")
-    models = export_run(run, tmp_path / "out")
+    models = export(run, tmp_path / "out")
     assert load_model(models / "model.ts").record["method"] == "dynammo" != before.record["method"]
     assert sorted(file.name for file in models.iterdir()) == ["model.pt", "model.ts", "run.json"]
-    assert export_run(tmp_path / "out", tmp_path / "out") == models  # onto itself
+    assert export(tmp_path / "out", tmp_path / "out") == models  # onto itself
     assert load_model(models).record["method"] == "dynammo"
 
 
-def test_a_failed_export_keeps_the_one_before(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    models = export_run(run, tmp_path / "out")
+def test_a_failed_export_keeps_the_one_before(
+    run: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = export(run, tmp_path / "out")
     before = {file.name: sha256(file) for file in models.iterdir()}
 
     def fill_the_disk(*arguments: object) -> None:
@@ -158,20 +175,21 @@ def test_a_failed_export_keeps_the_one_before(run: Path, tmp_path: Path, monkeyp
 
     monkeypatch.setattr(model_export, "write_json", fill_the_disk)
     with pytest.raises(UserError, match="No space left on device"):
-        export_run(run, tmp_path / "out")
+        export(run, tmp_path / "out")
     monkeypatch.undo()
-    monkeypatch.setattr(model_export, "TOLERANCE", -1.0)
+    other = load_classifier(trained("joint"))
+    monkeypatch.setattr(export_checks, "load_classifier", lambda folder: other)
     with pytest.raises(UserError, match="nothing was exported"):
-        export_run(run, tmp_path / "out")
+        export(run, tmp_path / "out")
     assert {file.name: sha256(file) for file in models.iterdir()} == before
 
 
 def test_other_weights_than_the_record_describes_are_refused(run: Path, trained: Trained, tmp_path: Path) -> None:
-    models = export_run(run, tmp_path / "out")
+    models = export(run, tmp_path / "out")
     shutil.copy(trained("joint") / "model.pt", run)
     with pytest.raises(UserError, match="sha256 differs"):
         load_model(run)
-    export_run(trained("joint"), tmp_path / "other")
+    export(trained("joint"), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "models" / "model.ts", models)
     with pytest.raises(UserError, match="sha256 differs"):
         load_model(models / "model.ts")
@@ -186,7 +204,7 @@ def test_a_network_that_the_weights_do_not_fit_is_refused(run: Path) -> None:
 
 
 def test_damaged_weights_are_refused(run: Path, tmp_path: Path) -> None:
-    models = export_run(run, tmp_path / "out")
+    models = export(run, tmp_path / "out")
     cut = tmp_path / "cut.ts"
     with zipfile.ZipFile(models / "model.ts") as whole, zipfile.ZipFile(cut, "w") as part:
         for name in whole.namelist():
@@ -261,7 +279,7 @@ def test_the_newest_exported_model_is_the_default_else_the_newest_run(elsewhere:
 
 def test_load_model_takes_the_default(run: Path, elsewhere: Path) -> None:
     assert load_model().name == "tiny"
-    export_run(run, Path("dist"))
+    export(run, Path("dist"))
     assert (load_model().kind, load_model().path) == ("bundle", Path("dist"))
 
 
