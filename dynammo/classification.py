@@ -11,6 +11,7 @@ import torch
 from monai.transforms import Compose, EnsureTyped
 
 from dynammo.errors import UserError
+from dynammo.folding import fused
 from dynammo.heatmaps import heat_maps
 from dynammo.intake import Study
 from dynammo.model_files import Model
@@ -82,7 +83,7 @@ class StudyClassifier:
         low_confidence: float = LOW_CONFIDENCE,
     ) -> None:
         self.threads = torch.get_num_threads()
-        self.network = model.network.to(device)
+        self.network = fused(model.network).to(device)
         self.classes: list[str] = list(model.record["classes"])
         self.recipe: Mapping[str, Any] = model.record["config"]["recipe"]
         if device == "cpu" and self.recipe["spatial_dims"] == 2:  # the layout that convolutions of processors like

@@ -5,19 +5,30 @@ merging tasks is arithmetic on them, and the network that ships is the plain bac
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dynammo.adapters import ConvAdapter, State
+from dynammo.adapters import State
 
-__all__ = ["FOLDABLE", "LowRankAdapter", "ScaleShiftAdapter", "adapt", "fold", "fold_batchnorm", "weight_changes"]
+__all__ = [
+    "FOLDABLE",
+    "LowRankAdapter",
+    "ScaleShiftAdapter",
+    "adapt",
+    "fold",
+    "fused",
+    "weight_changes",
+]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class LowRankAdapter(nn.Module):
@@ -103,21 +114,20 @@ def fold(layers: State, changes: State) -> State:
     return {name: value + changes[name] if name in changes else value for name, value in layers.items()}
 
 
-def fold_batchnorm(adapter: ConvAdapter) -> ConvAdapter:
-    """The paper's adapter in eval mode with its BatchNorms folded into its convolutions, for export.
+def fused(network: Network) -> Network:
+    """A copy in eval mode whose BatchNorms have gone into the convolutions that they stand behind.
 
-    Returns:
-        An adapter of the same outputs; its branch is convolution, ReLU, transposed convolution, ReLU.
+    Its outputs are the same but for rounding, its state dict is another: to classify with, not to save.
     """
-    folded = copy.deepcopy(adapter).eval()
-    first, first_norm, first_relu, second, second_norm, second_relu = cast(Sequence[nn.Module], folded.branch)
-    folded.branch = nn.Sequential(
-        fuse_conv_bn_eval(cast(nn.Conv2d, first), cast(_BatchNorm, first_norm)),
-        first_relu,
-        fuse_conv_bn_eval(cast(nn.Conv2d, second), cast(_BatchNorm, second_norm), transpose=True),
-        second_relu,
-    )
-    return folded
+    copied = copy.deepcopy(network).eval()
+    for parent in list(copied.modules()):
+        children = list(parent.named_children())
+        for (name, first), (behind, second) in itertools.pairwise(children):
+            if isinstance(first, _ConvNd) and isinstance(second, _BatchNorm):
+                turned = isinstance(first, _ConvTransposeNd)
+                setattr(parent, name, fuse_conv_bn_eval(first, second, transpose=turned))
+                setattr(parent, behind, nn.Identity())
+    return copied
 
 
 def _modules(layer: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:

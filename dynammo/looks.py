@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from dynammo.pooling import moments
+
 __all__ = ["Looks", "look_features"]
 
 
@@ -18,8 +20,7 @@ def look_features(stem: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 2 C).
     """
-    pixels = stem.flatten(2)
-    return torch.cat([pixels.mean(2), (pixels.var(2, correction=0) + 1e-8).sqrt()], dim=1)
+    return torch.cat(moments(stem), dim=1)
 
 
 class Looks(nn.Module):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dynammo.pooling import Pooling, central_half
+from dynammo.pooling import Pooling, central_half, moments
 
 
 def maps() -> list[torch.Tensor]:
@@ -28,6 +28,16 @@ def test_the_central_half_is_pooled_beside_the_whole() -> None:
     whole, middle = maps()[1], maps()[1][:, :, 2:6, 2:6]
     torch.testing.assert_close(pooling(maps()), torch.cat([whole.mean((2, 3)), middle.mean((2, 3))], 1))
     assert pooling.features == 8
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-4, 1.0])
+@pytest.mark.parametrize("shape", [(2, 3, 9, 7), (2, 3, 5, 6, 7)])
+def test_moments_are_those_of_torch_far_from_zero_too(shape: tuple[int, ...], scale: float) -> None:
+    pixels = 5 + scale * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    regions = [pixels.double().flatten(2), central_half(pixels).double().flatten(2)]
+    expected = [part for r in regions for part in (r.mean(2), (r.var(2, correction=0) + 1e-8).sqrt())]
+    for found, wanted in zip(moments(pixels, centre=True), expected, strict=True):
+        torch.testing.assert_close(found.double(), wanted, atol=2e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("size", range(1, 13))
