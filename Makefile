@@ -1,5 +1,7 @@
 # make demo   install, render the phantoms, learn four tasks, classify a folder
 # make test   install if need be, lint, type-check, test
+# make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
+# make test-faults   kill trainings at fifty moments, damage files, fill disks
 # A machine with an NVIDIA GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -7,7 +9,7 @@ DEMO ?= dermoscopy
 BIN := .venv/bin
 RUN := demo/runs/$(DEMO)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-deploy test-faults test-label lint clean
 
 demo: .venv/installed
 	$(BIN)/python -m data_prep.phantoms -o demo/data
@@ -22,6 +24,15 @@ demo: .venv/installed
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-deploy: .venv/installed .venv-deploy/installed
+	$(BIN)/python -m pytest -m deploy tests/deploy
+
+test-label: .venv/installed .venv-label/installed
+	$(BIN)/python -m pytest -m label tests/label
+
+test-faults: .venv/installed
+	$(BIN)/python -m pytest -m faults tests/faults
 
 lint: .venv/installed
 	$(BIN)/ruff check .

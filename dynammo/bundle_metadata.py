@@ -16,7 +16,12 @@ UNKNOWN = "unknown"
 
 
 def metadata(
-    record: Record, name: str, changelog: Mapping[str, str], intended_use: str = INTENDED_USE, data_source: str = ""
+    record: Record,
+    name: str,
+    changelog: Mapping[str, str],
+    intended_use: str = INTENDED_USE,
+    data_source: str = "",
+    modality: str = "",
 ) -> dict[str, Any]:
     """The metadata of MONAI's schema, from that of the training bundle and the record of a run.
 
@@ -26,11 +31,14 @@ def metadata(
         changelog: what every version brought, the newest last; it is the version of the bundle.
         intended_use: a sentence.
         data_source: where the training images came from; the data set's folder where nothing is said.
+        modality: of the images, such as dermoscopy or CR; MONAI Deploy's application takes series of it. All that
+            dynammo reads where nothing is said.
     """
     base: dict[str, Any] = json.loads(bundle_config("metadata.json").read_text(encoding="utf-8"))
     size = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
     formats = base["network_data_format"]
     formats["inputs"]["image"]["spatial_shape"] = size
+    formats["inputs"]["image"]["modality"] = modality or formats["inputs"]["image"]["modality"]
     classes = list(record["classes"])
     _describe(formats["outputs"]["pred"], [*classes, UNKNOWN])
     _describe(formats["post_processed_outputs"]["pred"], classes)

@@ -44,6 +44,7 @@ class ExportSettings:
         images: folder of real images to check the export with; None for those the run was trained on.
         intended_use: a sentence for metadata and model card.
         data_source: where the training images came from.
+        modality: of the images, such as dermoscopy, CR or MR; see `dynammo.bundle_metadata.metadata`.
         data_license: text file with the licence of the training images.
         onnx: write `model.onnx` too.
     """
@@ -51,6 +52,7 @@ class ExportSettings:
     images: Path | None = None
     intended_use: str = INTENDED_USE
     data_source: str = ""
+    modality: str = ""
     data_license: Path | None = None
     onnx: bool = True
 
@@ -153,7 +155,7 @@ def _write_bundle(
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir(parents=True)
     record = _shareable(model.record)
-    about = metadata(record, folder.name, changelog, settings.intended_use, settings.data_source)
+    about = metadata(record, folder.name, changelog, settings.intended_use, settings.data_source, settings.modality)
     inference = standalone_inference(record)
     write_json(folder / "configs" / "metadata.json", about)
     (folder / "configs" / "inference.yaml").write_text(inference, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Nothing is promised in the README that is not run here, as typed, on small phantoms and for one epoch."""
 
+import os
 import re
 import shlex
 import shutil
@@ -36,7 +37,10 @@ def run_as_typed(command: str) -> None:
     """Run one command of the README in process, through the parser that the real one uses."""
     words = shlex.split(command, comments=True)
     if words[:3] == ["python", "-m", "monai.bundle"]:
-        fire.Fire({"run": monai.bundle.run}, command=words[3:] + (SMALL if "training" in words else []))
+        commands = {"run": monai.bundle.run, "ckpt_export": monai.bundle.ckpt_export}
+        fire.Fire(commands, command=words[3:] + (SMALL if "training" in words else []))
+    elif words[0] == "cd":
+        os.chdir(words[1])
     elif words[:3] == ["python", "-m", "data_prep.phantoms"]:
         from data_prep.phantoms import app as phantoms
 
@@ -68,6 +72,7 @@ def test_commands_run_as_typed(checkout: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (checkout / "runs" / "cost.json").is_file()
     assert (checkout / "runs" / "histology" / "report" / "report.html").is_file()
     _as_a_clinician(checkout)
+    _into_a_hospital(checkout)
 
 
 def _as_a_clinician(checkout: Path) -> None:
@@ -95,3 +100,14 @@ def test_the_demo_trains_through_the_bundle_command() -> None:
 )
 def test_links_lead_somewhere(page: str, link: str) -> None:
     assert (ROOT / page).parent.joinpath(link).exists()
+
+
+def _into_a_hospital(checkout: Path) -> None:
+    """docs/deploy.md; its other pages are tested where their environments are."""
+    for command in commands_of("docs/deploy.md"):
+        run_as_typed(command)
+    os.chdir(checkout)
+    assert (checkout / "dist" / "dynammo_histology_classification.zip").is_file()
+    assert (checkout / "runs" / "histology" / "model.ts").is_file()
+    for name in ("predictions.csv", "evaluation.json"):
+        assert (checkout / "runs" / "by_monai" / name).is_file()
