@@ -8,6 +8,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DEMO ?= dermoscopy
 BIN := .venv/bin
 RUN := demo/runs/$(DEMO)
+LABEL_APP := dynammo/templates/label_app
+DEPLOY_APP := dynammo/templates/deploy_app
+# MONAI Label 0.8.5 was tried on Python 3.11 alone
+LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
 .PHONY: demo test test-deploy test-faults test-label lint clean
 
@@ -26,18 +30,21 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-deploy: .venv/installed .venv-deploy/installed
-	$(BIN)/python -m pytest -m deploy tests/deploy
+	$(BIN)/python -m pytest -n 0 -m deploy tests/deploy
 
 test-label: .venv/installed .venv-label/installed
-	$(BIN)/python -m pytest -m label tests/label
+	$(BIN)/python -m pytest -n 0 -m label tests/label
 
 test-faults: .venv/installed
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -n 0 -m faults tests/faults
 
+# the apps run where dynammo is not installed, each with its own folder as home
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=$(LABEL_APP) $(BIN)/mypy --explicit-package-bases $(LABEL_APP)/*.py $(LABEL_APP)/lib/*.py
+	MYPYPATH=$(DEPLOY_APP) $(BIN)/mypy --explicit-package-bases $(DEPLOY_APP)/*.py
 
 # torch first: the index of CPU builds is used where it can be reached or a CPU build lies at hand
 .venv/installed: pyproject.toml constraints.txt
@@ -48,5 +55,24 @@ lint: .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
+# torch first, then the rest without the index of CPU builds, which is slow where it cannot be reached
+.venv-deploy/installed: tests/deploy/constraints.txt $(DEPLOY_APP)/requirements.txt
+	test -x .venv-deploy/bin/python || $(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/python -m pip install --quiet --retries 1 -c tests/deploy/constraints.txt \
+	  --extra-index-url $(TORCH_INDEX) torch
+	.venv-deploy/bin/python -m pip install --quiet -c tests/deploy/constraints.txt -r $(DEPLOY_APP)/requirements.txt
+	touch $@
+
+# torch first, and what builds packages: isolated builds would fetch a torch of their own
+.venv-label/installed: $(LABEL_APP)/constraints.txt $(LABEL_APP)/requirements.txt
+	$(LABEL_PYTHON) -c "import sys; sys.exit(sys.version_info[:2] != (3, 11) and \
+	  'MONAI Label needs Python 3.11, this is ' + sys.version.split()[0] + '; type make test-label LABEL_PYTHON=python3.11')"
+	test -x .venv-label/bin/python || $(LABEL_PYTHON) -m venv .venv-label
+	.venv-label/bin/python -m pip install --quiet --retries 1 -c $(LABEL_APP)/constraints.txt \
+	  --extra-index-url $(TORCH_INDEX) torch setuptools wheel
+	.venv-label/bin/python -m pip install --quiet -c $(LABEL_APP)/constraints.txt --no-build-isolation \
+	  -r $(LABEL_APP)/requirements.txt
+	touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-deploy .venv-label demo

@@ -31,7 +31,7 @@ Found = dict[str, dict[str, float]]  # name of the picture -> class -> probabili
 def by_classify(bundle: Path, pictures: list[Path], folder: Path) -> Found:
     """`dynammo classify`, against which all others are held."""
     names = folder / "list.txt"
-    names.write_text("\n".join(map(str, pictures)))
+    names.write_text("\n".join(str(picture.resolve()) for picture in pictures))
     classify(names, folder / "results", ClassifySettings(model=bundle))
     items = json.loads((folder / "results" / "predictions.json").read_text())["items"]
     return {Path(item["path"]).name: item["probabilities"] for item in items}

@@ -133,8 +133,8 @@ def add_classes(statistics: ClassStatistics, features: torch.Tensor, labels: tor
     for rows, label in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
         images = rows.double()
         sums.index_add_(0, label - known, images.mean(1))
-        share = (1 / counts[label - known] if statistics.balanced else torch.ones(len(label))) / rows.shape[1]
-        weighted = images * share.double().sqrt()[:, None, None]
+        weights = 1 / counts[label - known] if statistics.balanced else torch.ones_like(counts)[label - known]
+        weighted = images * (weights / rows.shape[1]).sqrt()[:, None, None]
         gram += weighted.flatten(0, 1).T @ weighted.flatten(0, 1)
     return ClassStatistics(
         torch.cat([statistics.counts, counts]), torch.cat([statistics.sums, sums]), gram, statistics.balanced
@@ -193,7 +193,7 @@ def held_out_losses(
     shrinkages: Sequence[float] = SHRINKAGES,
     folds: int = 5,
 ) -> torch.Tensor:
-    """Cross-validated loss of the new images among all classes, for every shrinkage and temperature.
+    """Cross-validated loss of each new class among all classes, for every shrinkage and temperature.
 
     Every fold is left out of the statistics once and then classified, so that no image judges a head that has
     seen it. Folds are runs of images in their given order, which keeps similar neighbours together. Classes weigh
@@ -208,11 +208,11 @@ def held_out_losses(
         folds: parts of each class, fewer where a class has fewer images.
 
     Returns:
-        (G, 33) summed cross-entropy of the logits times each of `INVERSE_TEMPERATURES`; zeros where there is but
-        one class, or one of a single image.
+        (k, G, 33) mean cross-entropy of the images of each new class at the logits times each of
+        `INVERSE_TEMPERATURES`; zeros where there is but one class, or one of a single image.
     """
     counts = torch.bincount(labels - len(known.counts))
-    losses = torch.zeros(len(shrinkages), len(INVERSE_TEMPERATURES), dtype=torch.float64)
+    losses = torch.zeros(len(counts), len(shrinkages), len(INVERSE_TEMPERATURES), dtype=torch.float64)
     folds = min(folds, int(counts.min()))
     if folds < 2 or len(known.counts) + len(counts) < 2:
         return losses
@@ -221,19 +221,23 @@ def held_out_losses(
         left = fold == number
         learnt = add_classes(known, features[~left], labels[~left])
         logits = HEADS[head](learnt, shrinkages).logits(features[left, 0])  # (G, N, K)
-        weights = 1 / counts[labels[left] - len(known.counts)].double()
+        new = labels[left] - len(known.counts)
         for column, factor in enumerate(INVERSE_TEMPERATURES):
             scores = torch.log_softmax(factor * logits, dim=2)
-            of_truth = scores.gather(2, labels[left].expand(len(shrinkages), -1)[..., None])[..., 0]
-            losses[:, column] -= of_truth @ weights
+            of_truth = scores.gather(2, labels[left].expand(len(shrinkages), -1)[..., None])[..., 0]  # (G, N)
+            losses[..., column].index_add_(0, new, of_truth.T / counts[new][:, None], alpha=-1)
     return losses
 
 
 def choose(losses: torch.Tensor, shrinkages: Sequence[float] = SHRINKAGES) -> tuple[float, float]:
-    """Shrinkage and inverse temperature of the smallest summed loss; 0.1 and 1 where nothing was judged yet."""
-    if not losses.any():
-        return 0.1, 1.0
-    row, column = divmod(int(losses.argmin()), losses.shape[1])
+    """Shrinkage and inverse temperature of the smallest loss, summed over the classes (K, G, 33).
+
+    Where classes are told apart without a mistake, or nothing was judged yet, many are as good (within 1e-6): then
+    the strongest shrinkage and the mildest temperature are taken, for steep heads round badly and claim too much.
+    """
+    total = losses.sum(0)
+    best = (total <= total.min() + 1e-6).nonzero().tolist()
+    row, column = max(best, key=lambda place: (place[0], -place[1]))
     return shrinkages[row], INVERSE_TEMPERATURES[column]
 
 

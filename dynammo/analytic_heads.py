@@ -1,6 +1,6 @@
 """The watcher that computes a closed-form head over all classes after every task, from class statistics alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from dynammo.analytic import (
     HEADS,
+    INVERSE_TEMPERATURES,
     SHRINKAGES,
     Background,
     ClassStatistics,
@@ -18,12 +19,14 @@ from dynammo.analytic import (
     fold_numbers,
     held_out_losses,
 )
+from dynammo.class_scatters import ClassScatters, scatter_classes, update_classes
 from dynammo.errors import UserError
 from dynammo.heads import BackgroundScore, join_heads
+from dynammo.memory import Item
 from dynammo.prediction import extract_copies
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["MIRRORED", "AnalyticHeads"]
+__all__ = ["MIRRORED", "AnalyticHeads", "make_head", "shrinkages_of"]
 
 FOLDS = 5  # parts that are left out by turns, to see how unknown known classes look
 MIRRORED: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -47,6 +50,7 @@ class AnalyticHeads:
         shrinkage: in (0, 1), or `auto`: the one that classified the images of every task best while they were
             left out of the statistics (`dynammo.analytic.held_out_losses`). The temperature is chosen so always.
         mirrored: a name of `MIRRORED`.
+        class_statistics: keep what each new class added, F (F + 1) / 2 numbers, until it is saved as a contribution.
         batch_size: images for each pass.
     """
 
@@ -57,22 +61,23 @@ class AnalyticHeads:
         balanced: bool = True,
         shrinkage: float | str = "auto",
         mirrored: str = "none",
+        class_statistics: bool = True,
         batch_size: int = 32,
     ) -> None:
         for name, value, known in (("analytic_head", head, HEADS), ("mirrored", mirrored, MIRRORED)):
             if value not in known:
                 raise UserError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
-        if shrinkage != "auto" and not (isinstance(shrinkage, float) and 0 < shrinkage < 1):
-            raise UserError(f"shrinkage is {shrinkage!r}; expected auto or a number between 0 and 1, such as 0.1.")
+        self.shrinkages = shrinkages_of(shrinkage)
         self.transform = transform
         self.head = head
         self.balanced = balanced
-        self.shrinkages = SHRINKAGES if shrinkage == "auto" else (float(shrinkage),)
         self.mirrored = MIRRORED[mirrored]
+        self.class_statistics = class_statistics
         self.batch_size = batch_size
         self.statistics: ClassStatistics | None = None
-        self.losses = torch.zeros(())
+        self.losses = _no_losses(self.shrinkages)
         self.chosen: tuple[float, float] = (0.0, 1.0)
+        self.newest: ClassScatters | None = None
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
@@ -80,7 +85,7 @@ class AnalyticHeads:
             engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next task needs: class statistics and the losses that choose the shrinkage."""
+        """Everything that the next task needs: class statistics and the losses (K, G, 33) that choose the shrinkage."""
         if self.statistics is None:
             return {}
         return {"statistics": self.statistics.state_dict(), "losses": self.losses}
@@ -88,19 +93,52 @@ class AnalyticHeads:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the statistics of `state_dict`."""
         self.statistics = ClassStatistics(**state["statistics"]) if state else None
-        self.losses = state["losses"] if state else torch.zeros(())
+        self.losses = state["losses"] if state else _no_losses(self.shrinkages)
+
+    def contribution(self) -> dict[str, torch.Tensor]:
+        """What the newest task has added to the statistics, class by class (`ClassScatters`)."""
+        return self.newest.state_dict() if self.newest else {}
+
+    def add_images(
+        self, engine: IncrementalTrainer, items: list[Item], before: ClassScatters, labels: list[int]
+    ) -> ClassScatters:
+        """Add more images of known classes to the statistics and compute the head anew.
+
+        Args:
+            engine: whose network passes the images.
+            items: images of the classes `labels`, each of them at least once.
+            before: scatters of these classes as they are in the statistics.
+            labels: sorted.
+
+        Returns:
+            The scatters of the images alone.
+        """
+        if self.statistics is None:
+            raise ValueError("there are no statistics yet that more images could be added to")
+        more = scatter_classes(*self._features(engine, items))
+        self.statistics = update_classes(self.statistics, before, more, labels)
+        self._set_head(engine, self.statistics)
+        return more
 
     def _learn(self, engine: IncrementalTrainer) -> None:
-        classifier, items = engine.network.classifier(), engine.data.train(engine.task)
+        features, labels = self._features(engine, engine.data.train(engine.task))
+        known = self.statistics or ClassStatistics.empty(features.shape[2], self.balanced)
+        losses = held_out_losses(known, features, labels, self.head, self.shrinkages)
+        self.losses = torch.cat([self.losses, losses])
+        self.statistics = add_classes(known, features, labels)
+        self.newest = scatter_classes(features, labels) if self.class_statistics else None
+        self._set_head(engine, self.statistics)
+        engine.held_back = self._held_back(known, features, labels)
+
+    def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+        classifier = engine.network.classifier()
         if len(classifier.branches) != 1:
             raise UserError("analytic heads read one branch; give --merge_strategy another value than none.")
-        features, labels = extract_copies(classifier, Dataset(items, self.transform), self.batch_size, self.mirrored)
-        known = self.statistics or ClassStatistics.empty(features.shape[2], self.balanced)
-        self.losses = self.losses + held_out_losses(known, features, labels, self.head, self.shrinkages)
-        self.statistics = add_classes(known, features, labels)
+        return extract_copies(classifier, Dataset(items, self.transform), self.batch_size, self.mirrored)
+
+    def _set_head(self, engine: IncrementalTrainer, statistics: ClassStatistics) -> None:
         self.chosen = choose(self.losses, self.shrinkages)
-        engine.network.set_analytic_head(*make_head(self.statistics, self.head, *self.chosen))
-        engine.held_back = self._held_back(known, features, labels)
+        engine.network.set_analytic_head(*make_head(statistics, self.head, *self.chosen))
 
     def _held_back(
         self, known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor
@@ -116,9 +154,22 @@ class AnalyticHeads:
             linear, score = make_head(add_classes(known, features[~left], labels[~left]), self.head, *self.chosen)
             with torch.no_grad():
                 logits = linear(features[left, 0])
-                probabilities[left], unscored = (part.squeeze(1) for part in join_heads([logits], others=False))
-                unknown[left] = unscored if score is None else score(logits).squeeze(1)
+                probabilities[left], unscored = join_heads([logits], others=False)
+                unknown[left] = (unscored if score is None else score(logits)).squeeze(1)
         return probabilities, unknown, labels
+
+
+def shrinkages_of(shrinkage: float | str) -> tuple[float, ...]:
+    """The shrinkages to choose from that the config's `shrinkage` stands for.
+
+    Raises:
+        UserError: neither `auto` nor a number between 0 and 1.
+    """
+    if shrinkage == "auto":
+        return SHRINKAGES
+    if not (isinstance(shrinkage, float) and 0 < shrinkage < 1):
+        raise UserError(f"shrinkage is {shrinkage!r}; expected auto or a number between 0 and 1, such as 0.1.")
+    return (shrinkage,)
 
 
 def make_head(
@@ -133,6 +184,10 @@ def make_head(
     if head != "lda":
         return linear, None
     return linear, _calibrated(background(statistics, shrinkage), inverse_temperature)
+
+
+def _no_losses(shrinkages: Sequence[float]) -> torch.Tensor:
+    return torch.zeros(0, len(shrinkages), len(INVERSE_TEMPERATURES), dtype=torch.float64)
 
 
 def _calibrated(score: Background, factor: float) -> BackgroundScore:

@@ -13,7 +13,16 @@ import torch
 
 from dynammo.errors import UserError
 
-__all__ = ["load_state", "prepare_output_dir", "save_state", "sha256", "write_atomically", "write_json"]
+__all__ = [
+    "load_checkpoint",
+    "load_state",
+    "prepare_output_dir",
+    "save_checkpoint",
+    "save_state",
+    "sha256",
+    "write_atomically",
+    "write_json",
+]
 
 
 def prepare_output_dir(output_dir: str | Path) -> Path:
@@ -44,14 +53,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
+        _flush_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
 def save_state(path: Path, state: Any) -> None:  # noqa: ANN401
-    """Save tensors, numbers, strings, lists and dicts, atomically."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    """Save tensors, numbers, strings, lists and dicts, atomically; of MONAI's tensors the numbers alone."""
+    plain = _plain(state)
+    write_atomically(path, lambda file: _save(plain, file))
 
 
 def load_state(path: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401
@@ -66,6 +77,51 @@ def load_state(path: Path, device: str | torch.device = "cpu") -> Any:  # noqa: 
         raise UserError(f"there is no model file {path}; give the model.pt of a finished run.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file; all mean the same to the user
         raise UserError(f"the file {path} is damaged or not a model ({type(error).__name__}).") from error
+
+
+def save_checkpoint(folder: Path, name: str, state: Any) -> None:  # noqa: ANN401
+    """Save a state as NAME.pt with its SHA-256 beside it; the one before stays as NAME.previous.pt.
+
+    A process may die, or a disk fill up, between any two of the steps: `load_checkpoint` then still finds one of the
+    two whole.
+
+    Args:
+        folder: where the files lie.
+        name: of the files, without ending.
+        state: what `save_state` takes.
+    """
+    newest, previous, coming = (folder / f"{name}{end}.pt" for end in ("", ".previous", ".coming"))
+    try:
+        save_state(coming, state)
+        digest = sha256(coming)
+        for file in (newest, _digest_file(newest)):
+            if file.is_file():
+                os.replace(file, folder / file.name.replace(newest.name, previous.name))
+        write_atomically(_digest_file(newest), lambda file: file.write(f"{digest}  {newest.name}\n".encode()))
+        os.replace(coming, newest)
+        _flush_folder(folder)
+    finally:
+        coming.unlink(missing_ok=True)
+
+
+def load_checkpoint(folder: Path, name: str) -> Any:  # noqa: ANN401
+    """Load the newest of the two files of `save_checkpoint` that is whole; None where there is none of its digests.
+
+    Raises:
+        UserError: there are files, and none of them is whole.
+    """
+    files = [folder / f"{name}{end}.pt" for end in ("", ".previous")]
+    known = {digest for file in files if (digest := _digest_of(file))}
+    if not known:
+        return None
+    for file in files:
+        state = _load_verified(file, known)
+        if state is not None:
+            return state
+    raise UserError(
+        f"{files[0]} and {files[1].name} are damaged or gone, so the run cannot go on; put a copy of them back, or "
+        "type --fresh True to start anew (what is there is kept in earlier/)."
+    )
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
@@ -91,3 +147,59 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return value
+
+
+def _digest_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _digest_of(file: Path) -> str:
+    """What is written beside a file, in the format of `sha256sum -c`; empty where nothing can be read."""
+    try:
+        return _digest_file(file).read_text(encoding="ascii").split(" ")[0]
+    except (OSError, ValueError):
+        return ""
+
+
+def _load_verified(file: Path, known: set[str]) -> Any:  # noqa: ANN401
+    """The state in a file with one of these digests, or None, said aloud where there is such a file.
+
+    One of them, since a crash may lie between the renaming of a file and that of its digest.
+    """
+    if not file.is_file():
+        return None
+    try:
+        if sha256(file) in known:
+            return load_state(file)
+    except (OSError, UserError):
+        pass
+    print(f"{file} is damaged; looking for the one before it.")
+    return None
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename outlive a power cut; systems without folders that can be opened do so by themselves."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _save(state: Any, file: IO[bytes]) -> None:  # noqa: ANN401
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # what the disk said is hidden by the end of torch's writer
+            raise error.__context__ from None
+        raise
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """The same with plain tensors: subclasses carry paths of images, and are not loaded by `weights_only`."""
+    if isinstance(value, torch.Tensor):
+        return value.as_subclass(torch.Tensor)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value

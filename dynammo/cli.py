@@ -95,12 +95,125 @@ def models() -> None:
 @app.command()
 def export(
     run: Annotated[Path, typer.Option(help="Output folder of a training.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the bundle; the model goes to models/.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the bundle, such as dist/dynammo_skin_classification.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="Real images to check the export with; those of the training if left out.")
+    ] = None,
+    intended_use: Annotated[str | None, typer.Option(help="A sentence for metadata and model card.")] = None,
+    data_source: Annotated[str, typer.Option(help="Where the training images came from.")] = "",
+    modality: Annotated[str, typer.Option(help="Of the images: dermoscopy, CR, MR ...")] = "",
+    data_license: Annotated[Path | None, typer.Option(help="Text file: licence of the training images.")] = None,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too.")] = True,
 ) -> None:
-    """Write a trained run as weights, TorchScript and record, checked against each other."""
-    from dynammo.model_export import export_run
+    """Write a trained run as a bundle that stands alone, folder and zip, checked against the run."""
+    from dynammo.model_export import ExportSettings, export_run
 
-    typer.echo(f"exported to {export_run(run, output)}: model.pt, model.ts, run.json")
+    about = {} if intended_use is None else {"intended_use": intended_use}
+    settings = ExportSettings(
+        images, data_source=data_source, modality=modality, data_license=data_license, onnx=onnx, **about
+    )
+    typer.echo(export_run(run, output, settings))
+
+
+@app.command()
+def learn(
+    model: Annotated[Path, typer.Option(help="Finished run or exported bundle.")],
+    data: Annotated[Path, typer.Option(help="A folder of new images for each class, or train/ and test/ with these.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")],
+    max_drop: Annotated[float, typer.Option(help="Points of mean recall that known classes may lose.", min=0)] = 2.0,
+    test_data: Annotated[Path | None, typer.Option(help="More test images: a folder for each class.")] = None,
+    without_exemplars: Annotated[
+        bool, typer.Option("--without-exemplars", help="Go on without the images that the model kept.")
+    ] = False,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")] = False,
+    overlay: Annotated[
+        list[Path] | None, typer.Option(help="Recipe of the model (configs/recipes), for its augmentation.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
+    json: Annotated[Path | None, typer.Option(help="Write a copy of learning.json to this file.")] = None,
+) -> None:
+    """Teach a model more classes, or more images of its classes: a new run, and what the known classes lost."""
+    typer.echo(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
+    from dynammo.lifecycle import LearnSettings
+    from dynammo.lifecycle import learn as run
+
+    overlays = tuple(overlay or ())
+    settings = LearnSettings(
+        max_drop, test_data, without_exemplars, skip_unreadable, overlays, device, mlflow, json
+    )  # fmt: skip
+    run(model, data, output, settings)
+
+
+@app.command()
+def forget(
+    model: Annotated[Path, typer.Option(help="Finished run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")],
+    task: Annotated[int | None, typer.Option(help="Number of the task to forget, from 1.")] = None,
+    class_name: Annotated[str | None, typer.Option("--class", help="Name of the class to forget.")] = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
+) -> None:
+    """Take a task or a class out of a model again: a new run."""
+    typer.echo(f"looking at {model} ...")
+    from dynammo.lifecycle import forget as run
+
+    left = run(model, output, task, class_name, mlflow)
+    typer.echo(f"{output} knows {len(left.classes)} classes: {', '.join(left.classes)}")
+
+
+@app.command()
+def history(model: Annotated[Path, typer.Option(help="Run or exported bundle.")]) -> None:
+    """Print what a model has learnt and forgotten: when, from how many images, how well."""
+    from dynammo.history import print_history
+
+    print_history(model)
+
+
+@app.command()
+def combine(
+    first: Annotated[Path, typer.Argument(help="Run or exported bundle of one site; its labels stay.")],
+    second: Annotated[Path, typer.Argument(help="Run or exported bundle of another, from the same backbone.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")],
+    same_classes: Annotated[
+        bool, typer.Option("--same-classes", help="Classes of the same name are the same; count their images together.")
+    ] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
+) -> None:
+    """Make one model of two sites' without sharing an image: a new run that knows the classes of both."""
+    typer.echo(f"looking at {first} and {second} ...")
+    from dynammo.lifecycle import combine as run
+
+    both = run(first, second, output, same_classes, mlflow)
+    typer.echo(f"{output} knows {len(both.classes)} classes: {', '.join(both.classes)}")
+
+
+@app.command("label-app")
+def label_app(
+    bundle: Annotated[Path, typer.Option(help="Exported bundle (dynammo export).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, made if need be.")],
+    run: Annotated[
+        Path | None, typer.Option(help="The run that the bundle came from, so that its classes can be updated too.")
+    ] = None,
+) -> None:
+    """Write an app for MONAI Label that classifies, and learns new classes from labels."""
+    from dynammo.label_app import write_label_app
+
+    write_label_app(bundle, output, run)
+    typer.echo(f"{output}: read README.md there")
+
+
+@app.command("deploy-app")
+def deploy_app(
+    bundle: Annotated[Path, typer.Option(help="Exported bundle (dynammo export).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, made if need be.")],
+) -> None:
+    """Write an app for MONAI Deploy: DICOM in, DICOM structured report and JSON out."""
+    from dynammo.deploy_app import write_deploy_app
+
+    write_deploy_app(bundle, output)
+    typer.echo(f"{output}: read README.md there")
 
 
 @app.command()

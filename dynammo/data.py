@@ -1,10 +1,11 @@
 """What the user has (class folders or a data list) as checked, labelled items for each task."""
 
 import csv
+import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from dynammo.tasks import Task, TaskSequence
 __all__ = ["NOT_IMAGES", "ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
 
 NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders of pictures
+LONGEST_PATH = 1000  # characters; systems end between 260 and 4096
 LISTED = 5  # names shown in a message before "and N more"
 
 
@@ -52,10 +54,11 @@ class ImageSet:
         seed: seed of that division.
         skip_unreadable: leave unreadable images out and say so, instead of refusing.
         slices: every slice of a volume becomes an item of its own. Slides always become their tiles with tissue.
+        allow_outside: paths of the data list may lead out of `dataset_dir`.
 
     Raises:
-        UserError: missing or empty folder, malformed list, a class without training image, a test class that
-            is not in train, a group in both splits, unreadable images.
+        UserError: missing or empty folder, malformed list, one that leads out of the folder, a class without training
+            image, a test class that is not in train, a group in both splits, unreadable images.
     """
 
     def __init__(
@@ -66,11 +69,15 @@ class ImageSet:
         seed: int = 0,
         skip_unreadable: bool = False,
         slices: bool = False,
+        allow_outside: bool = False,
     ) -> None:
         folder = Path(dataset_dir).expanduser()
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
-        records = _from_folder(folder) if data_list is None else _from_list(Path(data_list), folder)
+        if data_list is None:
+            records = _from_folder(folder)
+        else:
+            records = _from_list(Path(data_list).expanduser(), folder, allow_outside)
         records = divided(records, test_fraction, seed)
         check_classes(records)
         _check_groups(records)
@@ -100,6 +107,15 @@ class TaskImages:
     def test(self) -> list[Item]:
         """Test images of all classes, of later tasks too."""
         return list(self._items["test"])
+
+    def digest(self) -> str:
+        """SHA-256 of split, name, label and size of every image: changes when one comes, goes or is exchanged."""
+        found = hashlib.sha256()
+        for split, items in self._items.items():
+            for item in items:
+                image = [split, item["image"], item["label"], Path(item["path"]).stat().st_size]
+                found.update(json.dumps(image).encode())
+        return found.hexdigest()
 
 
 def items_of(record: ImageRecord, label: int | None = None) -> list[Item]:
@@ -200,33 +216,48 @@ def _from_folder(folder: Path) -> list[ImageRecord]:
     return records
 
 
-def _from_list(file: Path, folder: Path) -> list[ImageRecord]:
+def _from_list(file: Path, folder: Path, allow_outside: bool) -> list[ImageRecord]:
     if not file.is_file():
         raise UserError(f"there is no data list {file}; give --data_list a JSON or CSV file.")
     try:
         text = file.read_text(encoding="utf-8-sig")
-        rows: Iterable[object] = (
-            json.loads(text) if file.suffix.lower() == ".json" else csv.DictReader(text.splitlines())
-        )
-        rows = list(rows)
-    except (ValueError, csv.Error) as error:
+        rows: object = json.loads(text) if file.suffix.lower() == ".json" else list(csv.DictReader(text.splitlines()))
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise UserError(f"the data list {file} cannot be read ({error}); expected JSON or CSV in UTF-8.") from error
+    if not isinstance(rows, list):
+        raise UserError(f"the data list {file} is no list; expected one row or object for each image.")
     if not rows:
         raise UserError(f"the data list {file} is empty; expected one row for each image.")
-    return [_record(row, number, file, folder) for number, row in enumerate(rows, start=1)]
+    return [_record(row, f"row {number} of {file}", folder, allow_outside) for number, row in enumerate(rows, start=1)]
 
 
-def _record(row: object, number: int, file: Path, folder: Path) -> ImageRecord:
+def _record(row: object, name: str, folder: Path, allow_outside: bool) -> ImageRecord:
     if not isinstance(row, Mapping) or not row.get("path") or row.get("label") in (None, ""):
         raise UserError(
-            f"row {number} of {file} has no path or no label; expected the columns path, label, split and, "
-            "if patients are known, group."
+            f"{name} has no path or no label; expected the columns path, label, split and, if patients are known, "
+            "group."
         )
     split = str(row.get("split") or "").strip().lower()
     if split not in ("", "train", "test"):
-        raise UserError(f"row {number} of {file} has the split {split!r}; expected train or test, or none in all rows.")
+        raise UserError(f"{name} has the split {split[:20]!r}; expected train or test, or none in all rows.")
     group = str(row.get("group") or "").strip()
-    return ImageRecord(folder / str(row["path"]), str(row["label"]).strip(), split, group)
+    path = _listed_path(str(row["path"]), name, folder, allow_outside)
+    return ImageRecord(path, str(row["label"]).strip(), split, group)
+
+
+def _listed_path(path: str, name: str, folder: Path, allow_outside: bool) -> Path:
+    """Where a row leads; what the list says is not followed out of the folder, links that lie in the folder are."""
+    if "\0" in path or len(path) > LONGEST_PATH:
+        raise UserError(f"{name} has a path that no file can have; mend the list.")
+    if allow_outside:
+        return folder / path
+    start, found = os.path.abspath(folder), os.path.abspath(folder / path)  # without `..`, so that this is what is read
+    if Path(found) == Path(start) or not Path(found).is_relative_to(start):
+        raise UserError(
+            f"{name} leads out of {folder}; give --dataset_dir the folder that holds all images, or type "
+            "--allow_outside True if you trust the list."
+        )
+    return folder / os.path.relpath(found, start)
 
 
 def _check_groups(records: Sequence[ImageRecord]) -> None:

@@ -15,7 +15,7 @@ from dynammo.adapters import State, copy_state
 from dynammo.errors import UserError
 from dynammo.heads import held_back_logits, tune_heads
 from dynammo.memory import Item, herd
-from dynammo.merging import STRATEGIES, Weight, add_weights
+from dynammo.merging import STRATEGIES, Merged, merge_next, to_device
 from dynammo.metrics import evaluate_predictions
 from dynammo.prediction import extract_features, predict
 from dynammo.trainer import IncrementalTrainer, TaskEvents
@@ -71,8 +71,8 @@ class MergeAdapters:
         self.strategy = STRATEGIES[strategy]
         self.batchnorm = batchnorm
         self.origin: State = {}
-        self.states: list[State] = []
-        self.weights: list[Weight] = []
+        self.merged = Merged()
+        self.newest: dict[str, Any] = {}
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
@@ -87,29 +87,36 @@ class MergeAdapters:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next merge needs."""
-        return {"origin": self.origin, "states": self.states, "weights": self.weights}
+        return {"origin": self.origin, "states": list(self.merged.states), "weights": list(self.merged.weights)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the adapters of `state_dict`."""
-        self.origin, self.states, self.weights = state["origin"], list(state["states"]), list(state["weights"])
+        self.origin, self.merged = state["origin"], Merged((), tuple(state["states"]), tuple(state["weights"]))
+
+    def to(self, device: torch.device) -> None:
+        """Move the adapters to a device; a file brings them to the CPU."""
+        states, weights = (
+            [_moved(part, device) for part in parts] for parts in (self.merged.states, self.merged.weights)
+        )
+        self.origin, self.merged = _moved(self.origin, device), Merged((), tuple(states), tuple(weights))
+
+    def contribution(self) -> dict[str, Any]:
+        """The newest task's adapters before merging: as merge strategies take them, their weight, and as modules."""
+        return self.newest
 
     def _remember_origin(self, engine: IncrementalTrainer) -> None:
         if not self.origin:
             self.origin = engine.network.adapter_state()
 
     def _merge(self, engine: IncrementalTrainer) -> None:
-        self.states.append(engine.network.adapter_state())
-        self.weights.append(_importance(engine) if self.strategy.importance else 1.0)
-        if self.strategy.merge is None:
-            engine.network.set_branches(self.states)
-            return
-        merged = self.strategy.merge(self.states, self.weights, self.origin)
-        if self.strategy.running:
-            weight = self.weights[0]
-            for other in self.weights[1:]:
-                weight = add_weights(weight, other)
-            self.states, self.weights = [merged], [weight]
-        engine.network.set_branches([merged])
+        network = engine.network
+        state, weight = network.adapter_state(), _importance(engine) if self.strategy.importance else 1.0
+        adapters = copy_state(network.adapters) if network.foldable else state
+        self.newest = {"state": state, "weight": weight, "adapters": adapters}
+        device = next(network.backbone.parameters()).device  # what was loaded lies on the CPU
+        self.merged, self.origin = self.merged.to(device), to_device(self.origin, device)
+        self.merged = merge_next(self.strategy, self.merged, state, weight, self.origin)
+        engine.network.set_branches(self.merged.branches)
         if self.batchnorm == "recalibrate":
             _recalibrate(engine)
 
@@ -138,8 +145,11 @@ class SelectExemplars:
         memory, task = engine.memory, engine.task
         if memory.budget == 0:
             return
-        items = engine.data.train(task)
+        items = list(engine.data.train(task))
         quota = memory.quota(task.first_label or task.seen)
+        for known in (memory.items([label]) for label in range(task.first_label)):
+            if quota is not None and len(known) > quota:  # more images of it have come with those of the new classes
+                items += known
         if quota is None:
             order = {label: [item for item in items if item["label"] == label] for label in task.labels}
         else:
@@ -152,7 +162,7 @@ class SelectExemplars:
         features, _ = extract_features(engine.network.classifier(), dataset, self.batch_size, "choosing exemplars")
         joined = torch.cat(features, dim=1).cpu()  # all branches, (N, S * F)
         order = {}
-        for label in engine.task.labels:
+        for label in sorted({item["label"] for item in items}):
             rows = [row for row, item in enumerate(items) if item["label"] == label]
             order[label] = [items[rows[i]] for i in herd(joined[rows], quota)]
         return order
@@ -202,13 +212,9 @@ class TuneHeads:
         # before there are old classes nothing has to be balanced: all images of the first task
         items = known if task.index > 0 and known else engine.data.train(task)
         features, labels = self._features(engine, items)
-        if network.others:
-            targets = [
-                torch.tensor([t.local_label(int(y)) for y in labels], device=labels.device)
-                for t in list(engine.tasks)[: task.index + 1]
-            ]
-        else:
-            targets = [labels]
+        targets = _targets(engine, labels) if network.others else {0: labels}
+        heads = nn.ModuleList(network.heads[number] for number in targets)
+        inputs = [features[number] for number in targets] if len(features) > 1 else features
         tune = partial(
             tune_heads,
             epochs=self.epochs,
@@ -216,9 +222,12 @@ class TuneHeads:
             milestones=self.milestones,
             batch_size=self.batch_size,
         )
-        tune(network.heads, features, targets)
+        tune(heads, inputs, list(targets.values()))
         if len(items) >= FOLDS:
-            logits = held_back_logits(network.heads, features, targets, len(items), FOLDS, tune)
+            logits = network.classifier().logits([part[: len(items)] for part in features])
+            held_back = held_back_logits(heads, inputs, list(targets.values()), len(items), FOLDS, tune)
+            for number, of_head in zip(targets, held_back, strict=True):
+                logits[number] = of_head
             probabilities, unknown = network.classifier().join(logits)
             engine.held_back = probabilities, unknown.squeeze(1), labels[: len(items)]
 
@@ -252,10 +261,30 @@ class EvaluateTasks:
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._evaluate)
 
     def _evaluate(self, engine: IncrementalTrainer) -> None:
-        predicted = predict(engine.network.classifier(), self.dataset, self.batch_size)
+        classifier, empty = engine.network.classifier(), torch.zeros(0)
+        at_hand = len(self.dataset) > 0  # type: ignore[arg-type]
+        nothing = torch.zeros(0, engine.task.seen), empty, empty.long()  # a model may grow where no test image is
+        predicted = predict(classifier, self.dataset, self.batch_size) if at_hand else nothing
         probabilities, unknown, labels = (part.numpy() for part in predicted)
         groups = [task.labels for task in list(engine.tasks)[: engine.task.index + 1]]
         engine.results.append(evaluate_predictions(probabilities, unknown, labels, groups, engine.task.index))
+
+
+def _targets(engine: IncrementalTrainer, labels: torch.Tensor) -> dict[int, torch.Tensor]:
+    """For every head that has images of its classes, by number, the index (N,) of its output for each image.
+
+    Without one a head would learn to say "others" to everything.
+    """
+    targets = {
+        task.index: torch.tensor([task.local_label(int(label)) for label in labels], device=labels.device)
+        for task in list(engine.tasks)[: engine.task.index + 1]
+    }
+    return {index: found for index, found in targets.items() if (found < len(engine.tasks[index].classes)).any()}
+
+
+def _moved(value: Any, device: torch.device) -> Any:  # noqa: ANN401
+    """The tensors of a state on a device; a number as it is."""
+    return {name: tensor.to(device) for name, tensor in value.items()} if isinstance(value, dict) else value
 
 
 def _importance(engine: IncrementalTrainer) -> State:

@@ -7,12 +7,26 @@ adapter itself when there is one, or n equal ones. A new strategy is one functio
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 
 from dynammo.adapters import State
 
-__all__ = ["STRATEGIES", "Strategy", "Weight", "add_weights", "average", "fisher", "latest", "ties"]
+__all__ = [
+    "STRATEGIES",
+    "Merged",
+    "Strategy",
+    "Weight",
+    "add_weights",
+    "average",
+    "fisher",
+    "latest",
+    "merge_all",
+    "merge_next",
+    "ties",
+    "to_device",
+]
 
 Weight = float | State
 MergeFunction = Callable[[Sequence[State], Sequence[Weight], State], State]
@@ -98,6 +112,51 @@ STRATEGIES: dict[str, Strategy] = {
     "none": Strategy(None, running=False),
 }
 """Merge strategies by the name that the config uses."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Adapters of several tasks after merging.
+
+    Attributes:
+        branches: states of the adapters that predict, one unless the strategy keeps them apart.
+        states: what the next merge needs of the tasks so far.
+        weights: of these states.
+    """
+
+    branches: tuple[State, ...] = ()
+    states: tuple[State, ...] = ()
+    weights: tuple[Weight, ...] = ()
+
+    def to(self, device: torch.device) -> "Merged":
+        """The same on a device."""
+        branches, states = (tuple(to_device(state, device) for state in part) for part in (self.branches, self.states))
+        weights = tuple(to_device(w, device) if isinstance(w, dict) else w for w in self.weights)
+        return Merged(branches, states, weights)
+
+
+def to_device(state: State, device: torch.device) -> State:
+    """The tensors of a state on a device."""
+    return {name: value.to(device) for name, value in state.items()}
+
+
+def merge_next(strategy: Strategy, merged: Merged, state: State, weight: Weight, origin: State) -> Merged:
+    """Merge the adapters of one more task with those of all tasks before."""
+    states, weights = (*merged.states, state), (*merged.weights, weight)
+    if strategy.merge is None:
+        return Merged(states, states, weights)
+    result = strategy.merge(states, weights, origin)
+    if strategy.running:
+        return Merged((result,), (result,), (reduce(add_weights, weights),))
+    return Merged((result,), states, weights)
+
+
+def merge_all(strategy: Strategy, states: Sequence[State], weights: Sequence[Weight], origin: State) -> Merged:
+    """Merge task after task: without one of the tasks, exactly what there would be had it not been merged."""
+    merged = Merged()
+    for state, weight in zip(states, weights, strict=True):
+        merged = merge_next(strategy, merged, state, weight, origin)
+    return merged
 
 
 def add_weights(first: Weight, second: Weight) -> Weight:

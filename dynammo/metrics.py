@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, recall_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 __all__ = [
     "TaskResult",
     "accuracy_matrix",
     "backward_transfer",
+    "class_recalls",
     "evaluate_predictions",
     "expected_calibration_error",
     "forgetting",
@@ -30,11 +31,13 @@ Ints = npt.NDArray[np.int64]
 class TaskResult:
     """What the network of one moment does on the test images of every class seen so far.
 
+    Fractions of no images are NaN.
+
     Attributes:
         task: index of the task learnt last.
         task_accuracy: accuracy on each task so far.
         accuracy: accuracy over all classes seen, A_k.
-        mean_class_recall: mean over these classes of recall (balanced accuracy).
+        mean_class_recall: mean of recall over those of these classes that have test images (balanced accuracy).
         unknown_auroc: area under the ROC curve of the unknown score, seen against not-yet-seen classes; NaN when
             there are no unseen classes.
         ece: expected calibration error of the seen classes, 15 bins.
@@ -65,17 +68,32 @@ def evaluate_predictions(
     seen = labels < probabilities.shape[1]
     truth, scores = labels[seen], probabilities[seen]
     predicted = scores.argmax(1)
-    known = list(range(probabilities.shape[1]))
+    known = range(probabilities.shape[1])
     right = predicted == truth
+    confusion = np.zeros((len(known), len(known)), dtype=int)
+    np.add.at(confusion, (truth, predicted), 1)
     return TaskResult(
         task=task,
-        task_accuracy=tuple(float(right[np.isin(truth, list(group))].mean()) for group in groups),
-        accuracy=float(right.mean()),
-        mean_class_recall=float(recall_score(truth, predicted, labels=known, average="macro", zero_division=0)),
-        unknown_auroc=math.nan if seen.all() else float(roc_auc_score(~seen, unknown)),
-        ece=expected_calibration_error(scores, truth),
-        confusion=tuple(tuple(row) for row in confusion_matrix(truth, predicted, labels=known).tolist()),
+        task_accuracy=tuple(_mean(right[np.isin(truth, list(group))]) for group in groups),
+        accuracy=_mean(right),
+        mean_class_recall=_mean(class_recalls(confusion)[np.isin(known, truth)]),
+        unknown_auroc=float(roc_auc_score(~seen, unknown)) if 0 < seen.sum() < len(seen) else math.nan,
+        ece=expected_calibration_error(scores, truth) if seen.any() else math.nan,
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
+
+
+def class_recalls(confusion: npt.ArrayLike) -> Floats:
+    """Recall (K,) of each class of a confusion matrix (K, K), rows true classes; NaN for a class without images."""
+    counts = np.asarray(confusion)
+    images = counts.sum(1)
+    recalls: Floats = np.divide(counts.diagonal(), images, out=np.full(len(counts), np.nan), where=images > 0)
+    return recalls
+
+
+def _mean(values: npt.ArrayLike) -> float:
+    array = np.asarray(values)
+    return float(array.mean()) if array.size else math.nan
 
 
 def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 15) -> float:
@@ -114,7 +132,7 @@ def forgetting(matrix: Floats) -> float:
     last = len(matrix) - 1
     if last < 1:
         return math.nan
-    return float(np.mean([np.nanmax(matrix[j:last, j]) - matrix[last, j] for j in range(last)]))
+    return float(np.mean([np.fmax.reduce(matrix[j:last, j]) - matrix[last, j] for j in range(last)]))
 
 
 def backward_transfer(matrix: Floats) -> float:

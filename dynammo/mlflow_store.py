@@ -9,13 +9,14 @@ import logging
 import math
 import os
 import re
+import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Metric, Param
@@ -23,7 +24,19 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.db import utils as database
 
-__all__ = ["SequenceRun", "Store", "TaskRun", "metrics_of", "now", "quiet", "reason", "without_password"]
+__all__ = [
+    "SequenceRun",
+    "Store",
+    "TaskRun",
+    "make_database",
+    "metrics_of",
+    "now",
+    "quiet",
+    "reason",
+    "without_password",
+]
+
+KEY, TASK, PARENT = "dynammo.run", "dynammo.task", "mlflow.parentRunId"  # tags by which an interrupted run is found
 
 # what the user has set stays; two tries of 6 s are over before a person thinks that the program hangs
 ENVIRONMENT = {
@@ -50,8 +63,9 @@ class TaskRun:
 
 @dataclass
 class SequenceRun:
-    """What MLflow gets to know of a whole run."""
+    """What MLflow gets to know of a whole run; by its key the runs of an interrupted process are found again."""
 
+    key: str
     name: str
     experiment: str
     registered_model: str
@@ -69,29 +83,29 @@ class Store:
     Args:
         uri: of tracking and registry.
         artifacts: where a new experiment keeps its files; None for the store's own place.
-        resumed: a `LogTaskToMLflow.state_dict` whose runs are to go on, or nothing.
     """
 
-    def __init__(self, uri: str, artifacts: str | None, resumed: Mapping[str, Any]) -> None:
+    def __init__(self, uri: str, artifacts: str | None) -> None:
         self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self.artifacts = artifacts
         self.experiment_id = ""
         self.parent = ""
         self.children: dict[int, str] = {}
-        self._resumed = resumed
         self._steps: set[int] = set()
         self._open: set[str] = set()  # runs that have not ended
+        self._begun: set[str] = set()  # runs that an interrupted process may have written to
 
     def write(self, sequence: SequenceRun) -> None:
         """Bring the store up to date with `sequence`; what it has is not written again."""
         if not self.parent:
             self._find_experiment(sequence.experiment)
-            self._resume()
-            self.parent = self.parent or self._create(sequence.name, sequence.started, sequence.tags, sequence.params)
+            self._take_up(sequence.key)
+            tags = {**sequence.tags, KEY: sequence.key}
+            self.parent = self.parent or self._create(sequence.name, sequence.started, tags, sequence.params)
             self._open.add(self.parent)
         for index, task in sequence.tasks.items():
             if index not in self.children:
-                tags = {**sequence.tags, "mlflow.parentRunId": self.parent}
+                tags = {**sequence.tags, PARENT: self.parent, TASK: str(index)}
                 self.children[index] = self._create(task.name, task.started, tags, task.params)
                 self._open.add(self.children[index])
             if task.ended is not None and self.children[index] in self._open:
@@ -105,26 +119,20 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts)
 
-    def _resume(self) -> None:
-        """Take up the runs of an interrupted sequence; a task that the interruption cut off counts as killed."""
-        parent = self._resumed.get("parent")
-        if not parent or not self._has(parent):
+    def _take_up(self, key: str) -> None:
+        """Go on with the runs of an interrupted process: finished tasks stay, the one cut off is open again."""
+        found = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
+        if not found:
             return
-        self.client.update_run(parent, "RUNNING")
-        cut_off = f"tags.`mlflow.parentRunId` = '{parent}' and attributes.status = 'RUNNING'"
-        for run in self.client.search_runs([self.experiment_id], cut_off):
-            self.client.set_terminated(run.info.run_id, "KILLED")
-        self.parent = parent
-        self.children = {int(index): run_id for index, run_id in self._resumed["children"].items()}
-        self._steps = {metric.step for metric in self.client.get_metric_history(parent, "accuracy")}
-
-    def _has(self, run_id: str) -> bool:
-        try:
-            return bool(self.client.get_run(run_id).info.lifecycle_stage == "active")
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return False
-            raise
+        self.parent = found[0].info.run_id
+        self.client.update_run(self.parent, "RUNNING")
+        for run in self.client.search_runs([self.experiment_id], f"tags.`{PARENT}` = '{self.parent}'"):
+            self.children[int(run.data.tags[TASK])] = run.info.run_id
+            if run.info.status != "FINISHED":
+                self.client.update_run(run.info.run_id, "RUNNING")
+                self._open.add(run.info.run_id)
+        self._begun = {self.parent, *self._open}
+        self._steps = {metric.step for metric in self.client.get_metric_history(self.parent, "accuracy")}
 
     def _create(self, name: str, started: int, tags: dict[str, str], params: dict[str, str]) -> str:
         run_id = str(self.client.create_run(self.experiment_id, started, tags, name).info.run_id)
@@ -148,6 +156,10 @@ class Store:
         self._steps.update(new)
 
     def _log_metrics(self, run_id: str, metrics: list[Metric]) -> None:
+        if run_id in self._begun:
+            keys = {metric.key for metric in metrics}
+            known = {(m.key, m.step) for key in keys for m in self.client.get_metric_history(run_id, key)}
+            metrics = [metric for metric in metrics if (metric.key, metric.step) not in known]
         for first in range(0, len(metrics), 1000):  # MLflow takes 1000 at a time
             self.client.log_batch(run_id, metrics=metrics[first : first + 1000], synchronous=True)
 
@@ -158,6 +170,8 @@ class Store:
     def _register(self, run_id: str, folder: Path, task: TaskRun, sequence: SequenceRun) -> None:
         """Upload the model as the output of its run and make it the newest version in the registry."""
         number, name = task.params["task"], sequence.registered_model
+        if run_id in self._begun and self.client.search_model_versions(f"run_id = '{run_id}'"):
+            return
         model = self.client.create_logged_model(self.experiment_id, f"task_{number}", run_id)
         described = Model.load(str(folder))
         described.run_id, described.model_id = run_id, model.model_id
@@ -180,6 +194,17 @@ class Store:
             "score. Research software, not a medical device.",
             await_creation_for=0,
         )
+
+
+def make_database(path: Path) -> None:
+    """Make MLflow's SQLite database aside: that takes seconds, and half a database could not be opened."""
+    coming = path.with_name(f"{path.name}.coming")
+    with tempfile.TemporaryDirectory(prefix="dynammo-", ignore_cleanup_errors=True) as folder:
+        made = Path(folder, "mlruns.db")
+        uri = f"sqlite:///{made.as_posix()}"
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
+        shutil.copyfile(made, coming)
+    os.replace(coming, path)
 
 
 def metrics_of(values: Mapping[str, float], step: int = 0) -> list[Metric]:

@@ -1,7 +1,7 @@
 """The network that learns task after task, and the one that ships."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from dynammo.tasks import Task
 
 __all__ = ["HEAD_LAYOUTS", "IncrementalNetwork", "MergedClassifier", "build_classifier"]
 
+Module = TypeVar("Module", bound=nn.Module)
 HEAD_LAYOUTS = ("others", "softmax", "analytic")
 
 
@@ -255,6 +256,34 @@ class IncrementalNetwork(nn.Module):
             branch.load_state_dict(state)
         self.branches.requires_grad_(False).to(next(self.backbone.parameters()).device)
 
+    def learnt_state(self) -> dict[str, Any]:
+        """Tensors and numbers that tasks have changed, without the backbone, which is frozen."""
+        return {
+            "adapters": self.adapters.state_dict(),
+            "branches": self.branch_state(),
+            "branch_count": len(self.branches),
+            "heads": self.heads.state_dict(),
+            "background": self.background.state_dict() if self.background is not None else {},
+            "looks": self.looks.state_dict() if self.looks is not None else {},
+            "temperature": self.temperature,
+        }
+
+    def load_learnt_state(self, state: Mapping[str, Any]) -> None:
+        """Take up a `learnt_state`, and the weights of the backbone where they lie beside it as `backbone`."""
+        device = next(self.backbone.parameters()).device
+        if "backbone" in state:
+            self.backbone.load_state_dict(state["backbone"])
+        self.adapters.load_state_dict(state["adapters"])
+        branches = {name: value.to(device) for name, value in state["branches"].items()}
+        self.set_branches([branches] if self.foldable else _parts(branches, state["branch_count"]))
+        heads = _parts(state["heads"], len({name.split(".")[0] for name in state["heads"]}))
+        self.heads = nn.ModuleList(_loaded(nn.Linear(*head["weight"].shape[::-1]), head) for head in heads)
+        score, looks = state["background"], state["looks"]
+        self.background = _loaded(BackgroundScore(len(score["shift"])), score) if score else None
+        self.looks = _loaded(Looks(len(looks["means"]), len(looks["whitening"]) // 2), looks) if looks else None
+        self.temperature = state["temperature"]
+        self.to(device)
+
     def classifier(self) -> MergedClassifier:
         """The network that ships, with copies of the weights, in eval mode, on the same device."""
         parts: dict[str, nn.Module] = {
@@ -293,6 +322,20 @@ def build_classifier(spec: dict[str, Any], state: State) -> MergedClassifier:
         classifier = MergedClassifier(**spec)
     classifier.load_state_dict(state, assign=True)
     return classifier.requires_grad_(False).eval()
+
+
+def _parts(state: State, count: int) -> list[State]:
+    """The states of the `count` modules of a list, from the state of the list."""
+    parts: list[State] = [{} for _ in range(count)]
+    for name, value in state.items():
+        number, _, rest = name.partition(".")
+        parts[int(number)][rest] = value
+    return parts
+
+
+def _loaded(module: Module, state: State) -> Module:
+    module.load_state_dict(state)
+    return module
 
 
 def _check_image_size(image_size: int, stages: int, adapter: str) -> None:

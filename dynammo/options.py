@@ -54,6 +54,7 @@ RULES: dict[str, Rule] = {
     "epochs": FROM_0,
     "batch_size": FROM_1,
     "image_size": FROM_1,
+    "class_statistics": SWITCH,
     "cache_images": FROM_0,
     "head_copies": FROM_0,
     "head_epochs": FROM_0,
@@ -73,6 +74,9 @@ RULES: dict[str, Rule] = {
     "crop_borders": SWITCH,
     "stain_normalisation": SWITCH,
     "colour_constancy": SWITCH,
+    "allow_outside": SWITCH,
+    "fresh": SWITCH,
+    "resume_changed": SWITCH,
 }
 
 

@@ -21,21 +21,16 @@ def central_half(features: torch.Tensor) -> torch.Tensor:
 def moments(pixels: torch.Tensor, deviation: bool = True, centre: bool = False) -> list[torch.Tensor]:
     """Means (B, C), and deviations (B, C), over the pixels of (B, C, H, W), of the whole map and of its central half.
 
-    In plain sums over pixels whose mean is taken away first: as exact as `torch.var`, in a fifth of its time.
+    In plain sums over pixels whose mean is taken away first: as exact as `torch.var`, in a third of its time.
     """
     axes = list(range(2, pixels.dim()))
-    mean = pixels.mean(axes, keepdim=True)
-    found = [mean.flatten(1)]
-    apart = pixels - mean
-    squares = apart * apart
-    if deviation:
-        found.append((squares.mean(axes) + 1e-8).sqrt())  # the constant keeps gradients finite
-    if centre:
-        shift = central_half(apart).mean(axes)
-        found.append(found[0] + shift)
+    found: list[torch.Tensor] = []
+    for region in [pixels, central_half(pixels)] if centre else [pixels]:
+        mean = region.mean(axes, keepdim=True)
+        found.append(mean.flatten(1))
         if deviation:
-            variance = central_half(squares).mean(axes) - shift * shift
-            found.append((variance.clamp(min=0.0) + 1e-8).sqrt())
+            apart = region - mean
+            found.append(((apart * apart).mean(axes) + 1e-8).sqrt())  # the constant keeps gradients finite
     return found
 
 

@@ -52,7 +52,8 @@ class ShowProgress:
         self._bar = make_progress()
         self._bar.start()
         total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
-        self._bar.add_task(getattr(engine.state, "stage", "training"), total=total)
+        done = engine.state.iteration or 0  # more than 0 where an interrupted training goes on
+        self._bar.add_task(getattr(engine.state, "stage", "training"), total=total, completed=done)
 
     def _advance(self, engine: Engine) -> None:
         if self._bar is not None:

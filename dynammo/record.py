@@ -1,20 +1,18 @@
 """What a run leaves in its output folder: model, checkpoint, accuracy matrix, plots and `run.json`."""
 
 import io
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 import torch
-from ignite.engine import Events
 
 from dynammo import provenance
 from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_atomically, write_json
 from dynammo.cost import gmac, parameter_count, tensor_bytes
+from dynammo.errors import UserError
 from dynammo.metrics import matrix_csv, summarise
 from dynammo.plots import result_figures, save_figure
 from dynammo.trainer import IncrementalTrainer, TaskEvents
@@ -23,7 +21,6 @@ __all__ = ["MeasureCost", "SaveRun"]
 
 OUTPUTS = (
     "model.pt",
-    "checkpoint.pt",
     "accuracy_matrix.csv",
     "accuracy_matrix.png",
     "accuracy_curve.png",
@@ -44,18 +41,22 @@ class MeasureCost:
 
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
-        self._started = self._seconds = 0.0
+        self.seconds = 0.0
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        engine.add_event_handler(TaskEvents.TASK_STARTED, self._start)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._measure)
 
-    def _start(self, engine: IncrementalTrainer) -> None:
-        self._started = time.perf_counter()
+    def state_dict(self) -> dict[str, float]:
+        """Seconds of the tasks so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up the seconds of `state_dict`."""
+        self.seconds = state["seconds"]
 
     def _measure(self, engine: IncrementalTrainer) -> None:
-        self._seconds += time.perf_counter() - self._started
+        self.seconds += engine.task_seconds
         spec, classifier = engine.network.spec, engine.network.classifier()
         shape = (int(spec["in_channels"]), *[self.image_size] * int(spec["spatial_dims"]))
         engine.cost = {
@@ -64,15 +65,14 @@ class MeasureCost:
             "parameters": parameter_count(classifier),
             "state_bytes": tensor_bytes(_tensors(engine.learning_state())),
             "images_kept": len(engine.memory),
-            "train_seconds": self._seconds,
+            "train_seconds": self.seconds,
         }
 
 
 class SaveRun:
-    """Write everything a run leaves, whole or not at all, after every task.
+    """Write what people and other programs take from a run, each file whole or not at all, after every task.
 
-    The files of an earlier run in the same folder are moved to `earlier/<time it finished>/` before. `model.pt` is
-    the plain state dict of the `MergedClassifier`, `run.json` says how to build it and what it does.
+    `model.pt` is the plain state dict of the `MergedClassifier`, `run.json` says how to build it and what it does.
 
     Args:
         output_dir: folder for all files, made if need be.
@@ -89,13 +89,19 @@ class SaveRun:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        engine.add_event_handler(Events.STARTED, lambda _: _set_aside(self.folder))
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
 
     def _save(self, engine: IncrementalTrainer) -> None:
-        learnt = {**engine.learning_state(), "backbone": engine.network.backbone.state_dict()}
+        try:
+            self._save_files(engine)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror}); make room or mend it, and type the same command "
+                "to go on."
+            ) from error
+
+    def _save_files(self, engine: IncrementalTrainer) -> None:
         save_state(self.folder / "model.pt", engine.network.classifier().cpu().state_dict())
-        save_state(self.folder / "checkpoint.pt", learnt)
         write_atomically(self.folder / "accuracy_matrix.csv", partial(_write, matrix_csv(engine.results).encode()))
         self._save_figures(engine)
         write_json(self.folder / "run.json", self._record(engine))
@@ -129,20 +135,6 @@ class SaveRun:
             "files": {name: sha256(self.folder / name) for name in OUTPUTS},
             "notice": "Research software. Not a medical device.",
         }
-
-
-def _set_aside(folder: Path) -> None:
-    """Keep the files of an earlier run: nobody should lose a trained model by typing a command twice."""
-    record = folder / "run.json"
-    if not record.is_file():
-        return
-    finished = time.strftime("%Y%m%d-%H%M%S", time.localtime(record.stat().st_mtime))
-    kept = folder / "earlier" / finished
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in (*OUTPUTS, record.name):
-        if (folder / name).is_file():
-            os.replace(folder / name, kept / name)
-    print(f"the files of the earlier run in {folder} are now in {kept}")
 
 
 def _write(content: bytes, file: IO[bytes]) -> None:

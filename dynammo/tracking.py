@@ -24,6 +24,7 @@ from dynammo.mlflow_store import (
     SequenceRun,
     Store,
     TaskRun,
+    make_database,
     metrics_of,
     now,
     quiet,
@@ -43,7 +44,8 @@ class LogTaskToMLflow:
     """Record every task with MLflow and register the merged model; stands last in the list of handlers.
 
     The store is `MLFLOW_TRACKING_URI`, or else the database `mlruns.db` in the output folder. A server that does
-    not answer costs one warning, never the training: the run goes on in the local store, from its first task.
+    not answer costs one warning, never the training: the run goes on in the local store, from its first task. An
+    interrupted run goes on in the runs that it has, found by `engine.key`.
 
     Args:
         output_dir: folder of the local store.
@@ -72,7 +74,6 @@ class LogTaskToMLflow:
         self._local = f"sqlite:///{(self.folder / 'mlruns.db').as_posix()}"
         self._uri = ""  # empty: no store can be written, or no run is on
         self._store: Store | None = None
-        self._resumed: Mapping[str, Any] = {}
         self._sequence: SequenceRun | None = None
         self._files: tempfile.TemporaryDirectory[str] | None = None
 
@@ -86,23 +87,11 @@ class LogTaskToMLflow:
         engine.add_event_handler(Events.COMPLETED, self._end, "FINISHED")
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The experiment and the ids of its runs."""
-        parent, children = (self._store.parent, self._store.children) if self._store else ("", {})
-        return {
-            "experiment": self.experiment,
-            "parent": parent,
-            "children": {str(index): run_id for index, run_id in children.items()},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the runs of `state_dict`, where the store still has them; to be called before the run."""
-        self._resumed = state if state["experiment"] == self.experiment else {}
-
     def _start(self, engine: IncrementalTrainer) -> SequenceRun:
         if self._sequence is None:
             commit = provenance.commit()
             self._sequence = SequenceRun(
+                key=engine.key,
                 name=f"{self.method}, seed {engine.seed}",
                 experiment=self.experiment,
                 registered_model=self.registered_model,
@@ -167,7 +156,7 @@ class LogTaskToMLflow:
         if self._sequence is not None:
             self._sequence.status = status
             self._write(self._sequence)
-            self._sequence, self._resumed = None, {}
+            self._sequence = None
         if self._files is not None:
             self._files.cleanup()
             self._files = None
@@ -188,9 +177,11 @@ class LogTaskToMLflow:
 
     def _open_store(self) -> Store:
         if self._uri != self._local:
-            return Store(self._uri, None, self._resumed)
+            return Store(self._uri, None)
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Store(self._uri, (self.folder / "mlruns").as_uri(), self._resumed)
+        if not (self.folder / "mlruns.db").exists():
+            make_database(self.folder / "mlruns.db")
+        return Store(self._uri, (self.folder / "mlruns").as_uri())
 
     def _fall_back(self, error: Exception) -> None:
         store, place = self._uri, self.folder / "mlruns.db"

@@ -1,12 +1,14 @@
 """The one loop over tasks: an ignite engine whose iterations are tasks."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
+from uuid import uuid4
 
 import torch
 from ignite.engine import Engine, Events
 from ignite.engine.events import EventEnum
-from monai.data import set_rnd
 from monai.engines import SupervisedTrainer
 from monai.utils import set_determinism
 from torch import nn
@@ -17,18 +19,20 @@ from dynammo.errors import UserError
 from dynammo.memory import ExemplarMemory, Item
 from dynammo.metrics import TaskResult
 from dynammo.network import IncrementalNetwork
-from dynammo.progress import ShowProgress
+from dynammo.stage_trainer import StageTrainer
 from dynammo.tasks import Task
 
 __all__ = ["IncrementalTrainer", "TaskEvents", "TaskHandler"]
 
 
 class TaskEvents(EventEnum):
-    """What happens in one iteration of the loop over tasks, in this order."""
+    """What happens in one iteration of the loop over tasks, in this order; the first and the last around the loop."""
 
+    LEARNING_STARTED = "learning_started"  # an earlier state may be taken up
     TASK_STARTED = "task_started"
     TASK_FITTED = "task_fitted"
     TASK_COMPLETED = "task_completed"
+    LEARNING_ENDED = "learning_ended"  # after errors too
 
 
 class TaskHandler(Protocol):
@@ -60,7 +64,9 @@ class IncrementalTrainer(Engine):
 
     Attributes:
         task: the task being learnt.
-        losses: mean loss of every epoch of the current fit.
+        tasks_learnt: number of tasks whose adapters and heads are in the network that predicts.
+        key: names the run in all processes that have a share in it.
+        stages: fits the stages of a task.
         results: measures after each task learnt so far.
         cost: what the network of this moment costs, see `dynammo.record.MeasureCost`.
         held_back: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
@@ -86,13 +92,13 @@ class IncrementalTrainer(Engine):
         self.tasks = data.tasks
         self.network = network
         self.trainer = trainer
+        self.stages = StageTrainer(trainer, optimizer, lr_scheduler)
         self.memory = memory
-        self.optimizer = optimizer
-        self.lr_scheduler = lr_scheduler
         self.seed = seed
         self.adapter_tasks = adapter_tasks
         self.task: Task = self.tasks[0]
-        self.losses: list[float] = []
+        self.tasks_learnt = 0
+        self.key = uuid4().hex
         self.results: list[TaskResult] = []
         self.cost: dict[str, float] = {}
         self.held_back: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
@@ -103,18 +109,37 @@ class IncrementalTrainer(Engine):
                 f"exemplars is {memory.budget}, less than one image for each of {len(self.tasks.classes)} classes; "
                 f"give at least {len(self.tasks.classes)}, or 0 to keep none."
             )
-        ShowProgress().attach(trainer)
-        trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
-        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
-        self._scheduler: Any = None
-        self._loss_sum = torch.zeros(())
+        self._started, self._seconds_before = 0.0, 0.0
         for handler in self.handlers:
             handler.attach(self)
 
+    @property
+    def losses(self) -> list[float]:
+        """Mean loss of every epoch of the newest stage."""
+        return self.stages.losses
+
+    @property
+    def task_seconds(self) -> float:
+        """Time that the current task has taken so far, in an interrupted process too."""
+        return self._seconds_before + time.perf_counter() - self._started
+
     def learn(self) -> None:
-        """Learn the whole sequence of tasks."""
-        self.run(list(self.tasks), max_epochs=1, epoch_length=len(self.tasks))
+        """Learn the tasks of the sequence that are not learnt yet."""
+        try:
+            self.fire_event(TaskEvents.LEARNING_STARTED)
+            left = list(self.tasks)[self.tasks_learnt :]
+            if left:
+                self.run(left, max_epochs=1, epoch_length=len(left))
+            else:  # what an interrupted run leaves undone behind its last task
+                for event in (Events.STARTED, Events.EPOCH_STARTED, Events.COMPLETED):
+                    self.fire_event(event)
+        finally:
+            self.fire_event(TaskEvents.LEARNING_ENDED)
+
+    def record_again(self) -> None:
+        """Let the handlers evaluate and record the network as it is, in the place of its last result."""
+        self._started, self.results = time.perf_counter(), self.results[:-1]
+        self.fire_event(TaskEvents.TASK_COMPLETED)
 
     def fit(self, items: list[Item], network: nn.Module, parameters: list[nn.Parameter], stage: str) -> None:
         """Fit `parameters` of `network` on `items` with MONAI's trainer, optimiser and schedule anew.
@@ -123,33 +148,52 @@ class IncrementalTrainer(Engine):
             items: images with the label that the output of `network` is trained to.
             network: maps images to logits.
             parameters: what the optimiser may change.
-            stage: words that the progress bar shows.
+            stage: name of the stage, each only once in a task.
         """
-        loader: Any = self.trainer.data_loader
-        loader.dataset.set_data(items)
-        set_rnd(loader.dataset, seed=int(torch.randint(2**31, (1,))))
-        self.trainer.network = network
-        self.trainer.optimizer = self.optimizer(parameters)
-        self._scheduler = self.lr_scheduler(self.trainer.optimizer) if self.lr_scheduler else None
-        self.losses = []
-        state = self.trainer.state
-        state.epoch, state.iteration, state.epoch_length = 0, 0, len(loader)
-        state.stage = f"task {self.task.index + 1}/{len(self.tasks)}: {stage}"
-        self.trainer.run()
+        words = f"task {self.task.index + 1}/{len(self.tasks)}: {stage}"
+        self.stages.fit(items, network, parameters, stage, words)
 
     def learning_state(self) -> dict[str, Any]:
         """Everything but the frozen backbone that the next task needs: tensors and plain values."""
         return {
-            "tasks_learnt": self.task.index + 1,
-            "adapters": self.network.adapters.state_dict(),
-            "branches": self.network.branch_state(),
-            "heads": self.network.heads.state_dict(),
+            "tasks_learnt": self.tasks_learnt,
+            **self.network.learnt_state(),
             "memory": self.memory.state_dict(),
+            "results": [asdict(result) for result in self.results],
+            "trust": self.trust,
+            "cost": self.cost,
+            "losses": self.losses,
             "handlers": {type(h).__name__: h.state_dict() for h in self.handlers if hasattr(h, "state_dict")},
         }
 
+    def load_learning_state(self, state: Mapping[str, Any]) -> None:
+        """Take up a `learning_state`, so that `learn` goes on behind it.
+
+        The `backbone` is taken up where it lies beside it; handlers that the state does not know stay as they are.
+        """
+        self.network.load_learnt_state(state)
+        self.memory.load_state_dict(state["memory"])
+        self.results = [_result(values) for values in state["results"]]
+        self.trust, self.cost, self.stages.losses = dict(state["trust"]), dict(state["cost"]), list(state["losses"])
+        self.tasks_learnt = state["tasks_learnt"]
+        self.task = self.tasks[max(0, self.tasks_learnt - 1)]
+        for handler in self.handlers:
+            known = state["handlers"].get(type(handler).__name__)
+            if known is not None and hasattr(handler, "load_state_dict"):
+                handler.load_state_dict(known)
+            if hasattr(handler, "to"):  # what is as large as the network lies where the network does
+                handler.to(next(self.network.parameters()).device)
+
+    def stage_state(self) -> dict[str, Any]:
+        """What the current task has beside `learning_state`, after an epoch: tensors and plain values."""
+        return {"task": self.task.index, "seconds": self.task_seconds, **self.stages.state()}
+
+    def load_stage_state(self, state: Mapping[str, Any]) -> None:
+        """Take up a `stage_state`; the first of the tasks that are left goes on at its epoch."""
+        self._seconds_before, self.stages.resumed = state["seconds"], state
+
     def _learn(self, engine: Engine, task: Task) -> None:
-        self.task, self.held_back = task, None
+        self.task, self.held_back, self._started = task, None, time.perf_counter()
         set_determinism(self.seed + 1000 * (task.index + 1))
         self.network.start_task(task)
         self.fire_event(TaskEvents.TASK_STARTED)
@@ -158,10 +202,12 @@ class IncrementalTrainer(Engine):
         if fits and parameters and self.trainer.state.max_epochs:
             self.fit(self._stage_1_items(), self.network, parameters, "adapters")
         else:
-            self.losses = []
+            self.stages.losses = []
         self.network.eval()
         self.fire_event(TaskEvents.TASK_FITTED)
+        self.tasks_learnt = task.index + 1
         self.fire_event(TaskEvents.TASK_COMPLETED)
+        self._seconds_before = 0.0
 
     def _stage_1_items(self) -> list[Item]:
         items = self.data.train(self.task) + self.memory.items()
@@ -169,13 +215,7 @@ class IncrementalTrainer(Engine):
             return items
         return [{**item, "label": self.task.local_label(item["label"])} for item in items]
 
-    def _start_epoch(self, trainer: SupervisedTrainer) -> None:
-        self._loss_sum = torch.zeros((), device=trainer.state.device)
 
-    def _add_loss(self, trainer: SupervisedTrainer) -> None:
-        self._loss_sum += trainer.state.output["loss"].detach()
-
-    def _end_epoch(self, trainer: SupervisedTrainer) -> None:
-        self.losses.append(float(self._loss_sum) / (trainer.state.epoch_length or 1))
-        if self._scheduler is not None:
-            self._scheduler.step()
+def _result(values: Mapping[str, Any]) -> TaskResult:
+    confusion = tuple(tuple(row) for row in values["confusion"])
+    return TaskResult(**{**values, "task_accuracy": tuple(values["task_accuracy"]), "confusion": confusion})

@@ -1,6 +1,6 @@
 """The watchers that find out, after every task, how far predictions can be trusted: `trust` in run.json."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -8,12 +8,14 @@ from monai.data import Dataset
 
 from dynammo.analytic import ClassStatistics, add_classes
 from dynammo.calibration import fit_temperature, tempered, threshold_at
+from dynammo.class_scatters import ClassScatters, scatter_classes, update_classes
 from dynammo.looks import Looks
+from dynammo.memory import Item
 from dynammo.metrics import expected_calibration_error
 from dynammo.prediction import extract_looks, predict
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["Calibrate", "LearnLooks"]
+__all__ = ["Calibrate", "LearnLooks", "make_looks", "mean_threshold"]
 
 FOLDS = 5
 SHRINKAGE = 0.1  # of the covariance towards a sphere: there may be fewer images than features
@@ -36,19 +38,19 @@ class Calibrate:
         self.transform = transform
         self.false_alarm_rate = false_alarm_rate
         self.batch_size = batch_size
-        self.images, self.threshold = 0, 0.0
+        self.found: list[tuple[float, int]] = []  # threshold and images of each task that counts
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
         engine.add_event_handler(TaskEvents.TASK_FITTED, self._calibrate)
 
     def state_dict(self) -> dict[str, Any]:
-        """Images behind the averaged threshold, and the threshold."""
-        return {"images": self.images, "threshold": self.threshold}
+        """Threshold found after each task, and the images behind it."""
+        return {"found": [list(pair) for pair in self.found]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the threshold of `state_dict`."""
-        self.images, self.threshold = state["images"], state["threshold"]
+        """Take up the thresholds of `state_dict`."""
+        self.found = [(threshold, images) for threshold, images in state["found"]]
 
     def _calibrate(self, engine: IncrementalTrainer) -> None:
         held_back = engine.held_back
@@ -58,14 +60,14 @@ class Calibrate:
         found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
         facts = {"temperature": 1.0, "held_back_images": count if held_back is not None else 0}
         if held_back is not None and engine.network.head_layout != "analytic":
-            self.threshold = found
+            self.found = [*[(0.0, 0)] * engine.task.index, (found, count)]  # the newest speaks for all classes
             facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
             facts["ece_before"] = expected_calibration_error(probabilities, labels)
             facts["ece_after"] = expected_calibration_error(tempered(probabilities, facts["temperature"]), labels)
         else:
-            self.threshold = (self.threshold * self.images + found * count) / (self.images + count)
-            self.images += count
-        engine.trust |= {**facts, "false_alarm_rate": self.false_alarm_rate, "unknown_threshold": self.threshold}
+            self.found.append((found, count))
+        threshold = mean_threshold(self.found)
+        engine.trust |= {**facts, "false_alarm_rate": self.false_alarm_rate, "unknown_threshold": threshold}
 
     def _seen(self, engine: IncrementalTrainer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         dataset = Dataset(engine.data.train(engine.task), self.transform)
@@ -87,31 +89,74 @@ class LearnLooks:
         self.batch_size = batch_size
         self.statistics: ClassStatistics | None = None
         self.distances = torch.zeros(0)
+        self.labels = torch.zeros(0, dtype=torch.long)
+        self.newest: ClassScatters | None = None
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
         engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
 
     def state_dict(self) -> dict[str, Any]:
-        """Class statistics, and the distance of every training image from the others."""
-        return {"statistics": self.statistics.state_dict() if self.statistics else {}, "distances": self.distances}
+        """Class statistics; the distance of every training image from the others, and its label."""
+        statistics = self.statistics.state_dict() if self.statistics else {}
+        return {"statistics": statistics, "distances": self.distances, "labels": self.labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the statistics of `state_dict`."""
         self.statistics = ClassStatistics(**state["statistics"]) if state["statistics"] else None
-        self.distances = state["distances"]
+        self.distances, self.labels = state["distances"], state["labels"]
+
+    def contribution(self) -> dict[str, torch.Tensor]:
+        """What the newest task has added to the statistics, class by class (`ClassScatters`)."""
+        return self.newest.state_dict() if self.newest else {}
+
+    def add_images(
+        self, engine: IncrementalTrainer, items: list[Item], before: ClassScatters, labels: list[int]
+    ) -> ClassScatters:
+        """Add more images of known classes, as `dynammo.analytic_heads.AnalyticHeads.add_images` does."""
+        if self.statistics is None:
+            raise ValueError("there are no statistics yet that more images could be added to")
+        features, labels_of_images = self._features(engine, items)
+        more = scatter_classes(features[:, None], labels_of_images)
+        distances = _distances(make_looks(self.statistics), features)  # by what is known without these images
+        self._take(engine, update_classes(self.statistics, before, more, labels), distances, labels_of_images)
+        return more
 
     def _learn(self, engine: IncrementalTrainer) -> None:
-        dataset = Dataset(engine.data.train(engine.task), self.transform)
-        features, labels = extract_looks(engine.network.classifier(), dataset, self.batch_size)
+        features, labels = self._features(engine, engine.data.train(engine.task))
         known = self.statistics or ClassStatistics.empty(features.shape[1])
-        self.distances = torch.cat([self.distances, _held_out_distances(known, features, labels)])
-        self.statistics = add_classes(known, features[:, None], labels)
-        engine.network.looks = _looks(self.statistics).to(next(engine.network.parameters()).device)
+        self.newest = scatter_classes(features[:, None], labels)
+        distances = _held_out_distances(known, features, labels)
+        self._take(engine, add_classes(known, features[:, None], labels), distances, labels)
+
+    def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+        return extract_looks(engine.network.classifier(), Dataset(items, self.transform), self.batch_size)
+
+    def _take(
+        self, engine: IncrementalTrainer, statistics: ClassStatistics, distances: torch.Tensor, labels: torch.Tensor
+    ) -> None:
+        self.statistics = statistics
+        self.distances, self.labels = torch.cat([self.distances, distances]), torch.cat([self.labels, labels])
+        engine.network.looks = make_looks(statistics).to(next(engine.network.parameters()).device)
         engine.trust |= {
             "looks_threshold": threshold_at(self.distances.numpy(), self.false_alarm_rate),
             "looks_false_alarm_rate": self.false_alarm_rate,
         }
+
+
+def mean_threshold(found: Sequence[tuple[float, int]]) -> float:
+    """Mean of the thresholds of the tasks, each weighted by the images behind it."""
+    return sum(threshold * images for threshold, images in found) / sum(images for _, images in found)
+
+
+def make_looks(statistics: ClassStatistics) -> Looks:
+    """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere."""
+    spread = statistics.within
+    sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace().clamp(min=1e-12) / len(spread)
+    whitening = torch.linalg.cholesky(torch.linalg.inv((1 - SHRINKAGE) * spread + SHRINKAGE * sphere))
+    looks = Looks(len(statistics.counts), len(spread) // 2)
+    looks.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
+    return looks
 
 
 def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -125,17 +170,10 @@ def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: 
     for fold in range(folds):
         out = turn % folds == fold
         rest = ~out if folds > 1 else out  # a class of one image can only be described with it
-        distances[out] = _distances(_looks(add_classes(known, features[rest][:, None], labels[rest])), features[out])
+        distances[out] = _distances(
+            make_looks(add_classes(known, features[rest][:, None], labels[rest])), features[out]
+        )
     return distances
-
-
-def _looks(statistics: ClassStatistics) -> Looks:
-    spread = statistics.within
-    sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace().clamp(min=1e-12) / len(spread)
-    whitening = torch.linalg.cholesky(torch.linalg.inv((1 - SHRINKAGE) * spread + SHRINKAGE * sphere))
-    looks = Looks(len(statistics.counts), len(spread) // 2)
-    looks.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
-    return looks
 
 
 def _distances(looks: Looks, features: torch.Tensor) -> torch.Tensor:

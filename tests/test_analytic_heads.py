@@ -182,3 +182,11 @@ def test_a_trained_run_loads_and_scripts(trained: Trained) -> None:
     classifier, images = load_classifier(trained("analytic")), torch.randn(2, 3, 32, 32)
     assert classifier.background is not None and load_classifier(trained("ridge")).background is None
     torch.testing.assert_close(torch.jit.script(classifier)(images), classifier(images), atol=1e-5, rtol=0)
+
+
+def test_a_first_task_may_be_of_one_class(tiny_data: Path, tmp_path: Path) -> None:
+    run_bundle(
+        "training", ANALYTIC, dataset_dir=str(tiny_data), output_dir=str(tmp_path), mlflow=False,
+        increments=[1, 3], **TINY,
+    )  # fmt: skip
+    assert load_record(tmp_path)["network"]["heads"] == [4]

@@ -1,12 +1,25 @@
+import itertools
 import json
+import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
 import pytest
 import torch
+from monai.data import MetaTensor
 
-from dynammo.checkpoint import load_state, prepare_output_dir, save_state, sha256, write_atomically, write_json
+from dynammo.checkpoint import (
+    load_checkpoint,
+    load_state,
+    prepare_output_dir,
+    save_checkpoint,
+    save_state,
+    sha256,
+    write_atomically,
+    write_json,
+)
 from dynammo.errors import UserError
 
 
@@ -57,3 +70,42 @@ def test_output_folders_are_made_or_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="give --output_dir"):
         prepare_output_dir(tmp_path / "file")
+
+
+def test_a_checkpoint_outlives_a_death_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps are renames: after each the newest whole state is the old one or the new one, never none."""
+    found, steps, rename = set(), 0, os.replace
+    for dies_at in range(1, 20):
+        folder = tmp_path / str(dies_at)
+        folder.mkdir()
+        for number in (1, 2):
+            save_checkpoint(folder, "checkpoint", {"number": number})
+        calls = itertools.count(1)
+
+        def dying(source: Path, target: Path, calls: Iterator[int] = calls, dies_at: int = dies_at) -> None:
+            rename(source, target)
+            if next(calls) == dies_at:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("dynammo.checkpoint.os.replace", dying)
+            try:
+                save_checkpoint(folder, "checkpoint", {"number": 3})
+            except KeyboardInterrupt:
+                steps += 1
+        found.add(load_checkpoint(folder, "checkpoint")["number"])
+    assert found == {2, 3} and steps >= 4
+
+
+def test_a_checkpoint_says_its_digest_as_sha256sum_does(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path, "checkpoint") is None
+    save_checkpoint(tmp_path, "checkpoint", {"a": 1})
+    assert (tmp_path / "checkpoint.pt.sha256").read_text() == f"{sha256(tmp_path / 'checkpoint.pt')}  checkpoint.pt\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "checkpoint.pt.sha256"]
+
+
+def test_tensors_of_monai_lose_what_they_know_of_files(tmp_path: Path) -> None:
+    image = MetaTensor(torch.ones(2), meta={"filename_or_obj": "Erika_Mustermann.dcm"})
+    save_state(tmp_path / "state.pt", {"a": [image], "b": (image,)})
+    assert type(load_state(tmp_path / "state.pt")["a"][0]) is torch.Tensor
+    assert b"Mustermann" not in (tmp_path / "state.pt").read_bytes()

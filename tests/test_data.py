@@ -163,3 +163,36 @@ def test_images_of_a_folder_are_found_below_it(tiny_data: Path) -> None:
 def test_random_division_keeps_the_share(flat_rows: Path) -> None:
     images = ImageSet(flat_rows, flat_rows / "groups.csv", test_fraction=0.25)
     assert np.mean([r.split == "test" for r in images.records]) == 0.25
+
+
+@pytest.mark.parametrize("path", ["../out.png", "red/../../out.png", "/etc/passwd", ".", "a\0.png", "a" * 2000])
+def test_a_list_that_leads_out_of_the_folder_is_refused(path: str, flat: Path) -> None:
+    (flat / "list.json").write_text(json.dumps([{"path": path, "label": "red"}]))
+    with pytest.raises(UserError, match=r"leads out of .*--allow_outside True|no file can have"):
+        ImageSet(flat, flat / "list.json")
+
+
+def test_images_elsewhere_are_read_on_demand(flat: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists").mkdir()
+    rows = [(str(flat / name), label, "test" if i % 4 == 0 else "train") for i, (name, label, _) in enumerate(ROWS)]
+    file = write_csv(tmp_path / "lists" / "list.csv", ["path", "label", "split"], rows)
+    with pytest.raises(UserError, match="leads out"):
+        ImageSet(tmp_path / "lists", file)
+    assert len(ImageSet(tmp_path / "lists", file, allow_outside=True).records) == len(ROWS)
+    assert len(ImageSet(flat, file).records) == len(ROWS)  # whole paths into the folder do not lead out of it
+
+
+def test_the_digest_changes_with_the_images(tmp_path: Path) -> None:
+    def digest() -> str:
+        images = ImageSet(data)
+        return TaskImages(images, TaskSequence(images.classes, 2)).digest()
+
+    data = make_data(tmp_path, 2, 1)
+    before = digest()
+    assert digest() == before
+    write_image(data / "train" / "red" / "new.png", "red", 1)
+    assert digest() != before
+    (data / "train" / "red" / "new.png").unlink()
+    assert digest() == before
+    write_image(data / "test" / "red" / "red_0.png", "red", 1, size=16)
+    assert digest() != before

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynammo.adapters import State, copy_state, make_adapters
-from dynammo.merging import STRATEGIES, Weight, add_weights, average, fisher, ties
+from dynammo.merging import STRATEGIES, Merged, Weight, add_weights, average, fisher, merge_all, merge_next, ties
 
 MERGING = sorted(name for name, strategy in STRATEGIES.items() if strategy.merge is not None)
 
@@ -89,3 +89,22 @@ def test_ties_by_hand() -> None:
     states = [{"w": torch.tensor([4.0, -1.0, 3.0, 0.1])}, {"w": torch.tensor([2.0, 5.0, -1.0, 0.3])}]
     # halves kept: (4, 3) and (2, 5); signs +, +, +; the last entry is trimmed by both and keeps its mean
     assert ties(states, [1.0, 1.0], origin)["w"].tolist() == pytest.approx([3.0, 5.0, 3.0, 0.2])
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@settings(deadline=None, max_examples=5)
+@given(gone=st.integers(0, 3), seed=st.integers(0, 99))
+def test_without_an_adapter_is_as_if_it_had_never_been_merged(name: str, gone: int, seed: int) -> None:
+    strategy = STRATEGIES[name]
+    states = [random_state(seed + number) for number in range(4)]
+    weights = [weight_for(name, state, number) for number, state in enumerate(states)]
+    never = Merged()
+    for number, (state, weight) in enumerate(zip(states, weights, strict=True)):
+        if number != gone:
+            never = merge_next(strategy, never, state, weight, states[0])
+    rest = [number for number in range(4) if number != gone]
+    left = merge_all(strategy, [states[n] for n in rest], [weights[n] for n in rest], states[0])
+    assert len(left.branches) == len(never.branches) == (3 if strategy.merge is None else 1)
+    for mine, other in zip(left.branches, never.branches, strict=True):
+        assert all(torch.equal(mine[key], other[key]) for key in mine)
+    assert len(left.states) == (1 if strategy.running else 3)

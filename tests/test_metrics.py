@@ -6,6 +6,7 @@ import pytest
 from dynammo.metrics import (
     accuracy_matrix,
     backward_transfer,
+    class_recalls,
     evaluate_predictions,
     expected_calibration_error,
     forgetting,
@@ -75,3 +76,20 @@ def test_summary_of_a_sequence() -> None:
         "forgetting": 1.0,
         "backward_transfer": -1.0,
     }
+
+
+def test_classes_without_test_images_are_not_counted_as_missed() -> None:
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]])
+    result = evaluate_predictions(probabilities, np.zeros(2), np.array([0, 1]), [range(2), range(2, 3)], task=1)
+    assert result.mean_class_recall == 1.0
+    assert result.task_accuracy[0] == 1.0 and math.isnan(result.task_accuracy[1])
+    assert np.isnan(class_recalls(result.confusion)).tolist() == [False, False, True]
+
+
+def test_without_a_test_image_nothing_is_known() -> None:
+    nothing = np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=int)
+    result = evaluate_predictions(*nothing, [range(2)], task=0)
+    measures = (result.accuracy, result.mean_class_recall, result.unknown_auroc, result.ece, *result.task_accuracy)
+    assert all(math.isnan(value) for value in measures)
+    assert result.confusion == ((0, 0), (0, 0))
+    assert math.isnan(forgetting(np.full((2, 2), np.nan)))

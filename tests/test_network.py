@@ -3,7 +3,8 @@ import torch
 
 from dynammo.adapters import copy_state
 from dynammo.errors import UserError
-from dynammo.heads import join_heads
+from dynammo.heads import BackgroundScore, join_heads
+from dynammo.looks import Looks
 from dynammo.merging import STRATEGIES
 from dynammo.network import IncrementalNetwork, MergedClassifier
 from dynammo.tasks import TaskSequence
@@ -105,3 +106,38 @@ def test_a_softmax_head_keeps_old_classes_in_their_place() -> None:
 def test_mistakes_are_explained(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         IncrementalNetwork(weights="first_task", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("adapter", ["conv", "none", "low_rank", "scale_shift"])
+@pytest.mark.parametrize(
+    ("head_layout", "merged"), [("others", True), ("others", False), ("softmax", True), ("analytic", True)]
+)
+def test_the_learnt_state_brings_back_what_ships(adapter: str, head_layout: str, merged: bool) -> None:
+    def fresh(seed: int) -> IncrementalNetwork:
+        torch.manual_seed(seed)
+        return IncrementalNetwork(
+            stages=2, weights="first_task", image_size=32, adapter=adapter, head_layout=head_layout,
+            pooling={"projection": 24},
+        )  # fmt: skip
+
+    network, again = fresh(0), fresh(1)
+    states = []
+    for task in TASKS:
+        network.start_task(task)
+        for parameter in network.adapters.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        states.append(network.adapter_state())
+    network.set_branches(states[-1:] if merged or network.foldable else states)
+    if head_layout == "analytic":
+        score = BackgroundScore(5)
+        score.shift.normal_()
+        network.set_analytic_head(torch.nn.Linear(24, 5), score)
+    network.looks, network.temperature = Looks(5, 64), 1.7
+    network.looks.means.normal_()
+    again.load_learnt_state({**network.learnt_state(), "backbone": network.backbone.state_dict()})
+    assert again.classifier_spec() == network.classifier_spec()
+    first, second = network.classifier().state_dict(), again.classifier().state_dict()
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.adapters.parameters(), again.adapters.parameters(), strict=True)
+    )

@@ -1,4 +1,6 @@
+import contextlib
 import io
+import itertools
 import json
 import logging
 import os
@@ -7,8 +9,10 @@ import shutil
 import socket
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import mlflow
 import numpy as np
@@ -20,7 +24,7 @@ from mlflow.entities import Run
 
 from dynammo.adapters import copy_state
 from dynammo.metrics import TaskResult
-from dynammo.mlflow_store import Store
+from dynammo.mlflow_store import Store, make_database
 from dynammo.network import IncrementalNetwork
 from dynammo.tasks import TaskSequence
 from dynammo.tracking import LogTaskToMLflow
@@ -44,7 +48,7 @@ class Learner(Engine):
         self.network = IncrementalNetwork(stages=1, weights="first_task", image_size=16)
         self.task, self.seed, self.losses, self.results, self.cost = self.tasks[0], 3, [], [], {}
         self.memory = [{"image": f"/clinic/{PATIENT}/scan_17.png", "label": 0}]
-        self.fail_at, self.error = fail_at, error
+        self.fail_at, self.error, self.key = fail_at, error, uuid4().hex
         self.classifiers: list[torch.nn.Module] = []
         handler.attach(self)
 
@@ -309,21 +313,51 @@ def test_a_run_that_breaks_off_is_marked(error: type[BaseException], status: str
     assert [run.info.status for run in children] == ["FINISHED", status]
 
 
-def test_a_resumed_run_goes_on_in_the_same_parent(folder: Path, no_plots: None) -> None:
-    broken = handler(folder)
-    with pytest.raises(RuntimeError):
-        Learner(broken, fail_at=1).learn()
-    state = json.loads(json.dumps(broken.state_dict()))
-    state["children"].pop("1")  # saved when task 1 was done
-    resumed = handler(folder)
-    resumed.load_state_dict(state)
-    learner = Learner(resumed)
-    learner.results = [made_up_result(0)]
+@pytest.mark.parametrize("cut_off", ["by an error", "within the record", "behind the record"])
+def test_a_resumed_run_goes_on_in_the_same_runs(
+    cut_off: str, folder: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process finds them that takes up the key: what is there stays, what is missing is written."""
+    broken = Learner(handler(folder), fail_at=1 if cut_off == "by an error" else None)
+    with monkeypatch.context() as patch, contextlib.suppress(RuntimeError, KeyboardInterrupt):
+        if cut_off != "by an error":  # a process that is killed says nothing at its end
+            patch.setattr(LogTaskToMLflow, "_end", lambda *_: None)
+        if cut_off == "within the record":
+            patch.setattr(Store, "_register", interrupted_at(2, Store._register))
+        broken.learn()
+    cut = "FINISHED" if cut_off == "behind the record" else "FAILED" if cut_off == "by an error" else "RUNNING"
+    assert [run.info.status for run in runs(folder)[1]] == ["FINISHED", cut]
+    learner = Learner(handler(folder))
+    learner.key, learner.results = broken.key, [made_up_result(0)]
     learner.network.start_task(learner.tasks[0])
     learner.learn(start=1)
-    (parent,), children = runs(folder)
-    assert parent.info.run_id == state["parent"]
-    assert parent.info.status == "FINISHED"
-    assert [run.info.status for run in children] == ["FINISHED", "FAILED", "FINISHED"]
-    history = client(folder).get_metric_history(parent.info.run_id, "accuracy")
-    assert [(point.step, point.value) for point in history] == [(2, 0.9), (4, 0.65)]
+    assert_complete(folder)
+    for run in runs(folder)[1]:
+        losses = client(folder).get_metric_history(run.info.run_id, "stage_1_loss")
+        assert [point.step for point in losses] == [1, 2]
+
+
+def interrupted_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` whose call of that number is interrupted, from 1."""
+    calls = itertools.count(1)
+
+    def run(*arguments: Any) -> Any:  # noqa: ANN401
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return function(*arguments)
+
+    return run
+
+
+def test_half_a_database_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying:
+        def __init__(self, tracking_uri: str, registry_uri: str) -> None:
+            Path(tracking_uri.removeprefix("sqlite:///")).write_bytes(b"half")
+
+        def search_experiments(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynammo.mlflow_store.MlflowClient", Dying)
+    with pytest.raises(KeyboardInterrupt):
+        make_database(tmp_path / "mlruns.db")
+    assert not (tmp_path / "mlruns.db").exists()

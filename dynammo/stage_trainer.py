@@ -1,0 +1,137 @@
+"""One stage of a task, fitted by MONAI's trainer: can be put aside after any epoch and taken up again."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from ignite.engine import Events
+from monai.data import set_rnd
+from monai.engines import SupervisedTrainer
+from torch import nn
+from torch.optim import Optimizer
+
+from dynammo.errors import UserError
+from dynammo.memory import Item
+from dynammo.progress import ShowProgress
+from dynammo.random_states import random_states, restore_random_states
+
+__all__ = ["StageTrainer"]
+
+
+class StageTrainer:
+    """Fits parameters with MONAI's trainer, the optimiser and its schedule anew for every stage.
+
+    Args:
+        trainer: its data loader must read from a dataset with `set_data`.
+        optimizer: makes the optimiser from a list of parameters.
+        lr_scheduler: makes the schedule from the optimiser, stepped after every epoch; None for a constant rate.
+
+    Attributes:
+        losses: mean loss of every epoch of the newest stage.
+        resumed: `state` of an interrupted stage: stages before it are passed over, it goes on behind its last epoch.
+    """
+
+    def __init__(
+        self,
+        trainer: SupervisedTrainer,
+        optimizer: Callable[[list[nn.Parameter]], Optimizer],
+        lr_scheduler: Callable[[Optimizer], Any] | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.losses: list[float] = []
+        self.resumed: Mapping[str, Any] | None = None
+        self.stage = ""
+        self._scheduler: Any = None
+        self._loss_sum = torch.zeros(())
+        ShowProgress().attach(trainer)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+
+    def fit(
+        self, items: list[Item], network: nn.Module, parameters: list[nn.Parameter], stage: str, words: str
+    ) -> None:
+        """Fit `parameters` of `network`, which maps images to logits, on `items`.
+
+        Args:
+            items: images with the label that the output of `network` is trained to.
+            network: maps images to logits.
+            parameters: what the optimiser may change.
+            stage: name of the stage.
+            words: what the progress bar shows.
+        """
+        if self.resumed is not None and self.resumed["stage"] != stage:
+            return
+        self.stage = stage
+        dataset, state = self._dataset(), self.trainer.state
+        dataset.set_data(items)
+        set_rnd(dataset, seed=int(torch.randint(2**31, (1,))))
+        self.trainer.network = network
+        self.trainer.optimizer = self.optimizer(parameters)
+        self._scheduler = self.lr_scheduler(self.trainer.optimizer) if self.lr_scheduler else None
+        self.losses = []
+        state.epoch, state.iteration, state.epoch_length = 0, 0, len(self.trainer.data_loader)
+        state.stage = words
+        self._resume()
+        if state.epoch < (state.max_epochs or 0):
+            self.trainer.run()
+
+    def state(self) -> dict[str, Any]:
+        """The stage after the epoch that was completed last: tensors and plain values."""
+        optimizer: Any = self.trainer.optimizer
+        return {
+            "stage": self.stage,
+            "epoch": self.trainer.state.epoch,
+            "network": self.trainer.network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict() if self._scheduler is not None else {},
+            "scaler": self.trainer.scaler.state_dict() if getattr(self.trainer, "scaler", None) else {},
+            "losses": list(self.losses),
+            "random": random_states(self._dataset().transform),
+        }
+
+    def _resume(self) -> None:
+        resumed, self.resumed = self.resumed, None
+        if resumed is None:
+            return
+        try:
+            self._load(resumed)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"what the interrupted run kept of its stage {self.stage} does not fit this network "
+                f"({type(error).__name__}); delete stage.pt to go on from the start of the task."
+            ) from error
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        optimizer: Any = self.trainer.optimizer
+        missing, unexpected = self.trainer.network.load_state_dict(state["network"], strict=False)
+        if unexpected or any(not name.startswith("backbone.") for name in missing):
+            raise ValueError("other parameters")
+        optimizer.load_state_dict(state["optimizer"])
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        if state["scaler"]:
+            self.trainer.scaler.load_state_dict(state["scaler"])
+        self.losses = list(state["losses"])
+        self.trainer.state.epoch = state["epoch"]
+        self.trainer.state.iteration = state["epoch"] * self.trainer.state.epoch_length
+        restore_random_states(state["random"], self._dataset().transform)
+
+    def _dataset(self) -> Any:  # noqa: ANN401
+        loader: Any = self.trainer.data_loader
+        return loader.dataset
+
+    def _start_epoch(self, trainer: SupervisedTrainer) -> None:
+        self._loss_sum = torch.zeros((), device=trainer.state.device)
+
+    def _add_loss(self, trainer: SupervisedTrainer) -> None:
+        self._loss_sum += trainer.state.output["loss"].detach()
+
+    def _end_epoch(self, trainer: SupervisedTrainer) -> None:
+        self.losses.append(float(self._loss_sum) / (trainer.state.epoch_length or 1))
+        if self._scheduler is not None:
+            self._scheduler.step()

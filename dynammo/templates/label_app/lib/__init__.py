@@ -1,0 +1,1 @@
+"""What the app is made of; `main.py` puts it together."""

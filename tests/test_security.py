@@ -1,0 +1,57 @@
+"""Nothing that is loaded can run code, and nothing that is unpacked or listed leaves its folder."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from made_up import ROOT
+
+SOURCES = [path for folder in ("dynammo", "data_prep") for path in sorted((ROOT / folder).rglob("*.py"))]
+RUN_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "codeop", "runpy"}
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen",
+    "extractall", "unpack_archive", "mlflow.pyfunc.load_model", "mlflow.pytorch.load_model", "pytorch.load_model",
+    "pyfunc.load_model", "pandas.read_pickle", "torch.hub.load",
+}  # fmt: skip
+WEIGHTS_ONLY = {"torch.load", "torch.hub.load_state_dict_from_url"}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every call, by the dotted name that is typed."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            plain = all(part.isidentifier() for part in name.split("."))
+            yield name if plain else f"().{name.rpartition('.')[2]}", node
+
+
+def constant(call: ast.Call, name: str) -> object:
+    return next((k.value.value for k in call.keywords if k.arg == name and isinstance(k.value, ast.Constant)), None)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_nothing_that_is_loaded_can_run_code(source: Path) -> None:
+    tree = ast.parse(source.read_text())
+    imported = {
+        (alias.name if isinstance(node, ast.Import) else node.module or "").split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert not imported & RUN_CODE
+    for name, call in calls(tree):
+        where = f"{source.name}:{call.lineno} {name}"
+        assert name not in FORBIDDEN and name.rpartition(".")[2] not in {"extractall", "unpack_archive"}, where
+        assert name not in WEIGHTS_ONLY or constant(call, "weights_only") is True, where
+        assert constant(call, "shell") is not True and constant(call, "allow_pickle") is not True, where
+
+
+def test_the_check_finds_what_it_is_for(tmp_path: Path) -> None:
+    for line in (
+        "import pickle", "torch.load(file)", "torch.load(file, weights_only=False)", "yaml.load(text)", "eval('1')",
+        "archive.extractall()", "subprocess.run('ls', shell=True)", "np.load(file, allow_pickle=True)",
+    ):  # fmt: skip
+        (tmp_path / "made_up.py").write_text(line)
+        with pytest.raises(AssertionError):
+            test_nothing_that_is_loaded_can_run_code(tmp_path / "made_up.py")
