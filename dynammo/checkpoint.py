@@ -93,13 +93,15 @@ def save_checkpoint(folder: Path, name: str, state: Any) -> None:  # noqa: ANN40
     newest, previous, coming = (folder / f"{name}{end}.pt" for end in ("", ".previous", ".coming"))
     try:
         save_state(coming, state)
-        digest = sha256(coming)
-        for file in (newest, _digest_file(newest)):
-            if file.is_file():
-                os.replace(file, folder / file.name.replace(newest.name, previous.name))
-        write_atomically(_digest_file(newest), lambda file: file.write(f"{digest}  {newest.name}\n".encode()))
-        os.replace(coming, newest)
-        _flush_folder(folder)
+        digest = f"{sha256(coming)}  {newest.name}\n".encode()
+        if _digest_of(newest) or _digest_of(previous):
+            _make_room(newest, previous)
+            write_atomically(_digest_file(newest), lambda file: file.write(digest))
+            os.replace(coming, newest)
+            _flush_folder(folder)
+        else:  # the first one does not count before its digest is there: a digest alone would mean a loss
+            os.replace(coming, newest)
+            write_atomically(_digest_file(newest), lambda file: file.write(digest))
     finally:
         coming.unlink(missing_ok=True)
 
@@ -147,6 +149,14 @@ def _without_nan(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return value
+
+
+def _make_room(newest: Path, previous: Path) -> None:
+    """Make the newest file the previous one, its digest first: a digest without its file is of one that never came."""
+    if newest.is_file():
+        if _digest_of(newest):
+            os.replace(_digest_file(newest), _digest_file(previous))
+        os.replace(newest, previous)
 
 
 def _digest_file(file: Path) -> Path:

@@ -1,8 +1,9 @@
+import contextlib
 import itertools
 import json
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -72,29 +73,42 @@ def test_output_folders_are_made_or_refused(tmp_path: Path) -> None:
         prepare_output_dir(tmp_path / "file")
 
 
-def test_a_checkpoint_outlives_a_death_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps are renames: after each the newest whole state is the old one or the new one, never none."""
-    found, steps, rename = set(), 0, os.replace
-    for dies_at in range(1, 20):
-        folder = tmp_path / str(dies_at)
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_checkpoint_outlives_deaths_at_any_steps(
+    before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps are renames. What is whole after two processes died is an earlier state or the new one, never none."""
+    found = set()
+    for deaths in itertools.product(range(1, 8), repeat=2):
+        folder = tmp_path / str(deaths)
         folder.mkdir()
-        for number in (1, 2):
-            save_checkpoint(folder, "checkpoint", {"number": number})
-        calls = itertools.count(1)
+        for number in range(before):
+            save_checkpoint(folder, "checkpoint", number)
+        least = before - 1
+        for dies_at in deaths:
+            with monkeypatch.context() as patch:
+                patch.setattr("dynammo.checkpoint.os.replace", dying(os.replace, dies_at))
+                with contextlib.suppress(KeyboardInterrupt):
+                    save_checkpoint(folder, "checkpoint", 9)
+            state = load_checkpoint(folder, "checkpoint")
+            assert (-1 if state is None else state) >= least  # nothing that was whole is lost
+            least = -1 if state is None else state
+            found.add(state)
+        save_checkpoint(folder, "checkpoint", 10)
+        assert load_checkpoint(folder, "checkpoint") == 10
+    assert found == {9, before - 1 if before else None}
 
-        def dying(source: Path, target: Path, calls: Iterator[int] = calls, dies_at: int = dies_at) -> None:
-            rename(source, target)
-            if next(calls) == dies_at:
-                raise KeyboardInterrupt
 
-        with monkeypatch.context() as patch:
-            patch.setattr("dynammo.checkpoint.os.replace", dying)
-            try:
-                save_checkpoint(folder, "checkpoint", {"number": 3})
-            except KeyboardInterrupt:
-                steps += 1
-        found.add(load_checkpoint(folder, "checkpoint")["number"])
-    assert found == {2, 3} and steps >= 4
+def dying(rename: Callable[[Path, Path], None], dies_at: int) -> Callable[[Path, Path], None]:
+    """`rename`, in a process that dies behind the rename of this number."""
+    calls = itertools.count(1)
+
+    def run(source: Path, target: Path) -> None:
+        rename(source, target)
+        if next(calls) == dies_at:
+            raise KeyboardInterrupt
+
+    return run
 
 
 def test_a_checkpoint_says_its_digest_as_sha256sum_does(tmp_path: Path) -> None:

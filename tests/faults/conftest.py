@@ -4,12 +4,12 @@ import json
 import platform
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-COUNTS: dict[str, Counter[str]] = {}
 STARTED = time.monotonic()
 
 
@@ -25,21 +25,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def count(request: pytest.FixtureRequest) -> Counter[str]:
-    """What a test counts, by a name of its own."""
-    return COUNTS.setdefault(request.node.originalname.removeprefix("test_").replace("_", " "), Counter())
+def count(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
+    """What a test counts; reports carry it from whatever process the test runs in."""
+    counted: Counter[str] = Counter()
+    yield counted
+    request.node.user_properties.append((request.node.originalname, dict(counted)))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:  # noqa: ANN401
-    if not COUNTS:
-        return
-    for name, counted in COUNTS.items():
-        parts = ", ".join(f"{number} {what}" for what, number in counted.items())
-        terminalreporter.write_line(f"{name}: {parts}")
+    counts: dict[str, Counter[str]] = {}
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if getattr(report, "when", "") == "teardown":
+            for name, counted in report.user_properties:
+                counts.setdefault(name.removeprefix("test_").replace("_", " "), Counter()).update(counted)
+    for name, counted in counts.items():
+        terminalreporter.write_line(f"{name}: {', '.join(f'{number} {what}' for what, number in counted.items())}")
     target = config.getoption("--counts", default=None)
     if target:
         passed = len(terminalreporter.stats.get("passed", []))
         others = {kind: len(terminalreporter.stats.get(kind, [])) for kind in ("failed", "error", "skipped")}
         about = {"minutes": round((time.monotonic() - STARTED) / 60, 1), "python": platform.python_version()}
-        record = {**about, "tests": {"passed": passed, **others}, "counts": COUNTS}
+        record = {**about, "tests": {"passed": passed, **others}, "counts": dict(sorted(counts.items()))}
         Path(target).write_text(json.dumps(record, indent=2) + "\n")

@@ -10,6 +10,7 @@ from made_up_processes import PHASES, Moment, Training, mlflow_runs
 from made_up_runs import left_by
 
 from dynammo.mlflow_store import make_database
+from dynammo.resuming import UNFINISHED
 
 Whole = tuple[Path, list[Moment], float]
 KILLS = {
@@ -65,13 +66,14 @@ def test_killed_once(
     moments = [moment for moment in whole[1] if moment.phase == phase]
     killed = Training(tiny_data, output, mlflow=True)
     killed.kill_at(moments[which * len(moments) // 1000], share)
+    if (output / "run.json").exists() and not (output / UNFINISHED).exists():
+        pytest.skip("it had ended when it was to be killed: the machine has other work")
+    assert killed.process.exitcode == -9, killed.log.read_text()
     count[f"in {phase}"] += 1
-    assert killed.process.exitcode == -9 or which > 900, killed.log.read_text()
     resumed = Training(tiny_data, output, mlflow=True)
     said = resumed.end()
     assert resumed.process.exitcode == 0, said
-    if not (output / "earlier").exists():  # unless the first one had ended when it was to be killed
-        assert_equal(output, whole[0])
+    assert_equal(output, whole[0])
 
 
 def test_killed_again_and_again(whole: Whole, tiny_data: Path, output: Path, count: Counter[str]) -> None:
