@@ -17,7 +17,7 @@ def _user_error_in(error: BaseException | None) -> UserError | None:
 
 
 def explain_user_errors() -> None:
-    """Make an uncaught `UserError` print its sentence instead of a traceback.
+    """Make an uncaught `UserError` print its sentence instead of a traceback, and Ctrl-C nothing.
 
     MONAI wraps what a config component raises in errors of its own; the hook looks through the
     chain. Python still exits with status 1. Every other error keeps its traceback.
@@ -28,6 +28,8 @@ def explain_user_errors() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         explained = _user_error_in(error)
+        if isinstance(error, KeyboardInterrupt):
+            return
         if explained is None:
             default(kind, error, trace)
         else:

@@ -31,3 +31,10 @@ def test_other_errors_keep_their_traceback(capsys: pytest.CaptureFixture[str]) -
     error = wrapped(KeyError("a fault of ours"))
     sys.excepthook(type(error), error, error.__traceback__)
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    explain_user_errors()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == ""

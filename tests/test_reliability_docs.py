@@ -26,6 +26,7 @@ def test_the_page_says_what_was_counted() -> None:
 
 def test_the_suite_counts_what_it_promises() -> None:
     counts = json.loads(FILE.read_text())["counts"]
-    assert sum(counts["killed once"].values()) >= 50
+    killed = [number for name, counted in counts.items() if name.startswith("killed") for number in counted.values()]
+    assert sum(killed) >= 50
     damaged = (counts["damaged checkpoints"], counts["damaged data lists"])
     assert sum(sum(counted.values()) for counted in damaged) >= 1000
