@@ -112,7 +112,8 @@ class MergeAdapters:
         network = engine.network
         state, weight = network.adapter_state(), _importance(engine) if self.strategy.importance else 1.0
         adapters = copy_state(network.adapters) if network.foldable else state
-        self.newest = {"state": state, "weight": weight, "adapters": adapters}
+        head = copy_state(network.heads[-1]) if len(network.heads) else {}
+        self.newest = {"state": state, "weight": weight, "adapters": adapters, "head": head}
         device = next(network.backbone.parameters()).device  # what was loaded lies on the CPU
         self.merged, self.origin = self.merged.to(device), to_device(self.origin, device)
         self.merged = merge_next(self.strategy, self.merged, state, weight, self.origin)
