@@ -37,7 +37,7 @@ COLUMNS = {
 }
 """Columns of the table by the name of the measure."""
 
-KEYS = {"output_dir": str, "methods": list, "seeds": list, "datasets": dict, "settings": dict}
+KEYS = {"output_dir": str, "methods": dict, "seeds": list, "datasets": dict, "settings": dict}
 
 
 @dataclass(frozen=True)
@@ -106,27 +106,42 @@ def plan(config: Path) -> list[AccuracyRun]:
     """Every training of the benchmark, data set by data set.
 
     Args:
-        config: YAML with methods, datasets (names of the overlays beside it, with overrides), seeds, settings
-            (overrides for all) and output_dir.
+        config: YAML with methods and datasets (names of the overlays beside it, with overrides: a method's win),
+            seeds, settings (overrides for all) and output_dir. `adapters_from` of a method names one above it, whose
+            adapters it merges otherwise; `overlay` the overlay, where a method is listed under another name.
 
     Raises:
         UserError: no such file, an unknown or missing key, or a name without its overlay.
     """
     settings = _read(config)
-    folder, train = Path(settings["output_dir"]), config.parent.parent / "bundle" / "configs" / "train.yaml"
     return [
-        AccuracyRun(
-            dataset,
-            method,
-            int(seed),
-            folder / dataset / f"{method}_{seed}",
-            (str(train), _overlay(config, "datasets", dataset), _overlay(config, "methods", method)),
-            {**settings["settings"], **(overrides or {})},
-        )
-        for dataset, overrides in settings["datasets"].items()
+        _run(config, settings, dataset, method, int(seed))
+        for dataset in settings["datasets"]
         for seed in settings["seeds"]
         for method in settings["methods"]
     ]
+
+
+def _run(config: Path, settings: Mapping[str, Any], dataset: str, method: str, seed: int) -> AccuracyRun:
+    folder, train = Path(settings["output_dir"]) / dataset, config.parent.parent / "bundle" / "configs" / "train.yaml"
+    own = dict(settings["methods"][method] or {})
+    overlay = own.pop("overlay", method)
+    if "adapters_from" in own:
+        own["adapters_from"] = folder / f"{_listed_above(own['adapters_from'], method, settings['methods'])}_{seed}"
+    return AccuracyRun(
+        dataset,
+        method,
+        seed,
+        folder / f"{method}_{seed}",
+        (str(train), _overlay(config, "datasets", dataset), _overlay(config, "methods", overlay)),
+        {**settings["settings"], **(settings["datasets"][dataset] or {}), **own, "method": method},
+    )
+
+
+def _listed_above(source: str, method: str, methods: Mapping[str, Any]) -> str:
+    if source not in list(methods)[: list(methods).index(method)]:
+        raise UserError(f"{method} takes its adapters from {source!r}, which is no method listed above it; list it.")
+    return source
 
 
 def measures(record: Mapping[str, Any]) -> dict[str, float]:

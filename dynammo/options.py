@@ -64,6 +64,7 @@ RULES: dict[str, Rule] = {
     "head_learning_rate": RATE,
     "projection": FROM_0,
     "power": (lambda value: _number(value, 0) and value <= 1, "a number above 0, at most 1"),
+    "distillation": (lambda value: _number(value, -1e-30), "a number from 0"),
     "weight_decay": (lambda value: _number(value, -1e-30), "a number from 0"),
     "milestones": EPOCHS,
     "head_milestones": EPOCHS,

@@ -43,8 +43,8 @@ class TaskSequence(Sequence[Task]):
 
     Args:
         classes: every class name of the data set.
-        increments: number of classes of each task (`[2, 2, 4]`), one number for all tasks (`2`), or the
-            class names themselves (`[[NV, MEL], [BCC]]`), which then also set the order.
+        increments: number of classes of each task (`[2, 2, 4]`), one number for all tasks (`2`), `all` classes at
+            once, or the class names themselves (`[[NV, MEL], [BCC]]`), which then also set the order.
         class_order: `sorted`, `random` (shuffled by `seed`) or a list of all names.
         seed: seed of the random order.
 
@@ -56,11 +56,13 @@ class TaskSequence(Sequence[Task]):
     def __init__(
         self,
         classes: Sequence[str],
-        increments: int | Sequence[int] | Sequence[Sequence[str]] = 2,
+        increments: int | str | Sequence[int] | Sequence[Sequence[str]] = 2,
         class_order: str | Sequence[str] = "sorted",
         seed: int = 0,
     ) -> None:
         _check_names(classes, classes)
+        if isinstance(increments, str):
+            increments = _all_at_once(increments, len(classes))
         if isinstance(increments, Sequence) and increments and not isinstance(increments[0], int):
             groups = [tuple(str(name) for name in group) for group in increments]  # type: ignore[union-attr]
             order = [name for group in groups for name in group]
@@ -85,6 +87,12 @@ class TaskSequence(Sequence[Task]):
     def label(self, name: str) -> int:
         """Label of a class name."""
         return self._labels[name]
+
+
+def _all_at_once(word: str, classes: int) -> int:
+    if word != "all":
+        raise UserError(f'increments is {word!r}; expected all, a number, or a list such as "[2,2,4]".')
+    return classes
 
 
 def _check_names(names: Sequence[str], known: Sequence[str]) -> None:

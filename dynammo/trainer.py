@@ -153,6 +153,13 @@ class IncrementalTrainer(Engine):
         words = f"task {self.task.index + 1}/{len(self.tasks)}: {stage}"
         self.stages.fit(items, network, parameters, stage, words)
 
+    def stage_1_items(self) -> list[Item]:
+        """Images of the new classes and exemplars, with the labels that stage 1 fits: "others" for old classes."""
+        items = self.data.train(self.task) + self.memory.items()
+        if not self.network.others:
+            return items
+        return [{**item, "label": self.task.local_label(item["label"])} for item in items]
+
     def learning_state(self) -> dict[str, Any]:
         """Everything but the frozen backbone that the next task needs: tensors and plain values."""
         return {
@@ -200,7 +207,7 @@ class IncrementalTrainer(Engine):
         parameters = self.network.trainable_parameters()
         fits = self.adapter_tasks is None or task.index < self.adapter_tasks
         if fits and parameters and self.trainer.state.max_epochs:
-            self.fit(self._stage_1_items(), self.network, parameters, "adapters")
+            self.fit(self.stage_1_items(), self.network, parameters, "adapters")
         else:
             self.stages.losses = []
         self.network.eval()
@@ -208,12 +215,6 @@ class IncrementalTrainer(Engine):
         self.tasks_learnt = task.index + 1
         self.fire_event(TaskEvents.TASK_COMPLETED)
         self._seconds_before = 0.0
-
-    def _stage_1_items(self) -> list[Item]:
-        items = self.data.train(self.task) + self.memory.items()
-        if not self.network.others:
-            return items
-        return [{**item, "label": self.task.local_label(item["label"])} for item in items]
 
 
 def _result(values: Mapping[str, Any]) -> TaskResult:

@@ -15,8 +15,8 @@ from dynammo.cli import main
 from dynammo.errors import UserError
 
 SETTINGS: dict[str, Any] = {
-    "methods": ["ridge", "analytic"], "seeds": [0, 1], "datasets": {"phantoms": None, "derm8": {"increments": 2}},
-    "settings": {"mlflow": False},
+    "methods": {"ridge": None, "analytic": {}}, "seeds": [0, 1],
+    "datasets": {"phantoms": None, "derm8": {"increments": 2}}, "settings": {"mlflow": False},
 }  # fmt: skip
 
 
@@ -57,8 +57,19 @@ def test_every_method_meets_every_data_set_and_seed(config: Path) -> None:
     assert "derm8.yaml" in words[words.index("--config_file") + 1]
 
 
+def test_a_method_has_settings_of_its_own_and_adapters_of_another(config: Path, tmp_path: Path) -> None:
+    methods = {"acl": None, "merged": {"overlay": "dynammo", "adapters_from": "acl", "increments": 4}}
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "methods": methods}, sort_keys=False))
+    runs = plan(config)
+    merged = next(run for run in runs if (run.dataset, run.method, run.seed) == ("derm8", "merged", 1))
+    expected = {"method": "merged", "increments": 4, "adapters_from": tmp_path / "out" / "derm8" / "acl_1"}
+    assert expected.items() <= dict(merged.overrides).items() and "overlay" not in merged.overrides
+    assert any(name.endswith("methods/dynammo.yaml") for name in merged.configs)
+    assert runs.index(merged) > next(i for i, run in enumerate(runs) if run.folder == expected["adapters_from"])
+
+
 def test_the_shipped_benchmark_names_what_exists() -> None:
-    assert len(plan(ROOT / "configs" / "benchmark.yaml")) == 6 * 4 * 3
+    assert len(plan(ROOT / "configs" / "benchmark.yaml")) == 7 * 4 * 3
 
 
 def test_what_is_finished_is_not_run_again(
@@ -125,7 +136,9 @@ def test_measures_of_a_training(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"methods": ["magic"]}, "names 'magic' under methods, .* give one of acl, analytic"),
+        ({"methods": {"magic": {}}}, "names 'magic' under methods, .* give one of acl, analytic"),
+        ({"methods": {"ridge": {"adapters_from": "acl"}}}, "takes its adapters from 'acl', which is no method listed"),
+        ({"methods": ["ridge"]}, r"methods in .* is \['ridge'\]"),
         ({"seeds": []}, r"seeds in .* is \[\]"),
         ({"method": ["acl"]}, "must have exactly the keys"),
     ],

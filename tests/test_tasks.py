@@ -31,6 +31,12 @@ def test_local_labels_send_other_tasks_to_others() -> None:
     assert [task.local_label(label) for label in range(4)] == [2, 2, 0, 1]
 
 
+def test_all_classes_at_once() -> None:
+    assert [task.classes for task in TaskSequence(list("cab"), "all")] == [("a", "b", "c")]
+    with pytest.raises(UserError, match="increments is 'some'; expected all, a number, or a list"):
+        TaskSequence(list("cab"), "some")
+
+
 def test_named_increments_set_the_order() -> None:
     tasks = TaskSequence(["AK", "BCC", "NV"], [["NV"], ["AK", "BCC"]])
     assert tasks.classes == ("NV", "AK", "BCC")
