@@ -1,6 +1,7 @@
 # make demo   install, render the phantoms, learn four tasks, classify a folder
 # make test   install if need be, lint, type-check, test
 # make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
+# make test-spread   train in several processes, classify on a Ray cluster of this machine
 # make test-faults   kill trainings at fifty moments, damage files, fill disks
 # A machine with an NVIDIA GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
 PYTHON ?= python3
@@ -13,7 +14,7 @@ DEPLOY_APP := dynammo/templates/deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
-.PHONY: demo test test-deploy test-faults test-label lint clean
+.PHONY: demo test test-deploy test-faults test-label test-spread lint clean
 
 demo: .venv/installed
 	$(BIN)/python -m data_prep.phantoms -o demo/data
@@ -34,6 +35,9 @@ test-deploy: .venv/installed .venv-deploy/installed
 
 test-label: .venv/installed .venv-label/installed
 	$(BIN)/python -m pytest -n 0 -m label tests/label
+
+test-spread: .venv/installed
+	$(BIN)/python -m pytest -n 0 -m spread
 
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -n 0 -m faults tests/faults

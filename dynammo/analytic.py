@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+from dynammo.grams import CHUNK, gram
+from dynammo.shares import Share
+from dynammo.shrunk_systems import solve_shrunk
+
 __all__ = [
     "HEADS",
     "INVERSE_TEMPERATURES",
@@ -20,16 +24,15 @@ __all__ = [
     "LinearHeads",
     "add_classes",
     "background",
+    "background_of",
     "choose",
-    "fold_numbers",
-    "held_out_losses",
+    "count_new_classes",
     "lda",
     "ridge",
 ]
 
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85)
 INVERSE_TEMPERATURES = tuple(10 ** (k / 8 - 2) for k in range(33))  # 0.01 to 100
-CHUNK = 4096  # feature rows that are taken to float64 at a time
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,13 @@ class ClassStatistics:
         """(F, F) covariance of the features around their mean over all classes."""
         weight = len(self.counts) if self.balanced else self.counts.sum()
         mean = self.shares @ self.means
-        return self.gram / weight - torch.outer(mean, mean)
+        return (self.gram / weight).addr_(mean, mean, alpha=-1)
 
     @property
     def within(self) -> torch.Tensor:
         """(F, F) covariance of the features around the mean of their class."""
         centred = self.means - self.shares @ self.means
-        return self.total - (self.shares[:, None] * centred).T @ centred
+        return self.total.addmm_((self.shares[:, None] * centred).T, centred, alpha=-1)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""
@@ -113,13 +116,36 @@ class Background:
     constant: torch.Tensor
 
 
-def add_classes(statistics: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> ClassStatistics:
+def add_classes(
+    statistics: ClassStatistics, features: torch.Tensor, labels: torch.Tensor, share: Share | None = None
+) -> ClassStatistics:
     """Statistics that know new classes too.
 
     Args:
         statistics: of K known classes.
         features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
         labels: (N,) labels K, K + 1, ..., each at least once.
+        share: where other processes hold more images; features and labels are then of those at hand.
+
+    Raises:
+        ValueError: labels that leave a gap or belong to known classes.
+    """
+    known, share = len(statistics.counts), share or Share.whole(labels)
+    counts = count_new_classes(statistics, share.labels)
+    sums = torch.zeros(len(counts), features.shape[2], dtype=torch.float64)
+    for rows, label in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
+        sums.index_add_(0, label - known, rows.double().mean(1))
+    weights = (1 / counts)[labels - known] if statistics.balanced else None
+    return ClassStatistics(
+        torch.cat([statistics.counts, counts]),
+        torch.cat([statistics.sums, share.total(sums)]),
+        statistics.gram + share.total(gram(features, weights)),
+        statistics.balanced,
+    )
+
+
+def count_new_classes(statistics: ClassStatistics, labels: torch.Tensor) -> torch.Tensor:
+    """Images (k,) of each class behind the K known ones, from the labels (N,) of all images.
 
     Raises:
         ValueError: labels that leave a gap or belong to known classes.
@@ -128,17 +154,7 @@ def add_classes(statistics: ClassStatistics, features: torch.Tensor, labels: tor
     counts = torch.bincount(labels - known).double() if int(labels.min()) >= known else torch.zeros(1)
     if not counts.all():
         raise ValueError(f"labels must be {known}, {known + 1}, ... without a gap, and no class may come twice")
-    sums = torch.zeros(len(counts), features.shape[2], dtype=torch.float64)
-    gram = statistics.gram.clone()
-    for rows, label in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
-        images = rows.double()
-        sums.index_add_(0, label - known, images.mean(1))
-        weights = 1 / counts[label - known] if statistics.balanced else torch.ones_like(counts)[label - known]
-        weighted = images * (weights / rows.shape[1]).sqrt()[:, None, None]
-        gram += weighted.flatten(0, 1).T @ weighted.flatten(0, 1)
-    return ClassStatistics(
-        torch.cat([statistics.counts, counts]), torch.cat([statistics.sums, sums]), gram, statistics.balanced
-    )
+    return counts
 
 
 def lda(statistics: ClassStatistics, shrinkages: Sequence[float]) -> LinearHeads:
@@ -149,7 +165,7 @@ def lda(statistics: ClassStatistics, shrinkages: Sequence[float]) -> LinearHeads
     """
     mean = statistics.shares @ statistics.means
     centred = statistics.means - mean
-    weight = _solve(statistics.within, centred, shrinkages)
+    weight = solve_shrunk(statistics.within, centred, shrinkages)
     return LinearHeads(weight, -0.5 * (weight * (statistics.means + mean)).sum(2))
 
 
@@ -162,7 +178,7 @@ def ridge(statistics: ClassStatistics, shrinkages: Sequence[float]) -> LinearHea
     mean = statistics.shares @ statistics.means
     targets = statistics.shares[:, None] * (statistics.means - mean)
     kept = 1 - torch.tensor(shrinkages, dtype=torch.float64)
-    weight = _solve(statistics.total, targets, shrinkages) * kept[:, None, None]
+    weight = solve_shrunk(statistics.total, targets, shrinkages) * kept[:, None, None]
     return LinearHeads(weight, statistics.shares - weight @ mean)
 
 
@@ -176,57 +192,18 @@ def background(statistics: ClassStatistics, shrinkage: float) -> Background:
     The difference of the two Mahalanobis distances (relative Mahalanobis distance, arXiv 2106.09022) depends on
     the image through the logits of `lda` alone, because B has rank K at most: it costs nothing.
     """
-    mean, shares = statistics.shares @ statistics.means, statistics.shares
-    centred = statistics.means - mean
-    products = _solve(statistics.within, centred, [shrinkage])[0] @ centred.T  # (K, K)
+    return background_of(statistics, lda(statistics, [shrinkage]).weight[0])
+
+
+def background_of(statistics: ClassStatistics, weight: torch.Tensor) -> Background:
+    """The `background` at the shrinkage at which `lda` has computed `weight` (K, F)."""
+    shares = statistics.shares
+    centred = statistics.means - shares @ statistics.means
+    products = weight @ centred.T  # (K, K)
     root = shares.sqrt()
     inner = torch.eye(len(shares), dtype=torch.float64) + root[:, None] * products * root
     form = root[:, None] * torch.linalg.inv(inner) * root
     return Background(0.5 * products.diagonal(), form, 0.5 * torch.logdet(inner))
-
-
-def held_out_losses(
-    known: ClassStatistics,
-    features: torch.Tensor,
-    labels: torch.Tensor,
-    head: str,
-    shrinkages: Sequence[float] = SHRINKAGES,
-    folds: int = 5,
-) -> torch.Tensor:
-    """Cross-validated loss of each new class among all classes, for every shrinkage and temperature.
-
-    Every fold is left out of the statistics once and then classified, so that no image judges a head that has
-    seen it. Folds are runs of images in their given order, which keeps similar neighbours together. Classes weigh
-    the same.
-
-    Args:
-        known: statistics of the known classes.
-        features: (N, C, F) of the new classes, see `add_classes`; the first copy is the image itself.
-        labels: (N,).
-        head: a name of `HEADS`.
-        shrinkages: G values in (0, 1).
-        folds: parts of each class, fewer where a class has fewer images.
-
-    Returns:
-        (k, G, 33) mean cross-entropy of the images of each new class at the logits times each of
-        `INVERSE_TEMPERATURES`; zeros where there is but one class, or one of a single image.
-    """
-    counts = torch.bincount(labels - len(known.counts))
-    losses = torch.zeros(len(counts), len(shrinkages), len(INVERSE_TEMPERATURES), dtype=torch.float64)
-    folds = min(folds, int(counts.min()))
-    if folds < 2 or len(known.counts) + len(counts) < 2:
-        return losses
-    fold = fold_numbers(labels, folds)
-    for number in range(folds):
-        left = fold == number
-        learnt = add_classes(known, features[~left], labels[~left])
-        logits = HEADS[head](learnt, shrinkages).logits(features[left, 0])  # (G, N, K)
-        new = labels[left] - len(known.counts)
-        for column, factor in enumerate(INVERSE_TEMPERATURES):
-            scores = torch.log_softmax(factor * logits, dim=2)
-            of_truth = scores.gather(2, labels[left].expand(len(shrinkages), -1)[..., None])[..., 0]  # (G, N)
-            losses[..., column].index_add_(0, new, of_truth.T / counts[new][:, None], alpha=-1)
-    return losses
 
 
 def choose(losses: torch.Tensor, shrinkages: Sequence[float] = SHRINKAGES) -> tuple[float, float]:
@@ -239,32 +216,3 @@ def choose(losses: torch.Tensor, shrinkages: Sequence[float] = SHRINKAGES) -> tu
     best = (total <= total.min() + 1e-6).nonzero().tolist()
     row, column = max(best, key=lambda place: (place[0], -place[1]))
     return shrinkages[row], INVERSE_TEMPERATURES[column]
-
-
-def fold_numbers(labels: torch.Tensor, folds: int) -> torch.Tensor:
-    """Number of the fold (N,) of each image: every class cut into `folds` runs of nearly the same length."""
-    fold = torch.zeros_like(labels)
-    for label in labels.unique():  # type: ignore[no-untyped-call]
-        rows = (labels == label).nonzero()[:, 0]
-        fold[rows] = torch.arange(len(rows)) * folds // len(rows)
-    return fold
-
-
-def _solve(scatter: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tensor:
-    """`((1 - g) S + g diag(S))^-1 v` for every shrinkage g and every row v of `targets`: (G, K, F).
-
-    One eigendecomposition of the correlation matrix serves several shrinkages. Features that hardly vary get the
-    variance of a ten-thousandth of the mean, so that noise in them is not taken for evidence.
-    """
-    variance = scatter.diagonal()
-    deviation = variance.clamp_min(1e-4 * float(variance.mean())).sqrt()
-    if len(shrinkages) == 1:
-        shrunk = (1 - shrinkages[0]) * scatter + shrinkages[0] * (deviation**2).diag()
-        single: torch.Tensor = torch.linalg.solve(shrunk, targets.T).T[None]
-        return single
-    values, vectors = torch.linalg.eigh(scatter / deviation / deviation[:, None])
-    directions = vectors / deviation[:, None]  # (F, F)
-    shrink = torch.tensor(shrinkages, dtype=torch.float64)[:, None, None]
-    inverse = 1 / ((1 - shrink) * values.clamp_min(0) + shrink)  # (G, 1, F)
-    solved: torch.Tensor = ((targets @ directions) * inverse) @ directions.T
-    return solved

@@ -13,22 +13,22 @@ from dynammo.analytic import (
     SHRINKAGES,
     Background,
     ClassStatistics,
-    add_classes,
-    background,
+    LinearHeads,
+    background_of,
     choose,
-    fold_numbers,
-    held_out_losses,
 )
 from dynammo.class_scatters import ClassScatters, scatter_classes, update_classes
 from dynammo.errors import UserError
 from dynammo.heads import BackgroundScore, join_heads
+from dynammo.held_out import Fold, learn_in_folds
 from dynammo.memory import Item
 from dynammo.prediction import extract_copies
+from dynammo.ranks import joined, share_of, summed
+from dynammo.shares import Share
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["MIRRORED", "AnalyticHeads", "make_head", "shrinkages_of"]
 
-FOLDS = 5  # parts that are left out by turns, to see how unknown known classes look
 MIRRORED: dict[str, tuple[tuple[int, ...], ...]] = {
     "none": ((),),
     "horizontal": ((), (-1,)),
@@ -41,14 +41,15 @@ class AnalyticHeads:
     """Add the new classes to the statistics and compute the head of all classes anew; nothing is forgotten.
 
     Acts for `head_layout: analytic` alone. One pass over the new images, and one for each mirrored copy, is all
-    that learning a task takes. What stays is statistics: no image and no feature of an image.
+    that learning a task takes. What stays is statistics: no image and no feature of an image. Several processes pass
+    a part of the images each and sum up their statistics; no feature of an image leaves its process.
 
     Args:
         transform: deterministic preprocessing of an item.
         head: a name of `dynammo.analytic.HEADS`.
         balanced: every class weighs the same, however many images it has.
         shrinkage: in (0, 1), or `auto`: the one that classified the images of every task best while they were
-            left out of the statistics (`dynammo.analytic.held_out_losses`). The temperature is chosen so always.
+            left out of the statistics (`dynammo.held_out.learn_in_folds`). The temperature is chosen so always.
         mirrored: a name of `MIRRORED`.
         class_statistics: keep what each new class added, F (F + 1) / 2 numbers, until it is saved as a contribution.
         batch_size: images for each pass.
@@ -115,20 +116,22 @@ class AnalyticHeads:
         """
         if self.statistics is None:
             raise ValueError("there are no statistics yet that more images could be added to")
-        more = scatter_classes(*self._features(engine, items))
+        more = scatter_classes(*self._features(engine, items), _share(items))
         self.statistics = update_classes(self.statistics, before, more, labels)
         self._set_head(engine, self.statistics)
         return more
 
     def _learn(self, engine: IncrementalTrainer) -> None:
-        features, labels = self._features(engine, engine.data.train(engine.task))
+        items = engine.data.train(engine.task)
+        (features, labels), share = self._features(engine, items), _share(items)
         known = self.statistics or ClassStatistics.empty(features.shape[2], self.balanced)
-        losses = held_out_losses(known, features, labels, self.head, self.shrinkages)
-        self.losses = torch.cat([self.losses, losses])
-        self.statistics = add_classes(known, features, labels)
-        self.newest = scatter_classes(features, labels) if self.class_statistics else None
+        lesson = learn_in_folds(
+            known, features, labels, self.head, self.shrinkages, share=share, keep_scatters=self.class_statistics
+        )
+        self.losses = torch.cat([self.losses, lesson.losses])
+        self.statistics, self.newest = lesson.statistics, lesson.scatters
         self._set_head(engine, self.statistics)
-        engine.held_back = self._held_back(known, features, labels)
+        engine.held_back = self._held_back(lesson.folds, features, labels)
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         classifier = engine.network.classifier()
@@ -141,22 +144,21 @@ class AnalyticHeads:
         engine.network.set_analytic_head(*make_head(statistics, self.head, *self.chosen))
 
     def _held_back(
-        self, known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor
+        self, folds: Sequence[Fold], features: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """Probabilities (N, K), unknown scores (N,) and labels (N,) of the new images, each left out of its head."""
-        folds = min(FOLDS, int(labels.unique(return_counts=True)[1].min()))  # type: ignore[no-untyped-call]
-        if folds < 2:
+        if not folds:
             return None
-        fold, classes = fold_numbers(labels, folds), int(labels.max()) + 1
-        probabilities, unknown = torch.zeros(len(labels), classes), torch.zeros(len(labels))
-        for number in range(folds):
-            left = fold == number
-            linear, score = make_head(add_classes(known, features[~left], labels[~left]), self.head, *self.chosen)
+        probabilities = torch.zeros(len(labels), len(folds[0].statistics.counts))
+        unknown = torch.zeros(len(labels))
+        row = self.shrinkages.index(self.chosen[0])
+        for fold in folds:
+            linear, score = _head(fold.statistics, self.head, fold.heads, row, self.chosen[1])
             with torch.no_grad():
-                logits = linear(features[left, 0])
-                probabilities[left], unscored = join_heads([logits], others=False)
-                unknown[left] = (unscored if score is None else score(logits)).squeeze(1)
-        return probabilities, unknown, labels
+                logits = linear(features[fold.left, 0])
+                probabilities[fold.left], unscored = join_heads([logits], others=False)
+                unknown[fold.left] = (unscored if score is None else score(logits)).squeeze(1)
+        return joined(probabilities), joined(unknown), joined(labels)
 
 
 def shrinkages_of(shrinkage: float | str) -> tuple[float, ...]:
@@ -176,14 +178,25 @@ def make_head(
     statistics: ClassStatistics, head: str, shrinkage: float, inverse_temperature: float
 ) -> tuple[nn.Linear, BackgroundScore | None]:
     """The linear head whose softmax is calibrated, and its unknown score; a ridge's is 1 - the largest probability."""
-    computed = HEADS[head](statistics, [shrinkage])
-    linear = nn.Linear(computed.weight.shape[2], len(statistics.counts))
-    linear.load_state_dict(
-        {"weight": computed.weight[0] * inverse_temperature, "bias": computed.bias[0] * inverse_temperature}
-    )
+    return _head(statistics, head, HEADS[head](statistics, [shrinkage]), 0, inverse_temperature)
+
+
+def _head(
+    statistics: ClassStatistics, head: str, computed: LinearHeads, row: int, inverse_temperature: float
+) -> tuple[nn.Linear, BackgroundScore | None]:
+    """`make_head` from the heads that were computed from the statistics, at one of their shrinkages."""
+    weight, bias = computed.weight[row], computed.bias[row]
+    linear = nn.Linear(weight.shape[1], len(weight))
+    linear.load_state_dict({"weight": weight * inverse_temperature, "bias": bias * inverse_temperature})
     if head != "lda":
         return linear, None
-    return linear, _calibrated(background(statistics, shrinkage), inverse_temperature)
+    return linear, _calibrated(background_of(statistics, weight), inverse_temperature)
+
+
+def _share(items: list[Item]) -> Share:
+    """Which of the items' features this process has."""
+    labels = torch.tensor([item["label"] for item in items])
+    return Share(labels, share_of(len(items)), summed)
 
 
 def _no_losses(shrinkages: Sequence[float]) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Files that are whole or not there: atomic writes of run state, model and records."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -20,6 +21,7 @@ __all__ = [
     "save_checkpoint",
     "save_state",
     "sha256",
+    "state_bytes",
     "write_atomically",
     "write_json",
 ]
@@ -63,6 +65,13 @@ def save_state(path: Path, state: Any) -> None:  # noqa: ANN401
     """Save tensors, numbers, strings, lists and dicts, atomically; of MONAI's tensors the numbers alone."""
     plain = _plain(state)
     write_atomically(path, lambda file: _save(plain, file))
+
+
+def state_bytes(state: Any) -> bytes:  # noqa: ANN401
+    """What `save_state` would write."""
+    content = io.BytesIO()
+    torch.save(_plain(state), content)
+    return content.getvalue()
 
 
 def load_state(path: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from dynammo.analytic import CHUNK, ClassStatistics
+from dynammo.analytic import ClassStatistics
+from dynammo.grams import CHUNK, add_gram
+from dynammo.shares import Share
 
 __all__ = [
     "ClassScatters",
@@ -46,17 +48,19 @@ class ClassScatters:
         return {"counts": self.counts, "sums": self.sums, "scatters": self.scatters}
 
 
-def scatter_classes(features: torch.Tensor, labels: torch.Tensor) -> ClassScatters:
+def scatter_classes(features: torch.Tensor, labels: torch.Tensor, share: Share | None = None) -> ClassScatters:
     """Scatters of the classes of these images.
 
     Args:
         features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
         labels: (N,) labels; the K classes come out in the order of their labels.
+        share: where other processes hold more images; features and labels are then of those at hand.
     """
-    classes, counts = labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
+    share = share or Share.whole(labels)
+    classes, counts = share.labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
     parts = [_sum_and_scatter(features[labels == label]) for label in classes]
     sums, scatters = (torch.stack([part[i] for part in parts]) for i in range(2))
-    return ClassScatters(counts.double(), sums, scatters)
+    return ClassScatters(counts.double(), share.total(sums), share.total(scatters))
 
 
 def select_classes(scatters: ClassScatters, rows: Sequence[int]) -> ClassScatters:
@@ -153,13 +157,15 @@ def update_classes(
 
 def packed(matrix: torch.Tensor) -> torch.Tensor:
     """The upper triangle (F (F + 1) / 2) of a symmetric matrix (F, F), row by row."""
-    return matrix[_upper(len(matrix))]
+    return torch.cat([row[i:] for i, row in enumerate(matrix)])
 
 
 def unpacked(triangle: torch.Tensor, features: int) -> torch.Tensor:
     """The symmetric matrix (F, F) of its upper triangle."""
     matrix = torch.zeros(features, features, dtype=triangle.dtype)
-    matrix[_upper(features)] = triangle
+    lengths = list(range(features, 0, -1))
+    for i, row in enumerate(triangle.split(lengths)):  # type: ignore[no-untyped-call]
+        matrix[i, i:] = row
     return matrix + matrix.triu(1).T
 
 
@@ -172,18 +178,13 @@ def _check_same(statistics: ClassStatistics, parts: ClassScatters, labels: Seque
 
 def _sum_and_scatter(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum (F,) and packed scatter of the features (N, C, F) of one class."""
+    upper = torch.zeros(features.shape[2], features.shape[2], dtype=torch.float64)
+    add_gram(upper, features)
     total = torch.zeros(features.shape[2], dtype=torch.float64)
-    scatter = torch.zeros(features.shape[2], features.shape[2], dtype=torch.float64)
     for rows in features.split(CHUNK):  # type: ignore[no-untyped-call]
-        copies = rows.double()
-        total += copies.mean(1).sum(0)
-        scatter += copies.flatten(0, 1).T @ copies.flatten(0, 1) / rows.shape[1]
-    return total, packed(scatter)
+        total += rows.double().mean(1).sum(0)
+    return total, packed(upper)
 
 
 def _shares(counts: torch.Tensor, balanced: bool) -> torch.Tensor:
     return 1 / counts if balanced else torch.ones_like(counts)
-
-
-def _upper(features: int) -> torch.Tensor:
-    return torch.ones(features, features, dtype=torch.bool).triu()

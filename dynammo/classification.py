@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from monai.transforms import Compose, EnsureTyped
 
+from dynammo.engines import check_engine, make_engine
 from dynammo.errors import UserError
 from dynammo.folding import fused
 from dynammo.heatmaps import heat_maps
@@ -68,9 +69,10 @@ class StudyClassifier:
         workers: threads that read images ahead.
         mask_corners: paint over the corners of pictures, where names may be burnt in.
         low_confidence: probability below which a class is flagged.
+        engine: what computes, see `dynammo.engines.make_engine`.
 
     Raises:
-        UserError: a model whose `run.json` lacks the recipe.
+        UserError: a model whose `run.json` lacks the recipe, or an engine that is not there.
     """
 
     def __init__(
@@ -81,13 +83,15 @@ class StudyClassifier:
         workers: int = 2,
         mask_corners: bool = False,
         low_confidence: float = LOW_CONFIDENCE,
+        engine: str = "auto",
     ) -> None:
+        check_engine(engine, device)
         self.threads = torch.get_num_threads()
         self.network = fused(model.network).to(device)
         self.classes: list[str] = list(model.record["classes"])
         self.recipe: Mapping[str, Any] = model.record["config"]["recipe"]
-        if device == "cpu" and self.recipe["spatial_dims"] == 2:  # the layout that convolutions of processors like
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        size = [int(model.record["config"]["image_size"])] * self.recipe["spatial_dims"]
+        self.engine = make_engine(engine, self.network, size, device, batch_size)
         trust = model.record.get("trust", {})
         self.thresholds: dict[str, float | None] = {
             "unknown": trust.get("unknown_threshold"),
@@ -95,7 +99,7 @@ class StudyClassifier:
             "low_confidence": low_confidence,
             "looks_different": trust.get("looks_threshold"),
         }
-        self.device, self.batch_size, self.workers, self.mask_corners = device, batch_size, workers, mask_corners
+        self.batch_size, self.workers, self.mask_corners = batch_size, workers, mask_corners
         steps = preprocessing_of(model.record).transforms
         first = next(i for i, step in enumerate(steps) if isinstance(step, EnsureTyped))
         self._read, self._prepare = Compose(steps[:first]), Compose(steps[first:])  # up to there it is a picture
@@ -200,11 +204,7 @@ class StudyClassifier:
 
     @torch.no_grad()
     def _predict(self, batch: list[tuple[_Pending, _Loaded]]) -> None:
-        images = torch.stack([loaded.tensor for _, loaded in batch if loaded.tensor is not None]).to(self.device)
-        maps = self.network.maps(images)
-        probabilities, unknown = self.network.join(self.network.logits(self.network.pool(maps)))
-        strangeness = self.network.strangeness(maps)[:, None]
-        rows = torch.cat([probabilities, unknown, strangeness], dim=1).cpu()
+        rows, maps = self.engine(torch.stack([loaded.tensor for _, loaded in batch if loaded.tensor is not None]))
         shown = [i for i, (_, loaded) in enumerate(batch) if loaded.picture is not None]
         if shown:
             chosen = [[m[shown] for m in branch] for branch in maps]

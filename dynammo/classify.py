@@ -5,8 +5,9 @@ import csv
 import io
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from dynammo import __version__, provenance
 from dynammo.checkpoint import prepare_output_dir, write_atomically, write_json
 from dynammo.classification import LOW_CONFIDENCE, StudyClassifier
+from dynammo.cluster import Found, classify_on_cluster
 from dynammo.errors import UserError
 from dynammo.intake import Intake, Study, find_studies
 from dynammo.journal import Journal
@@ -49,6 +51,8 @@ class ClassifySettings:
     workers: int = 0
     batch_size: str = "auto"
     low_confidence: float = LOW_CONFIDENCE
+    engine: str = "auto"
+    engine_cluster: str | None = None
 
 
 def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
@@ -75,7 +79,7 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
         classifier = _classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
-            _work(classifier, intake, journal)
+            _work(partial(_results, model, classifier, settings), intake, journal)
             run = _run(source, model, classifier, intake, journal.items, time.perf_counter() - started)
             _write(folder, run, journal, intake, settings)
         except OSError as error:
@@ -102,7 +106,9 @@ def _classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
     if not str(size).isdigit() or int(size) < 1:
         raise UserError(f"--batch-size is {size}; expected auto or a number from 1.")
     workers = settings.workers or max(2, torch.get_num_threads())
-    return StudyClassifier(model, device, int(size), workers, settings.mask_corners, settings.low_confidence)
+    return StudyClassifier(
+        model, device, int(size), workers, settings.mask_corners, settings.low_confidence, settings.engine
+    )
 
 
 def _key(source: Path, model: Model, settings: ClassifySettings) -> dict[str, Any]:
@@ -110,11 +116,31 @@ def _key(source: Path, model: Model, settings: ClassifySettings) -> dict[str, An
         "input": str(source.expanduser().resolve()),
         "model": model.sha256,
         "version": __version__,
-        "options": [settings.mask_corners, settings.low_confidence],
+        "options": [settings.mask_corners, settings.low_confidence],  # engines agree
     }
 
 
-def _work(classifier: StudyClassifier, intake: Intake, journal: Journal) -> None:
+def _results(
+    model: Model, classifier: StudyClassifier, settings: ClassifySettings, studies: list[Study]
+) -> Iterator[Found]:
+    """Item and picture of every study, from this process or from a cluster."""
+    if settings.engine_cluster is None:
+        yield from ((result.item, result.picture) for result in classifier.classify(studies))
+        return
+    absolute = [replace(study, files=tuple(file.resolve() for file in study.files)) for study in studies]
+    make = partial(_of_worker, model.path.resolve(), model.sha256, settings)
+    yield from classify_on_cluster(settings.engine_cluster, absolute, make)
+
+
+def _of_worker(path: Path, sha256: str, settings: ClassifySettings) -> StudyClassifier:
+    """The classifier of one worker of a cluster, which has to find the very same model."""
+    model = load_model(path)
+    if model.sha256 != sha256:
+        raise UserError(f"{path} is another model there; put the same files under the same path on all machines.")
+    return _classifier(model, settings)
+
+
+def _work(classify_studies: Callable[[list[Study]], Iterator[Found]], intake: Intake, journal: Journal) -> None:
     done = {item["path"] for item in journal.items}
     left = [study for study in intake.studies if study.name not in done]
     if done:
@@ -122,8 +148,8 @@ def _work(classifier: StudyClassifier, intake: Intake, journal: Journal) -> None
     try:
         with make_progress() as bar:
             task = bar.add_task("classifying", total=len(intake.studies), completed=len(done))
-            for result in classifier.classify(left):
-                journal.add(result.item, result.picture)
+            for item, picture in classify_studies(left):
+                journal.add(item, picture)
                 bar.advance(task)
     except KeyboardInterrupt:
         journal.close(remove=False)

@@ -70,6 +70,10 @@ def classify(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     workers: Annotated[int, typer.Option(help="Threads that read images; 0 for one a core.", min=0)] = 0,
     batch_size: Annotated[str, typer.Option(help="Images for each pass: a number or auto.")] = "auto",
+    engine: Annotated[str, typer.Option(help="What computes: auto, torch, compile, onnx or openvino.")] = "auto",
+    engine_cluster: Annotated[
+        str | None, typer.Option(help="Where: local for processes of Ray on this machine, or ray://HOST:10001.")
+    ] = None,
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
     typer.echo(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
@@ -79,7 +83,7 @@ def classify(
     settings = ClassifySettings(
         model=model, dicom_sr=dicom_sr, sort_into=sort_into, with_patient_id=with_patient_id,
         mask_corners=mask_corners, resume=resume, device=device, workers=workers, batch_size=batch_size,
-        low_confidence=low_confidence,
+        low_confidence=low_confidence, engine=engine, engine_cluster=engine_cluster,
     )  # fmt: skip
     raise typer.Exit(run(source, output, settings))
 
@@ -237,12 +241,13 @@ def serve(
     allow_network: Annotated[
         bool, typer.Option("--allow-network", help="Listen where other machines can reach the page, unencrypted.")
     ] = False,
+    engine: Annotated[str, typer.Option(help="What computes: auto, torch, compile, onnx or openvino.")] = "auto",
 ) -> None:
     """Open a page on this machine to drop images on; Ctrl-C ends it."""
     typer.echo("starting the page ...")  # at once: what follows takes seconds to import
     from dynammo.serve import serve as run
 
-    run(model, host, port, device, max_megabytes, allow_network, open_page)
+    run(model, host, port, device, max_megabytes, allow_network, open_page, engine)
 
 
 @benchmark.command("classify")
@@ -255,6 +260,25 @@ def benchmark_of_classify(
     from dynammo.benchmark_classify import SpeedSettings, benchmark_classify
 
     benchmark_classify(SpeedSettings(jpeg=jpeg, dicom=dicom), json)
+
+
+@benchmark.command()
+def inference(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 224,
+    batch_size: Annotated[int, typer.Option(help="Images for each pass.")] = 16,
+    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 10,
+    threads: Annotated[int | None, typer.Option(help="Threads of every engine; PyTorch's choice if left out.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Compare what classification runs with the plain backbone, in every engine that is installed."""
+    from dynammo.benchmark_inference import InferenceSettings, benchmark_inference
+
+    settings = InferenceSettings(
+        image_size, batch_size, stages, repeats=repeats, threads=threads, engines=tuple(engine) if engine else None
+    )
+    benchmark_inference(settings, json)
 
 
 @benchmark.command()
@@ -285,6 +309,37 @@ def cost(
 
     settings = CostSettings(image_size, batch_size, stages, architecture, repeats, threads)
     benchmark_cost(settings, json)
+
+
+@benchmark.command()
+def training(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    images: Annotated[int, typer.Option(help="Images of a task.")] = 96,
+    epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 5,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 3,
+) -> None:
+    """Compare learning a task with a loop that prepares every image in every epoch; seconds of analytic heads."""
+    from dynammo.benchmark_stage import StageSettings, benchmark_stage
+
+    benchmark_stage(StageSettings(images, epochs, repeats, image_size), json)
+
+
+@benchmark.command()
+def growth(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
+    images: Annotated[int, typer.Option(help="Images of the longest stream, from 1000.")] = 1_000_000,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
+    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 3,
+    repeats: Annotated[int, typer.Option(help="Measurements of which the median is taken.")] = 3,
+) -> None:
+    """Measure what more tasks, classes and images cost: processor time, memory, and how they grow."""
+    from dynammo.benchmark_growth import benchmark_growth
+    from dynammo.growth_measures import GrowthSettings, up_to
+
+    settings = GrowthSettings(image_size, stages, repeats=repeats, images=up_to(images))
+    benchmark_growth(settings, json, plot)
 
 
 @benchmark.command()

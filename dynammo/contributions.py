@@ -13,6 +13,7 @@ import torch
 
 from dynammo.checkpoint import load_state, prepare_output_dir, save_state, sha256, write_json
 from dynammo.errors import UserError
+from dynammo.ranks import is_first
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = [
@@ -47,6 +48,8 @@ class SaveContributions:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
+        if not is_first():
+            return
         engine.add_event_handler(TaskEvents.TASK_FITTED, self._note_fit)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
 

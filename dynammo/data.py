@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dynammo.errors import UserError
 from dynammo.memory import Item
 from dynammo.progress import track
+from dynammo.ranks import gathered, part
 from dynammo.reading import frame_count, image_fault, image_format
 from dynammo.slides import tissue_tiles
 from dynammo.tasks import Task, TaskSequence
@@ -271,10 +272,15 @@ def _check_groups(records: Sequence[ImageRecord]) -> None:
 
 
 def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
-    """The records with their views; every image is read to its last pixel before anything is trained."""
+    """The records with their views; every image is read to its last pixel before anything is trained.
+
+    Of several processes each reads its part.
+    """
+    mine = [records[i] for i in part(len(records))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = pool.map(lambda record: _look(record.path, slices), records)
-        faults, views = zip(*track(looks, "checking images", len(records)), strict=True)
+        looks = pool.map(lambda record: _look(record.path, slices), mine)
+        found = gathered(list(track(looks, "checking images", len(mine))))
+    faults, views = zip(*[look for of_process in found for look in of_process], strict=True)
     bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
     if bad and not skip_unreadable:
         raise UserError(

@@ -12,9 +12,10 @@ from dynammo.trainer import IncrementalTrainer, TaskEvents
 __all__ = ["TakeAdapters"]
 
 # what decides how adapters of a task come out; exemplars do too, by the merged features that chose them
+POOLING = ("taps", "pool_deviation", "pool_centre", "power", "projection")
 SAME = (
-    "seed", "architecture", "stages", "weights", "adapter", "image_size", "recipe", "head_layout", "taps",
-    "pool_deviation", "pool_centre", "power", "epochs", "milestones", "learning_rate", "weight_decay", "batch_size",
+    "seed", "architecture", "stages", "weights", "adapter", "image_size", "recipe", "head_layout", "epochs",
+    "milestones", "learning_rate", "weight_decay", "batch_size",
 )  # fmt: skip
 
 
@@ -23,6 +24,7 @@ class TakeAdapters:
 
     Stands behind the handler that merges. The earlier run must have learnt the same classes in the same tasks with
     the same settings of stage 1. Its exemplars may have been others: they were chosen on features of its own merging.
+    Where this run pools other features, its heads start anew and must be fitted to them (`head_refit`).
 
     Args:
         run: folder of the earlier run.
@@ -32,6 +34,7 @@ class TakeAdapters:
     def __init__(self, run: str | Path, settings: Mapping[str, Any]) -> None:
         self.run = Path(run).expanduser()
         self.settings = settings
+        self.same_features = True
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks.
@@ -52,12 +55,18 @@ class TakeAdapters:
             ) from error
         if tasks != [list(task.classes) for task in engine.tasks]:
             raise UserError(f"the run {self.run} learnt other tasks; give its increments, class_order and seed.")
+        ours = json.loads(json.dumps(dict(self.settings), default=str))
+        self.same_features = all(ours.get(name) == config.get(name) for name in POOLING)
+        if not self.same_features and not ours.get("head_refit"):
+            raise UserError(
+                f"the heads of {self.run} read other features (taps, pool_deviation, pool_centre, power, projection); "
+                "type --head_refit True to fit new ones, or give the same."
+            )
         for name in SAME:
-            ours, theirs = json.loads(json.dumps(self.settings.get(name), default=str)), config.get(name)
-            if ours != theirs:
+            if ours.get(name) != config.get(name):
                 raise UserError(
-                    f"{name} is {ours!r}, but the adapters of {self.run} were fitted with {theirs!r}; type "
-                    f"--{name} {theirs!r}, or leave adapters_from out."
+                    f"{name} is {ours.get(name)!r}, but the adapters of {self.run} were fitted with "
+                    f"{config.get(name)!r}; type --{name} {config.get(name)!r}, or leave adapters_from out."
                 )
 
     def _take(self, engine: IncrementalTrainer) -> None:
@@ -70,6 +79,7 @@ class TakeAdapters:
             )
         network = engine.network
         network.adapters.load_state_dict(fitted["adapters"])
-        network.heads[-1].load_state_dict(fitted["head"])
+        if self.same_features:
+            network.heads[-1].load_state_dict(fitted["head"])
         loader: Any = engine.trainer.data_loader
         loader.dataset.set_data(engine.stage_1_items())  # handlers look at what stage 1 has seen

@@ -4,7 +4,6 @@ They act at the events of the `IncrementalTrainer`, in the order in which the co
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from dynammo.memory import Item, herd
 from dynammo.merging import STRATEGIES, Merged, merge_next, to_device
 from dynammo.metrics import evaluate_predictions
 from dynammo.prediction import extract_features, predict
+from dynammo.ranks import agree
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["EvaluateTasks", "MergeAdapters", "SelectExemplars", "TrainBackbone", "TuneHeads"]
@@ -157,6 +157,7 @@ class SelectExemplars:
             order = self._herded(engine, items, quota)
         for label, ranked in order.items():
             memory.add(label, ranked)
+        agree(memory)
 
     def _herded(self, engine: IncrementalTrainer, items: list[Item], quota: int) -> dict[int, list[Item]]:
         dataset = Dataset(items, self.transform)
@@ -178,6 +179,10 @@ class TuneHeads:
         transform: deterministic preprocessing of an item.
         augment: preprocessing with random augmentation, for the copies.
         copies: augmented copies of every image beside the image itself.
+        refit: first fit the newest head alone on all images of stage 1, as the merged adapters see them: stage 1 has
+            fitted it to the unmerged ones.
+        images: `balanced`, as many of every class, or `all` images of the new classes beside the exemplars, of which
+            as many of every class are drawn.
         epochs: passes over the features; 0 leaves the heads of stage 1.
         learning_rate: start rate of Adam.
         milestones: epochs at which the rate falls to a tenth.
@@ -189,14 +194,20 @@ class TuneHeads:
         transform: Transform,
         augment: Transform,
         copies: int = 0,
+        refit: bool = False,
+        images: str = "balanced",
         epochs: int = 100,
         learning_rate: float = 1e-3,
         milestones: Sequence[int] = (55, 80),
         batch_size: int = 32,
     ) -> None:
+        if images not in ("balanced", "all"):
+            raise UserError(f"head_images is {images!r}; expected balanced or all.")
         self.transform = transform
         self.augment = augment
         self.copies = copies
+        self.refit = refit
+        self.all_images = images == "all"
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.milestones = milestones
@@ -209,28 +220,38 @@ class TuneHeads:
 
     def _tune(self, engine: IncrementalTrainer) -> None:
         task, network = engine.task, engine.network
+        if self.refit and network.others:
+            self._refit(engine)
         known = engine.memory.items()
+        if self.all_images:
+            known = engine.memory.items(range(task.first_label)) + engine.data.train(task)
         # before there are old classes nothing has to be balanced: all images of the first task
         items = known if task.index > 0 and known else engine.data.train(task)
         features, labels = self._features(engine, items)
         targets = _targets(engine, labels) if network.others else {0: labels}
         heads = nn.ModuleList(network.heads[number] for number in targets)
         inputs = [features[number] for number in targets] if len(features) > 1 else features
-        tune = partial(
-            tune_heads,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            milestones=self.milestones,
-            batch_size=self.batch_size,
-        )
-        tune(heads, inputs, list(targets.values()))
+        self._tuned(heads, inputs, list(targets.values()))
         if len(items) >= FOLDS:
             logits = network.classifier().logits([part[: len(items)] for part in features])
-            held_back = held_back_logits(heads, inputs, list(targets.values()), len(items), FOLDS, tune)
+            held_back = held_back_logits(heads, inputs, list(targets.values()), len(items), FOLDS, self._tuned)
             for number, of_head in zip(targets, held_back, strict=True):
                 logits[number] = of_head
             probabilities, unknown = network.classifier().join(logits)
             engine.held_back = probabilities, unknown.squeeze(1), labels[: len(items)]
+
+    def _refit(self, engine: IncrementalTrainer) -> None:
+        features, labels = self._features(engine, engine.stage_1_items())
+        tune_heads(
+            nn.ModuleList([engine.network.heads[-1]]), features[-1:], [labels], self.epochs, self.learning_rate,
+            self.milestones, self.batch_size,
+        )  # fmt: skip
+
+    def _tuned(self, heads: nn.ModuleList, features: list[torch.Tensor], targets: list[torch.Tensor]) -> float:
+        return tune_heads(
+            heads, features, targets, self.epochs, self.learning_rate, self.milestones, self.batch_size,
+            even=self.all_images,
+        )  # fmt: skip
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[list[torch.Tensor], torch.Tensor]:
         classifier = engine.network.classifier()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -104,6 +105,7 @@ def tune_heads(
     learning_rate: float = 1e-3,
     milestones: Sequence[int] = (),
     batch_size: int = 32,
+    even: bool = False,
 ) -> float:
     """Stage 2: train all heads together on features that no longer change, sum of cross-entropies, Adam.
 
@@ -115,6 +117,8 @@ def tune_heads(
         learning_rate: start rate, times 0.1 at each of `milestones`.
         milestones: epochs at which the rate falls.
         batch_size: features for each step.
+        even: draw N features with replacement in every epoch, of every class as many, however many it has. A class
+            is what has the same targets in all heads.
 
     Returns:
         Mean loss of the last epoch; NaN without epochs.
@@ -123,10 +127,10 @@ def tune_heads(
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), gamma=0.1)
     inputs = [features[min(i, len(features) - 1)] for i in range(len(heads))]
     heads.requires_grad_(True)
-    mean = math.nan
+    mean, draw = math.nan, _even_rows(targets) if even else partial(torch.randperm, len(targets[0]))
     for _ in range(epochs):
         total = 0.0
-        for rows in torch.randperm(len(targets[0])).to(targets[0].device).split(batch_size):  # type: ignore[no-untyped-call]
+        for rows in draw().to(targets[0].device).split(batch_size):  # type: ignore[no-untyped-call]
             losses = [
                 nn.functional.cross_entropy(head(x[rows]), y[rows])
                 for head, x, y in zip(heads, inputs, targets, strict=True)
@@ -139,6 +143,12 @@ def tune_heads(
         schedule.step()
         mean = total / len(targets[0])
     return mean
+
+
+def _even_rows(targets: Sequence[torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """Draws as many rows as there are, of every class as many."""
+    _, label, count = torch.stack(list(targets)).unique(dim=1, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    return partial(torch.multinomial, (1.0 / count)[label].cpu(), len(label), replacement=True)
 
 
 def held_back_logits(

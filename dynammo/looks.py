@@ -46,9 +46,11 @@ class Looks(nn.Module):
     def forward(self, stem: torch.Tensor) -> torch.Tensor:
         """Map the stem's output to distances (B,), 0 and more, in standard deviations of the training images.
 
-        The root of the mean square over the 2 C features: about 1 for images like those of the training.
+        The root of the mean square over the 2 C features: about 1 for images like those of the training. Differences
+        are written out, since ONNX has no `cdist`; `nearest` takes many images, whose differences need not fit.
         """
-        distances: torch.Tensor = self.nearest(look_features(stem))
+        apart = (look_features(stem) @ self.whitening)[:, None] - self.means @ self.whitening  # (B, K, 2 C)
+        distances: torch.Tensor = (apart * apart).mean(2).amin(1).sqrt()
         return distances
 
     def nearest(self, features: torch.Tensor) -> torch.Tensor:

@@ -32,8 +32,8 @@ def check_onnx_packages() -> None:
         ) from error
 
 
-def write_onnx(network: torch.nn.Module, size: Sequence[int], file: Path) -> None:
-    """Write a network, images (B, 3, *size) to (B, K + 1), as one file with its weights.
+def write_onnx(network: torch.nn.Module, size: Sequence[int], file: Path, outputs: Sequence[str] = (OUTPUT,)) -> None:
+    """Write a network, images (B, 3, *size) to (B, K + 1) or to the named outputs, as one file with its weights.
 
     The graph is left as torch writes it: onnxscript's own simplification drops the small constants that keep square
     roots stable (an added 1e-8), which changed probabilities by 0.005. ONNX Runtime simplifies when it loads.
@@ -47,7 +47,7 @@ def write_onnx(network: torch.nn.Module, size: Sequence[int], file: Path) -> Non
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 network, (torch.zeros(2, 3, *size),), dynamo=True, optimize=False, verbose=False,
-                input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[INPUT], output_names=list(outputs), dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
     finally:
         for logger, level in zip(loggers, levels, strict=True):

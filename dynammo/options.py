@@ -57,6 +57,7 @@ RULES: dict[str, Rule] = {
     "class_statistics": SWITCH,
     "cache_images": FROM_0,
     "head_copies": FROM_0,
+    "head_refit": SWITCH,
     "head_epochs": FROM_0,
     "seed": FROM_0,
     "workers": FROM_0,

@@ -1,15 +1,19 @@
-"""Run the shipped network over a dataset once: probabilities, or the features that heads are tuned on."""
+"""Run the shipped network over a dataset once: probabilities, or the features that heads are tuned on.
+
+Several processes share the passes; each of them gets the results of all, in the order of the dataset.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.data import DataLoader
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from dynammo.looks import look_features
 from dynammo.network import MergedClassifier
 from dynammo.progress import track
+from dynammo.ranks import count, gathered, joined, part
 from dynammo.studies import study_means
 
 __all__ = ["extract_copies", "extract_features", "extract_looks", "predict"]
@@ -34,7 +38,8 @@ def predict(
     for images, batch in _batches(classifier, dataset, batch_size, stage):
         paths += batch["path"]
         rows.append((*classifier.classify(images), batch["label"]))
-    columns = [torch.cat([row[i].cpu() for row in rows]).numpy() for i in range(3)]
+    columns = [joined(torch.cat([row[i].cpu() for row in rows])).numpy() for i in range(3)]
+    paths = [path for of_process in gathered(paths) for path in of_process]
     _, _, (probabilities, unknown, labels) = study_means(paths, *columns)
     return torch.from_numpy(probabilities), torch.from_numpy(unknown).squeeze(1), torch.from_numpy(labels).long()
 
@@ -48,8 +53,8 @@ def extract_features(
         (classifier.features(images), batch["label"])
         for images, batch in _batches(classifier, dataset, batch_size, stage)
     ]
-    features = [torch.cat([row[0][branch] for row in rows]) for branch in range(len(classifier.branches))]
-    return features, torch.cat([row[1] for row in rows]).to(features[0].device)
+    features = [joined(torch.cat([row[0][branch] for row in rows])) for branch in range(len(classifier.branches))]
+    return features, joined(torch.cat([row[1] for row in rows])).to(features[0].device)
 
 
 @torch.no_grad()
@@ -61,6 +66,8 @@ def extract_copies(
     stage: str = "statistics",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (N, C, F) of C mirrored copies of every item, and the labels (N,), on the CPU.
+
+    They may be large: of several processes each gets those of its part of the items alone (`dynammo.ranks.part`).
 
     Args:
         classifier: network in eval mode with one branch.
@@ -86,12 +93,17 @@ def extract_looks(
         (look_features(classifier.backbone.stem(images)).cpu(), batch["label"])
         for images, batch in _batches(classifier, dataset, batch_size, "looks")
     ]
-    return torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
+    return joined(torch.cat([row[0] for row in rows])), joined(torch.cat([row[1] for row in rows]))
 
 
 def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401
-    loader: Sequence[dict[str, torch.Tensor]] = DataLoader(dataset, batch_size=batch_size)
+    mine = part(len(dataset))  # type: ignore[arg-type]
+    if count() > 1:
+        dataset = Subset(dataset, mine or [0])
+    loader: Sequence[dict[str, Any]] = DataLoader(dataset, batch_size=batch_size)
     device = next(classifier.parameters()).device
     for batch in track(loader, stage, len(loader)):
         # plain tensors: MONAI's own carry paths and headers of files, which have no place in a result
-        yield batch["image"].to(device).as_subclass(torch.Tensor), batch
+        images = batch["image"].to(device).as_subclass(torch.Tensor)
+        # a process without an item takes part with nothing
+        yield (images, batch) if mine else (images[:0], {"label": batch["label"][:0], "path": []})

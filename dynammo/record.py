@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import IO, Any
 
 import torch
@@ -15,6 +16,7 @@ from dynammo.cost import gmac, parameter_count, tensor_bytes
 from dynammo.errors import UserError
 from dynammo.metrics import matrix_csv, summarise
 from dynammo.plots import result_figures, save_figure
+from dynammo.ranks import is_first
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["MeasureCost", "SaveRun"]
@@ -81,7 +83,7 @@ class SaveRun:
     """
 
     def __init__(self, output_dir: str, method: str, settings: Mapping[str, Any]) -> None:
-        self.folder = prepare_output_dir(output_dir)
+        self.folder = prepare_output_dir(output_dir) if is_first() else Path(output_dir).expanduser()
         self.method = method
         self.settings = dict(settings)
         # read now: by the end of a long run the source tree may have moved on
@@ -89,7 +91,8 @@ class SaveRun:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
+        if is_first():
+            engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
 
     def _save(self, engine: IncrementalTrainer) -> None:
         try:

@@ -17,6 +17,7 @@ from ignite.engine import Events
 from dynammo.checkpoint import load_checkpoint, save_checkpoint, write_json
 from dynammo.errors import UserError
 from dynammo.locking import lock_folder
+from dynammo.ranks import count, gathered, is_first, of_first
 from dynammo.record import OUTPUTS
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
@@ -44,7 +45,7 @@ class ResumeRun:
 
     What stands before it in the list is done for a task when its checkpoint is written; what an interruption cuts
     off is done again. The files of a finished run are moved to `earlier/<time it finished>/`. The folder is locked
-    until the run ends.
+    until the run ends. Of several processes the first alone reads and writes; the others hear of it.
 
     Args:
         output_dir: folder of the run.
@@ -73,6 +74,12 @@ class ResumeRun:
         engine.add_event_handler(TaskEvents.LEARNING_ENDED, self._release)
 
     def _start(self, engine: IncrementalTrainer) -> None:
+        _check_same_images(engine)
+        if is_first():
+            self._find(engine)
+        _share_position(engine)
+
+    def _find(self, engine: IncrementalTrainer) -> None:
         self._lock = lock_folder(self.folder)
         _sweep(self.folder)
         tasks = [list(task.classes) for task in engine.tasks]
@@ -98,9 +105,12 @@ class ResumeRun:
     def _save_task(self, engine: IncrementalTrainer) -> None:
         backbone = engine.network.backbone.state_dict()
         self._save("checkpoint", {"run": engine.key, **engine.learning_state(), "backbone": backbone})
-        _remove(self.folder, "stage")
+        if is_first():
+            _remove(self.folder, "stage")
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
+        if not is_first():
+            return
         try:
             save_checkpoint(self.folder, name, state)
         except OSError as error:
@@ -110,7 +120,7 @@ class ResumeRun:
             ) from error
 
     def _finish(self, engine: IncrementalTrainer) -> None:
-        if engine.tasks_learnt < len(engine.tasks):  # ended early by a handler
+        if engine.tasks_learnt < len(engine.tasks) or not is_first():  # ended early by a handler
             return
         (self.folder / UNFINISHED).unlink()
         _remove(self.folder, "checkpoint.previous")
@@ -199,6 +209,29 @@ def _take_up(engine: IncrementalTrainer, folder: Path) -> None:
         engine.load_stage_state(stage)
     after = f", {stage['stage']}, after epoch {stage['epoch']}" if stage else ""
     print(f"going on with the unfinished run in {folder}: {_position(engine)}{after}")
+
+
+def _check_same_images(engine: IncrementalTrainer) -> None:
+    if len(set(gathered(engine.data.digest()) if count() > 1 else ())) > 1:
+        raise UserError(
+            "not all processes find the same images; every machine needs the same files under the same --dataset_dir."
+        )
+
+
+def _share_position(engine: IncrementalTrainer) -> None:
+    """Let the other processes take up what the first has found in the output folder."""
+    if count() == 1:
+        return
+    backbone = engine.network.backbone.state_dict()
+    learnt = {**engine.learning_state(), "backbone": backbone} if engine.tasks_learnt else {}
+    position = of_first({"key": engine.key, "learnt": learnt, "stage": engine.stages.resumed})
+    if is_first():
+        return
+    engine.key = position["key"]
+    if position["learnt"]:
+        engine.load_learning_state(position["learnt"])
+    if position["stage"] is not None:
+        engine.load_stage_state(position["stage"])
 
 
 def _stage(engine: IncrementalTrainer, folder: Path) -> dict[str, Any] | None:

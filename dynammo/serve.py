@@ -43,6 +43,7 @@ def serve(
     max_megabytes: int = 200,
     allow_network: bool = False,
     open_page: bool = True,
+    engine: str = "auto",
 ) -> None:
     """Serve the page until Ctrl-C.
 
@@ -54,16 +55,17 @@ def serve(
         max_megabytes: of one upload.
         allow_network: listen on an address that other machines can reach.
         open_page: show the page in the browser.
+        engine: what computes, see `dynammo.engines.make_engine`.
 
     Raises:
         UserError: an address that other machines can reach without `allow_network`, a port in use, no model, no such
-            device.
+            device or engine.
     """
     _check_host(host, allow_network)
     loaded = load_model(model)
     limits = UploadLimits(max_megabytes)
     names = _names(host) if allow_network else set()
-    app = make_app(StudyClassifier(loaded, _device(device)), loaded, limits, names)
+    app = make_app(StudyClassifier(loaded, _device(device), engine=engine), loaded, limits, names)
     server = bind(app, host, port, limits)
     warnings.simplefilter("ignore")  # pydicom's quote what stands in a header
     address = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"

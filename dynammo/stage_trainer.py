@@ -1,4 +1,7 @@
-"""One stage of a task, fitted by MONAI's trainer: can be put aside after any epoch and taken up again."""
+"""One stage of a task, fitted by MONAI's trainer: can be put aside after any epoch and taken up again.
+
+Several processes fit it together, see `dynammo.shared_fit`.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import torch
 from ignite.engine import Events
 from monai.data import set_rnd
-from monai.engines import SupervisedTrainer
+from monai.engines import IterationEvents, SupervisedTrainer
 from torch import nn
 from torch.optim import Optimizer
 
@@ -14,6 +17,8 @@ from dynammo.errors import UserError
 from dynammo.memory import Item
 from dynammo.progress import ShowProgress
 from dynammo.random_states import random_states, restore_random_states
+from dynammo.ranks import count, gathered, number, summed
+from dynammo.shared_fit import share_gradients, shared_batchnorm, split_loader, start_together
 
 __all__ = ["StageTrainer"]
 
@@ -47,6 +52,7 @@ class StageTrainer:
         self._loss_sum = torch.zeros(())
         ShowProgress().attach(trainer)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._share_gradients)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
@@ -67,7 +73,8 @@ class StageTrainer:
         self.stage = stage
         dataset, state = self._dataset(), self.trainer.state
         dataset.set_data(items)
-        set_rnd(dataset, seed=int(torch.randint(2**31, (1,))))
+        set_rnd(dataset, seed=int(torch.randint(2**31, (1,))) + number())
+        start_together(parameters)
         self.trainer.network = network
         self.trainer.optimizer = self.optimizer(parameters)
         self._scheduler = self.lr_scheduler(self.trainer.optimizer) if self.lr_scheduler else None
@@ -76,11 +83,12 @@ class StageTrainer:
         state.stage = words
         self._resume()
         if state.epoch < (state.max_epochs or 0):
-            self.trainer.run()
+            self._run()
 
     def state(self) -> dict[str, Any]:
         """The stage after the epoch that was completed last: tensors and plain values."""
         optimizer: Any = self.trainer.optimizer
+        own = random_states(self._dataset().transform)
         return {
             "stage": self.stage,
             "epoch": self.trainer.state.epoch,
@@ -89,8 +97,20 @@ class StageTrainer:
             "scheduler": self._scheduler.state_dict() if self._scheduler is not None else {},
             "scaler": self.trainer.scaler.state_dict() if getattr(self.trainer, "scaler", None) else {},
             "losses": list(self.losses),
-            "random": random_states(self._dataset().transform),
+            "random": own,
+            "random_of_others": gathered(own)[1:],
         }
+
+    def _run(self) -> None:
+        whole = self.trainer.data_loader
+        self.trainer.data_loader = split_loader(whole)
+        try:
+            # added last, so that it weighs what other handlers have added to the loss too
+            weighed = self.trainer.add_event_handler(IterationEvents.LOSS_COMPLETED, self._weigh_loss)
+            with weighed, shared_batchnorm(self.trainer.network, self._share):
+                self.trainer.run()
+        finally:
+            self.trainer.data_loader = whole
 
     def _resume(self) -> None:
         resumed, self.resumed = self.resumed, None
@@ -119,7 +139,8 @@ class StageTrainer:
         self.losses = list(state["losses"])
         self.trainer.state.epoch = state["epoch"]
         self.trainer.state.iteration = state["epoch"] * self.trainer.state.epoch_length
-        restore_random_states(state["random"], self._dataset().transform)
+        random = [state["random"], *state.get("random_of_others", [])]
+        restore_random_states(random[number() % len(random)], self._dataset().transform)
 
     def _dataset(self) -> Any:  # noqa: ANN401
         loader: Any = self.trainer.data_loader
@@ -128,10 +149,22 @@ class StageTrainer:
     def _start_epoch(self, trainer: SupervisedTrainer) -> None:
         self._loss_sum = torch.zeros((), device=trainer.state.device)
 
+    def _share(self) -> float:
+        """Part of the images of this iteration that this process has."""
+        loader: Any = self.trainer.data_loader
+        return loader.batch_sampler.share(self.trainer.state.iteration)  # type: ignore[no-any-return]
+
+    def _weigh_loss(self, trainer: SupervisedTrainer) -> None:
+        if count() > 1:
+            trainer.state.output["loss"] = trainer.state.output["loss"] * self._share()
+
+    def _share_gradients(self, trainer: SupervisedTrainer) -> None:
+        share_gradients([parameter for group in trainer.optimizer.param_groups for parameter in group["params"]])
+
     def _add_loss(self, trainer: SupervisedTrainer) -> None:
         self._loss_sum += trainer.state.output["loss"].detach()
 
     def _end_epoch(self, trainer: SupervisedTrainer) -> None:
-        self.losses.append(float(self._loss_sum) / (trainer.state.epoch_length or 1))
+        self.losses.append(float(summed(self._loss_sum)) / (trainer.state.epoch_length or 1))
         if self._scheduler is not None:
             self._scheduler.step()

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dynammo.metrics import TaskResult, accuracy_matrix, summarise
+from dynammo.ranks import is_first
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["PrintTaskTable", "percent"]
@@ -33,6 +34,8 @@ class PrintTaskTable:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
+        if not is_first():
+            return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._line)
         engine.add_event_handler(Events.COMPLETED, self._table)

@@ -33,6 +33,7 @@ from dynammo.mlflow_store import (
 )
 from dynammo.network import MergedClassifier
 from dynammo.plots import result_figures, save_figure
+from dynammo.ranks import is_first
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["LogTaskToMLflow"]
@@ -79,6 +80,8 @@ class LogTaskToMLflow:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
+        if not is_first():
+            return
         # not STARTED: by now every other handler has taken up its state
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(TaskEvents.TASK_STARTED, self._start_task)

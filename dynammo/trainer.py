@@ -19,6 +19,7 @@ from dynammo.errors import UserError
 from dynammo.memory import ExemplarMemory, Item
 from dynammo.metrics import TaskResult
 from dynammo.network import IncrementalNetwork
+from dynammo.ranks import count, is_first, of_first
 from dynammo.stage_trainer import StageTrainer
 from dynammo.tasks import Task
 
@@ -155,7 +156,7 @@ class IncrementalTrainer(Engine):
 
     def stage_1_items(self) -> list[Item]:
         """Images of the new classes and exemplars, with the labels that stage 1 fits: "others" for old classes."""
-        items = self.data.train(self.task) + self.memory.items()
+        items = self.data.train(self.task) + self.memory.items(range(self.task.first_label))
         if not self.network.others:
             return items
         return [{**item, "label": self.task.local_label(item["label"])} for item in items]
@@ -213,8 +214,16 @@ class IncrementalTrainer(Engine):
         self.network.eval()
         self.fire_event(TaskEvents.TASK_FITTED)
         self.tasks_learnt = task.index + 1
+        self._agree()
         self.fire_event(TaskEvents.TASK_COMPLETED)
         self._seconds_before = 0.0
+
+    def _agree(self) -> None:
+        """Several processes go on from the state of the first: elsewhere numbers may round otherwise."""
+        if count() > 1:
+            state = of_first(self.learning_state() if is_first() else None)
+            if not is_first():
+                self.load_learning_state(state)
 
 
 def _result(values: Mapping[str, Any]) -> TaskResult:

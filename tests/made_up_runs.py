@@ -28,7 +28,7 @@ def make_trainer(data: Path, output: Path, method: str = "dynammo", **settings: 
     """The trainer of a method, as `python -m monai.bundle run training` makes it."""
     parser = ConfigParser()
     parser.read_config(["bundle/configs/train.yaml", f"configs/methods/{method}.yaml"])
-    budget = {} if method in ("dynammo", "acl") else {"exemplars": parser["exemplars"]}
+    budget = {} if method in ("dynammo", "dynammo_refit", "acl") else {"exemplars": parser["exemplars"]}
     parser.update({"dataset_dir": str(data), "output_dir": str(output), **SHORT, **budget, **settings})
     parser.get_parsed_content("initialize")
     set_determinism(parser.get_parsed_content("seed"))

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,9 @@ from torch.distributions import MultivariateNormal
 
 from dynammo.analytic import (
     HEADS,
-    INVERSE_TEMPERATURES,
-    SHRINKAGES,
     ClassStatistics,
     add_classes,
     background,
-    choose,
-    held_out_losses,
     lda,
     ridge,
 )
@@ -130,38 +124,6 @@ def test_a_class_comes_once_and_without_a_gap(labels: list[int]) -> None:
     known = learnt(*made_up([4, 4]))
     with pytest.raises(ValueError, match="without a gap"):
         add_classes(known, torch.randn(2, 1, FEATURES), torch.tensor(labels))
-
-
-def test_few_noisy_images_ask_for_more_shrinkage_than_many() -> None:
-    generator = torch.Generator().manual_seed(0)
-
-    def chosen(count: int) -> tuple[float, float]:
-        labels = torch.arange(2).repeat_interleave(count)
-        noise = torch.randn(len(labels), 1, 40, generator=generator)
-        mix = torch.eye(40) + 0.9 * torch.randn(40, 40, generator=torch.Generator().manual_seed(1)) / 6
-        features = noise @ mix
-        features[labels == 1, 0, :5] += 1.5
-        return choose(held_out_losses(ClassStatistics.empty(40), features, labels, "lda"))
-
-    assert chosen(12)[0] > chosen(400)[0]
-    assert chosen(12)[1] < chosen(400)[1]  # and for less confidence
-
-
-def test_held_out_images_do_not_judge_heads_that_saw_them() -> None:
-    """Labels that say nothing cost at least as much as guessing, where a fitted head would look perfect."""
-    generator = torch.Generator().manual_seed(0)
-    features, labels = torch.randn(30, 1, 60, generator=generator), torch.arange(2).repeat(15)
-    losses = held_out_losses(ClassStatistics.empty(60), features, labels, "lda")
-    assert losses.shape == (2, len(SHRINKAGES), len(INVERSE_TEMPERATURES))
-    assert losses.mean(0).min() > 0.95 * math.log(2)
-    assert choose(losses)[1] < 0.1
-
-
-def test_nothing_to_judge_leaves_the_defaults() -> None:
-    features, labels = made_up([5])
-    assert choose(held_out_losses(ClassStatistics.empty(FEATURES), features, labels, "ridge")) == (0.85, 0.01)
-    features, labels = made_up([5, 1])
-    assert choose(held_out_losses(ClassStatistics.empty(FEATURES), features, labels, "lda")) == (0.85, 0.01)
 
 
 def test_one_shrinkage_is_solved_as_several_are() -> None:

@@ -69,7 +69,7 @@ def test_a_method_has_settings_of_its_own_and_adapters_of_another(config: Path, 
 
 
 def test_the_shipped_benchmark_names_what_exists() -> None:
-    assert len(plan(ROOT / "configs" / "benchmark.yaml")) == 7 * 4 * 3
+    assert len(plan(ROOT / "configs" / "benchmark.yaml")) == 8 * 4 * 3
 
 
 def test_what_is_finished_is_not_run_again(

@@ -40,7 +40,8 @@ def test_old_outputs_stay_nearer_with_it(tiny_data: Path, tmp_path: Path) -> Non
     """How far the outputs for old classes move while a task is learnt."""
     moved = {}
     for weight in (0.0, 5.0):
-        trainer = make_trainer(tiny_data, tmp_path / str(weight), "lwf", distillation=weight, learning_rate=0.05, epochs=8)
+        settings = {"distillation": weight, "learning_rate": 0.05, "epochs": 8}
+        trainer = make_trainer(tiny_data, tmp_path / str(weight), "lwf", **settings)
         outputs: list[torch.Tensor] = []
         trainer.add_event_handler(TaskEvents.TASK_COMPLETED, remember_old_outputs, outputs)
         trainer.learn()

@@ -65,10 +65,18 @@ def test_batch_norm_is_measured_on_what_stage_1_saw(acl: Path, tiny_data: Path, 
     assert any(not torch.equal(runs["average"][name], runs["recalibrate"][name]) for name in means)
 
 
+def test_heads_that_read_other_features_start_anew(acl: Path, tiny_data: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(tiny_data, tmp_path / "refit", "dynammo_refit", adapters_from=str(acl))
+    trainer.learn()
+    assert trainer.network.heads[0].in_features == 256  # mean and deviation of the stem and of one layer
+    assert len(trainer.results) == 3 and len(trainer.network.branches) == 1
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"increments": 2}, "learnt other tasks"),
+        ({"power": 0.5}, "read other features .* type --head_refit True"),
         ({"epochs": 4}, "epochs is 4, but the adapters of .* were fitted with 3; type --epochs 3"),
     ],
 )

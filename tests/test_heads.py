@@ -65,3 +65,18 @@ def test_tuning_learns_to_send_others_away() -> None:
     probabilities, unknown = join_heads([head(features) for head in heads], others=True)
     assert (probabilities.argmax(1) == labels).float().mean() > 0.95
     assert unknown.median() < 0.3
+
+
+def test_even_draws_give_a_rare_class_its_due() -> None:
+    """Two classes that overlap: a plain fit prefers the one with many images, an even one does not."""
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.arange(220) >= 200).long()
+    features = torch.randn(220, 1, generator=generator) + 1.0 * labels[:, None]
+    recalls = {}
+    for even in (False, True):
+        torch.manual_seed(0)
+        heads = nn.ModuleList([nn.Linear(1, 2)])
+        tune_heads(heads, [features], [labels], epochs=40, learning_rate=0.05, even=even)
+        chosen = heads[0](features).argmax(1)
+        recalls[even] = float((chosen[labels == 1] == 1).float().mean())
+    assert recalls[False] < 0.3 and recalls[True] > 0.5

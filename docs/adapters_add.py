@@ -1,0 +1,172 @@
+"""What adapters could add to frozen features under analytic heads: docs/results/adapters_add.json.
+
+Type `python docs/adapters_add.py DATASET RUN` from the repository root: DATASET is the name of an overlay in
+configs/datasets, RUN a finished run of methods/acl.yaml, whose adapters, one for each task, are taken as they are.
+Every way of using them gets the same closed-form heads, computed after every task: balanced LDA, taps, moments and
+square root of methods/analytic.yaml, but for speed neither the central half nor mirrored copies, and 2 folds to choose
+the shrinkage. "All images" recomputes the statistics from the images of all tasks, which no method may keep: an upper
+line for what the features of merged adapters hold.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import Dataset
+
+from dynammo import provenance
+from dynammo.adapters import State
+from dynammo.analytic import ClassStatistics, add_classes, choose, held_out_losses, lda
+from dynammo.checkpoint import load_state, write_json
+from dynammo.contributions import FOLDER, load_contribution
+from dynammo.merging import average, ties
+from dynammo.network import IncrementalNetwork, MergedClassifier
+from dynammo.prediction import extract_features
+
+RESULT = Path("docs/results/adapters_add.json")
+Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, then all test images after a task
+
+
+def main(dataset: str, run: Path) -> None:
+    """Measure every way and add it to the result file, by data set and seed."""
+    record = json.loads((run / "run.json").read_text())
+    parser = ConfigParser()
+    overlays = [f"configs/{kind}/{name}.yaml" for kind, name in (("datasets", dataset), ("methods", "analytic"))]
+    parser.read_config(["bundle/configs/train.yaml", *overlays])
+    same = {key: record["config"][key] for key in ("increments", "class_order", "seed")}
+    parser.update({**same, "adapter": "conv", "pool_centre": False})
+    network = parser.get_parsed_content("network_def").eval()
+    fitted = [adapters_of(run, i) for i in range(len(record["tasks"]))]
+    origin = load_state(run / "checkpoint.pt")["handlers"]["MergeAdapters"]["origin"]
+    study = Study(parser, network, fitted, origin)
+    found = {}
+    for name, way in study.ways().items():
+        found[name] = recalls = study.recalls(*way)
+        average_recall = f"{100 * sum(recalls) / len(recalls):5.1f}" if len(recalls) > 1 else "    -"
+        print(f"{name:45s} {average_recall} {100 * recalls[-1]:5.1f}", flush=True)
+        known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+        known.setdefault(dataset, {})[str(record["seed"])] = found
+        write_json(RESULT, known | {"versions": provenance.versions(), "commit": provenance.commit()})
+
+
+def adapters_of(run: Path, task: int) -> State:
+    """What stage 1 made of the adapters in a task."""
+    contribution = load_contribution(run / FOLDER, task)
+    assert contribution is not None, f"{run} has not kept task {task + 1}"
+    state: State = contribution["handlers"]["MergeAdapters"]["adapters"]
+    return state
+
+
+class Study:
+    """All images of a data set, and the adapters of each task of a run."""
+
+    def __init__(self, parser: ConfigParser, network: IncrementalNetwork, fitted: list[State], origin: State) -> None:
+        self.network, self.fitted = network, fitted
+        data, self.tasks = parser.get_parsed_content("data"), list(parser.get_parsed_content("tasks"))
+        self.train = [item for task in self.tasks for item in data.train(task)]
+        items, transform = self.train + data.test(), parser.get_parsed_content("preprocessing")
+        self.images = [{"image": transform(dict(item))["image"], "label": item["label"]} for item in items]
+        self.labels = torch.tensor([item["label"] for item in items])
+        self.origin = origin  # as stage 1 of the first task found the adapters
+        self.cache: dict[str, torch.Tensor] = {}
+
+    def ways(self) -> dict[str, tuple[Features, bool | None]]:
+        """Name of each way -> features after a task, and whether statistics of earlier tasks are transported."""
+        frozen = self.features("frozen", None)
+        first = self.features("average 0", self.fitted[0])
+        merges = {"average": average, "ties": ties, "magmax": magmax}
+        merged = {name: self.of_merge(name, merge) for name, merge in merges.items()}
+        return {
+            "frozen": (lambda task: frozen, False),
+            "adapters of the first task": (lambda task: first, False),
+            "adapters of the first task beside frozen": (lambda task: torch.cat([frozen, first], 1), False),
+            "merged (average), stale statistics": (merged["average"], False),
+            "merged (average), statistics transported": (merged["average"], True),
+            "merged beside frozen, transported": (lambda task: torch.cat([frozen, merged["average"](task)], 1), True),
+            "merged (average), all images": (merged["average"], None),
+            "merged (ties), all images": (merged["ties"], None),
+            "merged (magmax), all images": (merged["magmax"], None),
+            "merged beside frozen, all images": (lambda task: torch.cat([frozen, merged["average"](task)], 1), None),
+        }
+
+    def of_merge(self, name: str, merge: Any) -> Features:  # noqa: ANN401
+        """Features of the adapters of the tasks so far, merged."""
+
+        def features(task: int) -> torch.Tensor:
+            states = self.fitted[: task + 1]
+            return self.features(f"{name} {task}", merge(states, [1.0] * len(states), self.origin))
+
+        return features
+
+    def features(self, name: str, state: State | None) -> torch.Tensor:
+        """Features (N, F) of all images."""
+        if name not in self.cache:
+            spec = {**self.network.spec, "others": False, "adapter": "none" if state is None else "conv"}
+            classifier = MergedClassifier([1], **spec).eval()
+            classifier.backbone.load_state_dict(self.network.backbone.state_dict())
+            if state is not None:
+                classifier.branches[0].load_state_dict(state)
+            self.cache[name] = extract_features(classifier, Dataset(self.images), 32)[0][0]
+        return self.cache[name]
+
+    def recalls(self, features: Features, transported: bool | None) -> list[float]:
+        """Mean class recall after every task; after the last one alone where statistics come from all images.
+
+        Args:
+            features: of all images after a task.
+            transported: move the statistics of earlier classes by what the new images say the features moved
+                (an affine map by ridge regression); None recomputes them from all images.
+        """
+        known, losses, recalls = ClassStatistics.empty(features(0).shape[1]), [], []
+        for task in self.tasks:
+            now, rows = features(task.index if transported is not None else len(self.tasks) - 1), self.rows(task.labels)
+            if transported and task.index > 0:
+                known = transport(known, features(task.index - 1)[rows], now[rows])
+            new = now[rows][:, None], self.labels[rows]
+            losses.append(held_out_losses(known, *new, "lda", folds=2))
+            known = add_classes(known, *new)
+            recalls.append(self.recall(known, torch.cat(losses), now))
+        return recalls if transported is not None else recalls[-1:]
+
+    def recall(self, known: ClassStatistics, losses: torch.Tensor, features: torch.Tensor) -> float:
+        """Mean recall of the known classes on their test images."""
+        test = torch.arange(len(self.labels)) >= len(self.train)
+        test &= self.labels < len(known.counts)
+        truth, predicted = self.labels[test], lda(known, [choose(losses)[0]]).logits(features[test])[0].argmax(1)
+        return float(torch.stack([(predicted[truth == c] == c).double().mean() for c in truth.unique()]).mean())  # type: ignore[no-untyped-call]
+
+    def rows(self, labels: range) -> torch.Tensor:
+        """Rows of the training images of some classes."""
+        here = torch.tensor([label in labels for label in self.labels[: len(self.train)].tolist()])
+        return here.nonzero()[:, 0]
+
+
+def transport(known: ClassStatistics, before: torch.Tensor, after: torch.Tensor) -> ClassStatistics:
+    """Statistics moved by the affine map that takes the features of the new images from before to after."""
+    x, y = before.double(), after.double()
+    centre, moved = x.mean(0), y.mean(0)
+    a, b = x - centre, (y - moved) - (x - centre)
+    inner = a.T @ a
+    change = torch.linalg.solve(inner + 0.1 * inner.diagonal().mean() * torch.eye(len(inner)), a.T @ b)
+    matrix = torch.eye(len(inner), dtype=torch.float64) + change  # f -> (f - centre) matrix + moved
+    means = (known.means - centre) @ matrix + moved
+    gram = len(means) * (matrix.T @ known.within @ matrix) + means.T @ means
+    return ClassStatistics(known.counts, means * known.counts[:, None], gram)
+
+
+def magmax(states: list[State], weights: list[float], origin: State) -> State:
+    """Of every parameter the largest change since the origin (MagMax, arXiv 2407.06322)."""
+    merged = average(states, weights, origin)
+    for name, start in origin.items():
+        if start.is_floating_point() and "running_" not in name:
+            change = torch.stack([state[name] - start for state in states])
+            merged[name] = start + change.gather(0, change.abs().argmax(0, keepdim=True))[0]
+    return merged
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,25 @@
+"""What the C library does with memory that was freed."""
+
+import ctypes
+import platform
+
+__all__ = ["keep_freed_memory"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+AT_MOST = 2**30  # bytes of one block, and of what is kept at the end of the heap
+
+
+def keep_freed_memory() -> bool:
+    """Make glibc keep the memory of freed feature maps for the next ones instead of handing it back to the system.
+
+    It hands back blocks above 32 MiB at most, and the end of the heap above twice the largest of them. Feature maps of
+    a batch are of that size, so every layer would get fresh pages, which the system fills with zeros one by one: up to
+    a tenth of the time of a pass. The peak stays what it is; what was needed once is kept until the process ends.
+
+    Returns:
+        Whether the C library is one that can be told; on others nothing happens.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(M_MMAP_THRESHOLD, AT_MOST)) and bool(library.mallopt(M_TRIM_THRESHOLD, AT_MOST))

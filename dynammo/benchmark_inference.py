@@ -1,0 +1,313 @@
+"""`dynammo benchmark inference`: what classification runs beside the plain backbone, in every engine, in one run.
+
+All contenders take turns in one process, so that a busy machine slows them alike; processor seconds are counted beside
+wall-clock time, since other work on the machine does not lengthen them by waiting. The weights are random: they change
+no cost. The plain backbone gets what it can get too: BatchNorms folded, channels_last, the engine's own fusions, and
+the mean over the pixels of its last map.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dynammo import provenance
+from dynammo.backbones import Backbone
+from dynammo.benchmark import Bar, check_writable
+from dynammo.benchmark_cost import Spread
+from dynammo.checkpoint import write_json
+from dynammo.device_ceilings import Ceilings, measure_ceilings
+from dynammo.engines import ENGINES, engine_of, make_engine
+from dynammo.errors import UserError
+from dynammo.folding import fused
+from dynammo.network import MergedClassifier
+from dynammo.one_pass import BackboneAlone
+
+__all__ = ["InferenceCosts", "InferenceSettings", "Took", "benchmark_inference", "compare", "measure_inference"]
+
+CLASSES_OF_A_TASK = 2
+TASKS = (1, 10, 50)
+EAGER = "eager"  # PyTorch as one writes it first: nothing folded, no layout chosen; freed memory is kept for it too
+LEAST_OF_BACKBONE, LEAST_GAIN, MOST_GROWTH = 0.98, 1.5, 1.03
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """What is measured.
+
+    Args:
+        image_size: height and width of an image in pixels.
+        batch_size: images of a pass.
+        stages: see `Backbone`.
+        architecture: see `Backbone`.
+        repeats: measurements of each contender.
+        threads: threads of PyTorch and of the other engines; None leaves PyTorch's own choice.
+        engines: names of `dynammo.engines.ENGINES`; None for all that are installed.
+
+    Raises:
+        UserError: a number below 1, or an engine that does not exist.
+    """
+
+    image_size: int = 224
+    batch_size: int = 16
+    stages: int = 4
+    architecture: str = "resnet18"
+    repeats: int = 10
+    threads: int | None = None
+    engines: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "batch_size", "repeats", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}; give --{name.replace('_', '-')} a whole number from 1.")
+        for name in self.engines or ():
+            if name not in ENGINES[1:]:
+                raise UserError(f"--engine is {name!r}; expected one of {', '.join(ENGINES[1:])}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape (B, C, H, W) of a batch."""
+        return self.batch_size, 3, self.image_size, self.image_size
+
+
+@dataclass(frozen=True)
+class Took:
+    """Seconds of one call in every repeat.
+
+    Attributes:
+        wall: by the clock.
+        cores: of all cores together, those of other processes left out.
+    """
+
+    wall: tuple[float, ...]
+    cores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class InferenceCosts:
+    """What one run measured.
+
+    Attributes:
+        took: of each contender: `eager`, `eager backbone`, and for each engine `<engine>`, `<engine> backbone`; with
+            the engine torch `torch <T> tasks` too.
+        left_out: engines that were not measured, and why.
+        start_seconds: until an engine can classify, for each.
+        device: where it was measured.
+        ceilings: what the device reaches at best in PyTorch.
+        peak_bytes: of the memory of a GPU; None on processors.
+        threads: of PyTorch.
+    """
+
+    took: dict[str, Took]
+    left_out: dict[str, str]
+    start_seconds: dict[str, float]
+    device: str
+    ceilings: Ceilings
+    peak_bytes: int | None
+    threads: int
+
+    def engines(self) -> list[str]:
+        """Those that were measured."""
+        return [name for name in self.took if f"{name} backbone" in self.took and name != EAGER]
+
+
+def benchmark_inference(settings: InferenceSettings, json_file: Path | None = None) -> InferenceCosts:
+    """Measure everything, print tables and, where asked for, write the figures to a file.
+
+    Raises:
+        UserError: a file that cannot be written; before measuring.
+    """
+    if json_file is not None:
+        check_writable(json_file)
+    origin = {
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "commit": provenance.commit(),
+        "command": provenance.command(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    before = torch.get_num_threads()
+    torch.set_num_threads(settings.threads or before)
+    try:
+        costs = measure_inference(settings)
+    finally:
+        torch.set_num_threads(before)
+    console = Console(highlight=False)
+    for table in (_speeds(costs, settings), _bars(costs)):
+        console.print(table)
+    if json_file is not None:
+        bars = [asdict(bar) for bar in compare(costs)]
+        write_json(json_file, {"settings": asdict(settings), **asdict(costs), "bars": bars, **origin})
+    return costs
+
+
+def analytic_network(settings: InferenceSettings, tasks: int) -> MergedClassifier:
+    """The network of `configs/methods/analytic.yaml` after some tasks of two classes, random weights, in eval mode."""
+    torch.manual_seed(0)
+    classes = CLASSES_OF_A_TASK * tasks
+    pooling = {"taps": list(range(settings.stages + 1)), "deviation": True, "centre": True, "power": 0.5}
+    network = MergedClassifier(
+        [classes], others=False, architecture=settings.architecture, stages=settings.stages, adapter="none",
+        background=True, pooling=pooling, looks=classes,
+    )  # fmt: skip
+    return network.eval().requires_grad_(False)
+
+
+def measure_inference(settings: InferenceSettings) -> InferenceCosts:
+    """Measure all engines that are there, on the device that classification would use."""
+    say = Console(stderr=True, highlight=False).print
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    images = torch.rand(settings.shape)
+    calls = _eager(settings, images, device)
+    left_out: dict[str, str] = {}
+    start_seconds: dict[str, float] = {}
+    for name in settings.engines or ENGINES[1:]:
+        say(f"making the engine {name}")
+        try:
+            found, start_seconds[name] = _pair(name, settings, images, device)
+            calls |= found
+        except UserError as error:
+            left_out[name] = str(error)
+    calls |= _tasks(settings, images, device)
+    say("measuring images per second")
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    took = times_by_turns(calls, settings.repeats)
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
+    return InferenceCosts(
+        took, left_out, start_seconds, device, measure_ceilings(torch.device(device)), peak, torch.get_num_threads()
+    )
+
+
+def times_by_turns(calls: Mapping[str, Call], repeats: int) -> dict[str, Took]:
+    """Time contenders by turns, each warmed up once; every other round goes in reverse order.
+
+    Calls must wait for their device: those of an engine do, since rows come back to the CPU.
+    """
+    for call in calls.values():
+        call()
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    cores: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats):
+        for name in list(calls)[:: -1 if turn % 2 else 1]:
+            start, used = time.perf_counter(), time.process_time()
+            calls[name]()
+            wall[name].append(time.perf_counter() - start)
+            cores[name].append(time.process_time() - used)
+    return {name: Took(tuple(wall[name]), tuple(cores[name])) for name in calls}
+
+
+def compare(costs: InferenceCosts) -> list[Bar]:
+    """What is promised of classification, as expected at 224 pixels and 2 threads; medians over the repeats."""
+    bars = []
+    for name in costs.engines():
+        ratio = ratios(costs, f"{name} backbone", name).median
+        bars.append(_at_least(LEAST_OF_BACKBONE, f"{name}: analytic network / plain backbone", ratio))
+    gains = {name: ratios(costs, EAGER, name).median for name in costs.engines()}
+    if gains:
+        best = max(gains, key=gains.__getitem__)
+        bars.append(_at_least(LEAST_GAIN, f"best engine ({best}) / eager torch", gains[best]))
+    medians = [Spread.of(costs.took[task_name(tasks)].cores).median for tasks in TASKS]
+    growth = max(medians) / min(medians)
+    name = f"slowest / fastest of {', '.join(map(str, TASKS))} tasks"
+    bars.append(Bar(name, growth, f"at most {MOST_GROWTH}", growth <= MOST_GROWTH))
+    return bars
+
+
+def ratios(costs: InferenceCosts, slow: str, fast: str) -> Spread:
+    """How many times faster `fast` is than `slow` in each repeat.
+
+    In processor seconds on processors, which a busy machine disturbs less; by the clock on a GPU.
+    """
+    slow_seconds, fast_seconds = (_seconds(costs, name) for name in (slow, fast))
+    return Spread.of([a / b for a, b in zip(slow_seconds, fast_seconds, strict=True)])
+
+
+def task_name(tasks: int) -> str:
+    """Name of the contender that has learnt so many tasks."""
+    return f"torch {tasks} tasks"
+
+
+def _seconds(costs: InferenceCosts, name: str) -> Sequence[float]:
+    return costs.took[name].wall if costs.device == "cuda" else costs.took[name].cores
+
+
+def _eager(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Call]:
+    network = analytic_network(settings, TASKS[1]).to(device)
+    backbone = Backbone(settings.architecture, settings.stages).to(device)
+
+    @torch.no_grad()
+    def run(module: torch.nn.Module) -> torch.Tensor:
+        found: torch.Tensor = module(images.to(device))
+        return found.cpu()
+
+    return {EAGER: lambda: run(network), f"{EAGER} backbone": lambda: run(backbone)}
+
+
+def _pair(name: str, settings: InferenceSettings, images: torch.Tensor, device: str) -> tuple[dict[str, Call], float]:
+    """The analytic network and the plain backbone in one engine, and the seconds until the first could classify."""
+    size, start = settings.shape[2:], time.perf_counter()
+    network = fused(analytic_network(settings, TASKS[1])).to(device)
+    whole = make_engine(name, network, size, device, settings.batch_size, with_maps=False)
+    whole(images)
+    seconds = time.perf_counter() - start
+    backbone = fused(Backbone(settings.architecture, settings.stages)).to(device)
+    bare = engine_of(name, BackboneAlone(backbone), size, device, settings.batch_size)
+    return {name: lambda: whole(images), f"{name} backbone": lambda: bare(images)}, seconds
+
+
+def _tasks(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Call]:
+    calls: dict[str, Call] = {}
+    for tasks in TASKS:
+        network = fused(analytic_network(settings, tasks)).to(device)
+        engine = make_engine("torch", network, settings.shape[2:], device, settings.batch_size, with_maps=False)
+        calls[task_name(tasks)] = lambda engine=engine: engine(images)  # type: ignore[misc]
+    return calls
+
+
+def _at_least(least: float, name: str, ratio: float) -> Bar:
+    return Bar(name, ratio, f"at least {least:g}", ratio >= least)
+
+
+def _speeds(costs: InferenceCosts, settings: InferenceSettings) -> Table:
+    title = (
+        f"images/s, {settings.image_size} pixels, batches of {settings.batch_size}, {costs.device}, "
+        f"{costs.threads} threads"
+    )
+    table = _table(title, "contender", "by the clock", "range", "a core-second", "range", "start, s")
+    for name, took in costs.took.items():
+        wall, cores = ([settings.batch_size / s for s in seconds] for seconds in (took.wall, took.cores))
+        start = f"{costs.start_seconds[name]:.1f}" if name in costs.start_seconds else ""
+        table.add_row(name, *_cells(Spread.of(wall)), *_cells(Spread.of(cores)), start)
+    left_out = "".join(f"\n{name} left out: {why}" for name, why in costs.left_out.items())
+    peak = f"; peak memory {costs.peak_bytes / 2**20:.0f} MiB" if costs.peak_bytes is not None else ""
+    ceilings = f"matrix multiplication {costs.ceilings.gflops:.0f} GFLOP/s, copy {costs.ceilings.copy_gb_s:.1f} GB/s"
+    table.caption = f"{ceilings}{peak}{left_out}"
+    return table
+
+
+def _bars(costs: InferenceCosts) -> Table:
+    title = "ratios of images/s, and what is expected at 224 pixels and 2 threads"
+    table = _table(title, "ratio of", "measured", "expected", "")
+    for bar in compare(costs):
+        table.add_row(bar.name, f"{bar.ratio:.3f}", bar.expected, "met" if bar.met else "missed")
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def _cells(spread: Spread) -> tuple[str, str]:
+    return f"{spread.median:.2f}", f"{spread.lowest:.2f} to {spread.highest:.2f}"

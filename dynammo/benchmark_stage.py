@@ -1,0 +1,285 @@
+"""`dynammo benchmark training`: learning a task beside a loop that prepares every image anew in every epoch.
+
+Both contenders take the same steps: the same items, transforms, seeds, network, optimiser and batches, so that their
+losses are the same and so is what they learn. They take turns, in core seconds (`time.process_time`).
+"""
+
+import copy
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+from monai.data import Dataset, set_rnd
+from monai.utils import set_determinism
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from dynammo import __version__, provenance
+from dynammo.analytic import ClassStatistics, add_classes
+from dynammo.analytic_heads import make_head
+from dynammo.benchmark import Bar, check_writable
+from dynammo.benchmark_cost import Spread
+from dynammo.benchmark_material import write_photographs
+from dynammo.bundle_files import bundle_config
+from dynammo.checkpoint import write_json
+from dynammo.errors import UserError
+from dynammo.growth_measures import made_up_vectors
+from dynammo.held_out import learn_in_folds
+from dynammo.memory import Item
+from dynammo.network import IncrementalNetwork
+
+__all__ = ["HeadSeconds", "SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_heads", "measure_set"]
+
+SETS = ("derm8", "path11", "radio12")
+LEAST_RATIO, MOST_SECONDS = 1.3, 1.0
+VECTORS, FEATURES, CLASSES = 10_000, 2048, 8
+SEED = 0
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """What is measured.
+
+    Args:
+        images: of a task.
+        epochs: of a task; ours prepares the images in the first one.
+        repeats: turns.
+        image_size: height and width that the network sees, in pixels.
+        stages: layers of the ResNet-18.
+
+    Raises:
+        UserError: a number that is too small.
+    """
+
+    images: int = 96
+    epochs: int = 5
+    repeats: int = 3
+    image_size: int = 96
+    stages: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("images", 8), ("epochs", 1), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} is {getattr(self, name)}; give --{name} a whole number from {least}.")
+
+
+@dataclass(frozen=True)
+class SetTraining:
+    """Stage 1 of a task of one data set.
+
+    Attributes:
+        plain: core ms for one image in one epoch, every image prepared anew.
+        ours: the same by `IncrementalTrainer` and `cached_dataset`.
+        ratio: plain / ours of each turn.
+        preparing: core ms to read, decode and prepare one image.
+        losses_apart: largest difference between the mean losses of an epoch.
+    """
+
+    plain: Spread
+    ours: Spread
+    ratio: Spread
+    preparing: float
+    losses_apart: float
+
+
+@dataclass(frozen=True)
+class HeadSeconds:
+    """Seconds to learn 10,000 cached feature vectors: by the clock, and of all cores together."""
+
+    given: tuple[float, float]
+    chosen: tuple[float, float]
+
+
+def benchmark_stage(settings: StageSettings, json_file: Path | None = None) -> None:
+    """Measure, print, and write the figures to `json_file`.
+
+    Raises:
+        UserError: a file that cannot be written, before measuring.
+    """
+    if json_file is not None:
+        check_writable(json_file)
+    origin = _origin()  # first: the source tree may move on while we measure
+    say = Console(stderr=True, highlight=False).print
+    say("analytic heads")
+    heads = measure_heads()
+    sets = {}
+    with _material(settings) as folders:
+        for name, folder in folders.items():
+            say(name)
+            sets[name] = measure_set(folder, settings)
+    _print(sets, heads, settings, origin["machine"])
+    if json_file is not None:
+        record = {"sets": {name: asdict(one) for name, one in sets.items()}, "heads": asdict(heads)}
+        write_json(json_file, record | {"settings": asdict(settings)} | origin)
+
+
+def compare(sets: Mapping[str, SetTraining], heads: HeadSeconds) -> list[Bar]:
+    """The ratios that are expected."""
+    bars = [
+        Bar(
+            f"stage 1 of {name}: prepared anew / once", one.ratio.median, f"at least {LEAST_RATIO}",
+            one.ratio.median >= LEAST_RATIO,
+        )
+        for name, one in sets.items()
+    ]  # fmt: skip
+    for words, (seconds, _) in (("given", heads.given), ("chosen", heads.chosen)):
+        name = f"seconds to learn {VECTORS:,} cached vectors, shrinkage {words}"
+        bars.append(Bar(name, seconds, f"at most {MOST_SECONDS:g}", seconds <= MOST_SECONDS))
+    return bars
+
+
+def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
+    """Both contenders by turns on the first task of the class folders of a data set."""
+    parser = _bundle(folder, settings)
+    trainer, network = (parser.get_parsed_content(name) for name in ("incremental#trainer", "network"))
+    transform, optimizer = (parser.get_parsed_content(name) for name in ("train#preprocessing", "optimizer"))
+    network.start_task(trainer.tasks[0])
+    items = [{**item, "label": trainer.task.local_label(item["label"])} for item in trainer.data.train(trainer.task)]
+    items = items[:: max(1, len(items) // settings.images)][: settings.images]
+    start = copy.deepcopy(network.state_dict())
+
+    def ours() -> list[float]:
+        trainer.fit(items, network, network.trainable_parameters(), "adapters")
+        return list(trainer.losses)
+
+    plain = partial(_fit_plain, network, items, transform, optimizer, settings.epochs, parser["batch_size"])
+    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    losses: dict[str, list[float]] = {}
+    for turn in range(settings.repeats):
+        for name, fit in (("plain", plain), ("ours", ours))[:: -1 if turn % 2 else 1]:
+            network.load_state_dict(start)
+            set_determinism(SEED)
+            before = time.process_time()
+            losses[name] = fit()
+            seconds[name].append(time.process_time() - before)
+    each = 1e3 / (len(items) * settings.epochs)
+    return SetTraining(
+        Spread.of([each * s for s in seconds["plain"]]),
+        Spread.of([each * s for s in seconds["ours"]]),
+        Spread.of([a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)]),
+        _preparing(items, transform),
+        max(abs(a - b) for a, b in zip(losses["plain"], losses["ours"], strict=True)),
+    )
+
+
+def measure_heads() -> HeadSeconds:
+    """Statistics and head at a given shrinkage; and all that a task computes, the choice of the shrinkage included."""
+    features, labels = made_up_vectors(VECTORS, FEATURES, CLASSES)
+    empty = ClassStatistics.empty(FEATURES)
+    start = time.perf_counter(), time.process_time()
+    make_head(add_classes(empty, features[:, None], labels), "lda", 0.1, 1.0)
+    middle = time.perf_counter(), time.process_time()
+    learn_in_folds(empty, features[:, None], labels, "lda", keep_scatters=True)
+    end = time.perf_counter(), time.process_time()
+    return HeadSeconds(
+        (middle[0] - start[0], middle[1] - start[1]),
+        (end[0] - middle[0], end[1] - middle[1]),
+    )
+
+
+def _fit_plain(
+    network: IncrementalNetwork,
+    items: list[Item],
+    transform: Callable[[Any], Any],
+    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    epochs: int,
+    batch_size: int,
+) -> list[float]:
+    """Stage 1 as one would write it first: read and prepare every image in every epoch. Mean loss of each."""
+    dataset = Dataset(items, transform)
+    set_rnd(dataset, seed=int(torch.randint(2**31, (1,))))  # the flips of the other contender
+    loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, shuffle=True)
+    optimiser = optimizer(network.trainable_parameters())
+    network.train()
+    losses = []
+    for _ in range(epochs):
+        found = []
+        for batch in loader:
+            optimiser.zero_grad()
+            loss = nn.functional.cross_entropy(network(batch["image"]), batch["label"])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            found.append(float(loss.detach()))
+        losses.append(statistics.mean(found))
+    return losses
+
+
+def _preparing(items: list[Item], transform: Callable[[Any], Any]) -> float:
+    start = time.process_time()
+    for item in items:
+        transform(dict(item))
+    return 1e3 * (time.process_time() - start) / len(items)
+
+
+def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
+    """The bundle's training on a data set, without its handlers."""
+    parser = ConfigParser()
+    parser.read_config(ConfigParser.load_config_files([str(bundle_config("train.yaml"))]))
+    parser.update({
+        "dataset_dir": str(folder), "weights": "first_task", "stages": settings.stages, "mlflow": False,
+        "image_size": settings.image_size, "epochs": settings.epochs, "milestones": [], "exemplars": 0,
+        "device": torch.device("cpu"), "incremental#handlers": [],
+    })  # fmt: skip
+    return parser
+
+
+@contextmanager
+def _material(settings: StageSettings) -> Iterator[dict[str, Path]]:
+    """Class folders of the benchmark sets, or photographs made up where there are none."""
+    shared = Path(os.environ.get("DYNAMMO_SHARED", "../shared"), "data")
+    found = {name: shared / name for name in SETS if (shared / name).is_dir()}
+    if found:
+        yield found
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for seed, name in enumerate(("train/a", "train/b", "test/a", "test/b")):
+            place = Path(folder, name)
+            place.mkdir(parents=True)
+            write_photographs(place, settings.images // 2 if name.startswith("train") else 1, seed)
+        yield {"made-up photographs": Path(folder)}
+
+
+def _origin() -> dict[str, Any]:
+    return {
+        "versions": provenance.versions() | {"dynammo": __version__},
+        "machine": provenance.machine(),
+        "commit": provenance.commit(),
+        "command": provenance.command(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _print(sets: Mapping[str, SetTraining], heads: HeadSeconds, settings: StageSettings, machine: str) -> None:
+    console = Console(highlight=False)
+    console.print(
+        f"resnet18, {settings.stages} stages, {settings.image_size} x {settings.image_size} pixels, {settings.images} "
+        f"images, {settings.epochs} epochs, {settings.repeats} turns, {torch.get_num_threads()} threads ({machine})"
+    )
+    table = Table(title="stage 1, core ms for one image in one epoch", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("data set", "prepared anew", "once (ours)", "ratio", "range", "preparing", "losses apart"):
+        table.add_column(column, justify="left" if column == "data set" else "right")
+    for name, one in sets.items():
+        span = f"{one.ratio.lowest:.2f} to {one.ratio.highest:.2f}"
+        cells = (f"{v:.1f}" for v in (one.plain.median, one.ours.median))
+        table.add_row(name, *cells, f"{one.ratio.median:.2f}", span, f"{one.preparing:.1f}", f"{one.losses_apart:.0e}")
+    console.print(table)
+    for words, (wall, core) in (("given", heads.given), ("chosen among 9", heads.chosen)):
+        console.print(f"{VECTORS:,} vectors of {FEATURES}, shrinkage {words}: {wall:.2f} s, {core:.2f} core s")
+    bars = Table(title="what is expected", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("", "measured", "expected", " "):
+        bars.add_column(column)
+    for bar in compare(sets, heads):
+        bars.add_row(bar.name, f"{bar.ratio:.2f}", bar.expected, "met" if bar.met else "missed")
+    console.print(bars)

@@ -1,0 +1,105 @@
+"""What is measured is what classification runs, and bars are met from the promised figure on."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dynammo import benchmark_inference as measured
+from dynammo.backbones import Backbone
+from dynammo.benchmark_inference import (
+    InferenceCosts,
+    InferenceSettings,
+    Took,
+    analytic_network,
+    benchmark_inference,
+    compare,
+    ratios,
+    task_name,
+    times_by_turns,
+)
+from dynammo.cli import app
+from dynammo.device_ceilings import Ceilings, measure_ceilings
+from dynammo.errors import UserError
+
+TINY = InferenceSettings(image_size=32, batch_size=2, stages=1, repeats=2, threads=1, engines=("torch",))
+
+
+def test_every_figure_is_measured_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, threads = tmp_path / "inference.json", torch.get_num_threads()
+    costs = benchmark_inference(TINY, file)
+    written, printed = json.loads(file.read_text()), capsys.readouterr().out
+    assert set(costs.took) == {
+        "eager", "eager backbone", "torch", "torch backbone", *(task_name(tasks) for tasks in (1, 10, 50))
+    }  # fmt: skip
+    for name, took in costs.took.items():
+        assert len(took.wall) == len(took.cores) == 2 and min(took.wall) > 0 and name in printed
+        assert written["took"][name]["wall"] == list(took.wall)
+    assert [bar["name"] for bar in written["bars"]] == [bar.name for bar in compare(costs)]
+    assert {"versions", "machine", "commit", "command", "date", "ceilings", "settings"} <= set(written)
+    assert costs.engines() == ["torch"] and costs.start_seconds["torch"] > 0 and torch.get_num_threads() == threads
+
+
+def test_the_network_is_the_analytic_one_of_the_configs() -> None:
+    network = analytic_network(InferenceSettings(stages=2), 3)
+    backbone = Backbone(stages=2)
+    assert network.pooling.taps == [0, 1, 2] and network.pooling.power == 0.5 and network.background is not None
+    assert network.pooling.features == 4 * sum(backbone.channels)  # mean and deviation, of whole and centre
+    assert [head.out_features for head in network.heads] == [6] and not network.others
+
+
+def test_an_engine_that_is_not_there_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    arguments = ["--image-size", "32", "--batch-size", "1", "--stages", "1", "--repeats", "1", "--threads", "1"]
+    file = tmp_path / "out.json"
+    done = CliRunner().invoke(app, ["benchmark", "inference", *arguments, "--engine", "openvino", "--json", str(file)])
+    assert done.exit_code == 0, done.output
+    assert "openvino left out" in done.output.replace("\n", " ") and "dynammo[openvino]" in file.read_text()
+
+
+def test_contenders_take_turns_there_and_back() -> None:
+    order: list[str] = []
+    took = times_by_turns({name: lambda name=name: order.append(name) for name in "abc"}, 2)  # type: ignore[misc]
+    assert "".join(order) == "abc" + "abc" + "cba"  # warmed up, there, and back
+    assert all(len(found.wall) == 2 and min(found.cores) >= 0 for found in took.values())
+
+
+def _costs(engine: float, tasks: float, device: str = "cpu") -> InferenceCosts:
+    """One second for eager torch and, by the clock, for everything; `engine` and `tasks` for what is named so."""
+    seconds = {"eager": 1.5, "eager backbone": 1.0, "onnx": engine, "onnx backbone": 0.98}
+    seconds |= {task_name(1): 1.0, task_name(10): 1.0, task_name(50): tasks}
+    took = {name: Took((9.0,), (value,)) for name, value in seconds.items()}
+    return InferenceCosts(took, {}, {"onnx": 1.0}, device, Ceilings(1.0, 1.0), None, 2)
+
+
+def test_bars_are_met_from_the_promised_figure_on() -> None:
+    assert [bar.met for bar in compare(_costs(1.0, 1.03))] == [True] * 3
+    assert [bar.met for bar in compare(_costs(1.01, 1.04))] == [False] * 3
+
+
+def test_processors_are_compared_by_their_seconds_and_graphics_by_the_clock() -> None:
+    assert ratios(_costs(0.5, 1.0), "eager", "onnx").median == pytest.approx(3)
+    assert ratios(_costs(0.5, 1.0, "cuda"), "eager", "onnx").median == pytest.approx(1)
+
+
+def test_ceilings_are_of_this_device() -> None:
+    found = measure_ceilings(torch.device("cpu"))
+    assert 0.1 < found.gflops < 1e5 and 0.1 < found.copy_gb_s < 1e4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [({"batch_size": 0}, "--batch-size a whole"), ({"threads": 0}, "--threads a"), ({"engines": ("auto",)}, "torch")],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, int], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        InferenceSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_an_unwritable_file_is_refused_before_measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(measured, "measure_inference", lambda settings: pytest.fail("measured in spite of bad input"))
+    with pytest.raises(UserError, match="cannot be written"):
+        benchmark_inference(TINY, tmp_path / "none" / "x.json")

@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+from made_up import make_data
+
+from dynammo import benchmark_stage
+from dynammo.benchmark_cost import Spread
+from dynammo.benchmark_stage import HeadSeconds, SetTraining, StageSettings, compare, measure_set
+from dynammo.errors import UserError
+
+TINY = StageSettings(images=8, epochs=2, repeats=1, image_size=32, stages=1)
+
+
+def test_both_contenders_learn_the_same(tmp_path: Path) -> None:
+    found = measure_set(make_data(tmp_path, train=6, test=1), TINY)
+    assert found.losses_apart < 1e-5  # flips, order, steps: the same
+    assert found.plain.median > 0 and found.ours.median > 0 and found.preparing > 0
+    assert found.ratio.median == pytest.approx(found.plain.median / found.ours.median)
+
+
+def test_the_command_writes_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Photographs are made up where there are no shared sets."""
+    monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(benchmark_stage, "VECTORS", 200)
+    monkeypatch.setattr(benchmark_stage, "FEATURES", 32)
+    benchmark_stage.benchmark_stage(TINY, tmp_path / "training.json")
+    record = json.loads((tmp_path / "training.json").read_text())
+    assert list(record["sets"]) == ["made-up photographs"]
+    assert record["sets"]["made-up photographs"]["losses_apart"] < 1e-5
+    assert "made-up photographs" in capsys.readouterr().out
+
+
+def test_bars_are_met_from_the_promised_ratio_on() -> None:
+    one = Spread.of([1.0])
+
+    def bars(ratio: float, seconds: float) -> list[bool]:
+        sets = {"a": SetTraining(one, one, Spread.of([ratio]), 1.0, 0.0)}
+        return [bar.met for bar in compare(sets, HeadSeconds((seconds, seconds), (seconds, seconds)))]
+
+    assert bars(1.3, 1.0) == [True, True, True]
+    assert bars(1.29, 1.01) == [False, False, False]
+
+
+@pytest.mark.parametrize("name", ["images", "epochs", "repeats"])
+def test_small_numbers_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} is 0; give --{name}"):
+        StageSettings(**{name: 0})
