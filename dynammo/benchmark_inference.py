@@ -282,7 +282,7 @@ def _speeds(costs: InferenceCosts, settings: InferenceSettings) -> Table:
         f"images/s, {settings.image_size} pixels, batches of {settings.batch_size}, {costs.device}, "
         f"{costs.threads} threads"
     )
-    table = _table(title, "contender", "by the clock", "range", "a core-second", "range", "start, s")
+    table = _table(title, "contender", "a second", "range", "a core-second", "range", "start, s")
     for name, took in costs.took.items():
         wall, cores = ([settings.batch_size / s for s in seconds] for seconds in (took.wall, took.cores))
         start = f"{costs.start_seconds[name]:.1f}" if name in costs.start_seconds else ""

@@ -33,7 +33,7 @@ def growth_figure(series: Sequence[Series]) -> Figure:
 def _draw(axes: Axes, series: Sequence[Series]) -> None:
     for one, (colour, marker, line) in zip(series, STYLES, strict=False):
         power, _ = one.slope
-        growth = "flat" if power == 0 else f"grows as {one.axis}$^{{{power:.2f}}}$"
+        growth = "flat" if power == 0 else f"∝ {one.axis}$^{{{power:.2f}}}$"
         words = f"{one.quantity}{_unit_words(one, series)}: {growth}"
         axes.plot(one.sizes, one.values, line, color=colour, marker=marker, label=words, markersize=5, lw=1.6)
     axes.set_xscale("log")
