@@ -55,15 +55,19 @@ class LearntModel:
         """Class names of every task."""
         return [list(task) for task in self.record["tasks"]]
 
-    def setting(self, name: str) -> Any:  # noqa: ANN401
+    def setting(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """A setting that the model was trained with.
 
+        Args:
+            name: of the setting.
+            default: what models were trained with before there was this setting.
+
         Raises:
-            UserError: the record does not know it.
+            UserError: the record does not know it, and there is no default.
         """
-        if name not in self.record["config"]:
+        if name not in self.record["config"] and default is None:
             raise UserError(f"{self.path} {EARLIER}.")
-        return self.record["config"][name]
+        return self.record["config"].get(name, default)
 
     def contribution(self, task: int) -> dict[str, Any] | None:
         """What the task with this index contributed; None where it was not kept."""

@@ -138,6 +138,16 @@ def test_what_cannot_learn_more_is_explained(copy: Path, harm: Callable[[Path], 
         load_learnt(copy)
 
 
+def test_settings_that_came_later_have_a_default(copy: Path) -> None:
+    record = json.loads((copy / "run.json").read_text())
+    del record["config"]["head_images"]
+    (copy / "run.json").write_text(json.dumps(record))
+    model = load_learnt(copy)
+    assert model.setting("head_images", "balanced") == "balanced" and model.setting("exemplars") == 0
+    with pytest.raises(UserError, match="made by an earlier version"):
+        model.setting("head_images")
+
+
 def test_exports_that_cannot_learn_say_why(run: Path, tmp_path: Path) -> None:
     models = exported(run, tmp_path / "bundle") / "models"
     (models / "learning.pt").write_bytes((models / "learning.pt").read_bytes() + b"x")
