@@ -23,8 +23,9 @@ from dynammo.adapters import State
 from dynammo.analytic import ClassStatistics, add_classes, choose, held_out_losses, lda
 from dynammo.checkpoint import load_state, write_json
 from dynammo.contributions import FOLDER, load_contribution
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.merging import average, ties
-from dynammo.network import IncrementalNetwork, MergedClassifier
+from dynammo.network import IncrementalNetwork
 from dynammo.prediction import extract_features
 
 RESULT = Path("docs/results/adapters_add.json")
@@ -50,7 +51,7 @@ def main(dataset: str, run: Path) -> None:
         print(f"{name:45s} {average_recall} {100 * recalls[-1]:5.1f}", flush=True)
         known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
         known.setdefault(dataset, {})[str(record["seed"])] = found
-        write_json(RESULT, known | {"versions": provenance.versions(), "commit": provenance.commit()})
+        write_json(RESULT, known | provenance.origin())
 
 
 def adapters_of(run: Path, task: int) -> State:

@@ -99,6 +99,7 @@ def _through(bundle: Path, pictures: list[Path], network: Callable[[torch.Tensor
 
 def main(bundle: Path, folder: Path) -> None:
     """Measure, write the result file, print the rows of the table."""
+    origin = provenance.origin()
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     pictures = [every[k * len(every) // COUNT] for k in range(COUNT)]
     found: dict[str, Found] = {}
@@ -107,8 +108,7 @@ def main(bundle: Path, folder: Path) -> None:
             found[way] = classified(bundle, pictures, Path(workplace))
     first = found["dynammo classify"]
     rows = {way: _against(first, other) for way, other in found.items()}
-    about = {"versions": provenance.versions(), "commit": provenance.commit(), "command": provenance.command()}
-    write_json(RESULT, {"images": len(pictures), "model": bundle.name, "ways": rows, **about})
+    write_json(RESULT, {"images": len(pictures), "model": bundle.name, "ways": rows, **origin})
     for way, row in rows.items():
         print(f"| {way} | {row['same_class']} of {len(pictures)} | {row['largest_difference']:.1e} |")
 

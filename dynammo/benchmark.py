@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dynammo import __version__, provenance
+from dynammo import provenance
 from dynammo.benchmark_cost import TASKS, CostSettings, Spread, count_gmac, measure_inference
 from dynammo.benchmark_training import (
     BALANCED_IMAGES,
@@ -70,7 +69,7 @@ def benchmark_cost(settings: CostSettings, json_file: Path | None = None) -> Non
     if json_file is not None:
         check_writable(json_file)
     with _threads(settings.threads):
-        origin = _origin()  # first: the source tree may move on while we measure
+        origin = provenance.origin()
         costs = measure_costs(settings)
         record = cost_record(costs, settings) | origin
     _print(costs, settings, origin["machine"])
@@ -150,17 +149,6 @@ def cost_record(costs: Costs, settings: CostSettings) -> dict[str, Any]:
             "head_tuning": {"images": BALANCED_IMAGES, "tasks": TASKS_LEARNT, "epochs": HEAD_EPOCHS},
         },
         "device": costs.device,
-    }
-
-
-def _origin() -> dict[str, Any]:
-    """What ran, where and when it started."""
-    return {
-        "versions": provenance.versions() | {"dynammo": __version__},
-        "machine": provenance.machine(),
-        "commit": provenance.commit(),
-        "command": provenance.command(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 

@@ -120,12 +120,7 @@ def benchmark_classify(settings: SpeedSettings, json_file: Path | None = None) -
     """
     if json_file is not None:
         check_writable(json_file)
-    origin = {
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
-        "commit": provenance.commit(),
-        "command": provenance.command(),
-    }
+    origin = provenance.origin()
     costs = measure_classify(settings)
     Console(highlight=False).print(_table(costs, settings))
     if json_file is not None:

@@ -17,7 +17,7 @@ from torch import nn
 from dynammo.backbones import Backbone
 from dynammo.cost import gmac
 from dynammo.errors import UserError
-from dynammo.network import MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
 
 __all__ = [
     "CLASSES_OF_A_TASK",

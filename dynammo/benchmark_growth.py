@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dynammo import __version__, provenance
+from dynammo import provenance
 from dynammo.benchmark import Bar, check_writable
 from dynammo.checkpoint import write_atomically, write_json
 from dynammo.growth_fits import Series
@@ -34,7 +33,7 @@ def benchmark_growth(settings: GrowthSettings, json_file: Path | None = None, pl
         if file is not None:
             check_writable(file)
     say = Console(stderr=True, highlight=False).print
-    origin = _origin()  # first: the source tree may move on while we measure
+    origin = provenance.origin()
     say("images")  # first: the peak of memory is theirs
     images = measure_images(settings, say)
     say("classes")
@@ -68,16 +67,6 @@ def growth_record(series: Sequence[Series], settings: GrowthSettings) -> dict[st
             for one in series
         ],
         "settings": {**asdict(settings), "features": settings.features, "threads": torch.get_num_threads()},
-    }
-
-
-def _origin() -> dict[str, Any]:
-    return {
-        "versions": provenance.versions() | {"dynammo": __version__},
-        "machine": provenance.machine(),
-        "commit": provenance.commit(),
-        "command": provenance.command(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 

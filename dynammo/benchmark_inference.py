@@ -9,7 +9,6 @@ the mean over the pixels of its last map.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from dynammo.device_ceilings import Ceilings, measure_ceilings
 from dynammo.engines import ENGINES, engine_of, make_engine
 from dynammo.errors import UserError
 from dynammo.folding import fused
-from dynammo.network import MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.one_pass import BackboneAlone
 
 __all__ = ["InferenceCosts", "InferenceSettings", "Took", "benchmark_inference", "compare", "measure_inference"]
@@ -127,13 +126,7 @@ def benchmark_inference(settings: InferenceSettings, json_file: Path | None = No
     """
     if json_file is not None:
         check_writable(json_file)
-    origin = {
-        "versions": provenance.versions(),
-        "machine": provenance.machine(),
-        "commit": provenance.commit(),
-        "command": provenance.command(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+    origin = provenance.origin()
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads or before)
     try:

@@ -18,7 +18,7 @@ from pydicom.uid import (
 from scipy.ndimage import gaussian_filter
 
 from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_json
-from dynammo.network import MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
 
 __all__ = ["copy_often", "write_dicoms", "write_model", "write_photographs"]
 

@@ -80,11 +80,11 @@ class ReadingSpeed:
 
 def benchmark_reading(settings: ReadingSettings, json_file: Path | None = None) -> dict[str, ReadingSpeed]:
     """Measure all formats, print a table and, where asked for, write the figures to a file."""
+    origin = provenance.origin()
     speeds = measure_reading(settings)
     Console(highlight=False).print(_table(speeds, settings))
     if json_file is not None:
         figures = {name: asdict(speed) for name, speed in speeds.items()}
-        origin = {"versions": provenance.versions(), "machine": provenance.machine(), "commit": provenance.commit()}
         write_json(json_file, {"settings": asdict(settings), "files_per_second": figures, **origin})
     return speeds
 

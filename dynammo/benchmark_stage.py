@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from dynammo import __version__, provenance
+from dynammo import provenance
 from dynammo.analytic import ClassStatistics, add_classes
 from dynammo.analytic_heads import make_head
 from dynammo.benchmark import Bar, check_writable
@@ -110,7 +109,7 @@ def benchmark_stage(settings: StageSettings, json_file: Path | None = None) -> N
     """
     if json_file is not None:
         check_writable(json_file)
-    origin = _origin()  # first: the source tree may move on while we measure
+    origin = provenance.origin()
     say = Console(stderr=True, highlight=False).print
     say("analytic heads")
     heads = measure_heads()
@@ -141,7 +140,7 @@ def compare(sets: Mapping[str, SetTraining], heads: HeadSeconds) -> list[Bar]:
 
 
 def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
-    """Both contenders by turns on the first task of the class folders of a data set."""
+    """Both contenders by turns on one task of all classes of a data set."""
     parser = _bundle(folder, settings)
     trainer, network = (parser.get_parsed_content(name) for name in ("incremental#trainer", "network"))
     transform, optimizer = (parser.get_parsed_content(name) for name in ("train#preprocessing", "optimizer"))
@@ -229,6 +228,7 @@ def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
     parser.read_config(ConfigParser.load_config_files([str(bundle_config("train.yaml"))]))
     parser.update({
         "dataset_dir": str(folder), "weights": "first_task", "stages": settings.stages, "mlflow": False,
+        "increments": "all",
         "image_size": settings.image_size, "epochs": settings.epochs, "milestones": [], "exemplars": 0,
         "device": torch.device("cpu"), "incremental#handlers": [],
     })  # fmt: skip
@@ -249,16 +249,6 @@ def _material(settings: StageSettings) -> Iterator[dict[str, Path]]:
             place.mkdir(parents=True)
             write_photographs(place, settings.images // 2 if name.startswith("train") else 1, seed)
         yield {"made-up photographs": Path(folder)}
-
-
-def _origin() -> dict[str, Any]:
-    return {
-        "versions": provenance.versions() | {"dynammo": __version__},
-        "machine": provenance.machine(),
-        "commit": provenance.commit(),
-        "command": provenance.command(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
 
 
 def _print(sets: Mapping[str, SetTraining], heads: HeadSeconds, settings: StageSettings, machine: str) -> None:

@@ -18,7 +18,8 @@ from dynammo.benchmark_cost import CLASSES_OF_A_TASK, CostSettings, Spread, take
 from dynammo.data import ImageSet, TaskImages
 from dynammo.heads import grow_head, tune_heads
 from dynammo.memory import ExemplarMemory, Item
-from dynammo.network import IncrementalNetwork, MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
+from dynammo.network import IncrementalNetwork
 from dynammo.prediction import extract_features
 from dynammo.tasks import TaskSequence
 from dynammo.trainer import IncrementalTrainer

@@ -16,9 +16,9 @@ from dynammo.checkpoint import load_state, prepare_output_dir, write_json
 from dynammo.errors import UserError
 from dynammo.increment_images import IncrementImages
 from dynammo.learnt_model import LearntModel
+from dynammo.merged_classifier import build_classifier
 from dynammo.metrics import class_recalls, evaluate_predictions
 from dynammo.model_records import locate_model
-from dynammo.network import build_classifier
 from dynammo.prediction import predict
 from dynammo.table import percent
 from dynammo.trainer import IncrementalTrainer

@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 
 from dynammo import __version__
+from dynammo.cli_benchmark import benchmark
 from dynammo.errors import UserError
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="dynammo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-benchmark = typer.Typer(no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark", help="Measure what methods cost and how well they learn.")
 
 
@@ -248,105 +248,3 @@ def serve(
     from dynammo.serve import serve as run
 
     run(model, host, port, device, max_megabytes, allow_network, open_page, engine)
-
-
-@benchmark.command("classify")
-def benchmark_of_classify(
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    jpeg: Annotated[int, typer.Option(help="Photographs.")] = 2000,
-    dicom: Annotated[int, typer.Option(help="DICOM images.")] = 200,
-) -> None:
-    """Compare `dynammo classify` from end to end with the network alone; its memory; its first line."""
-    from dynammo.benchmark_classify import SpeedSettings, benchmark_classify
-
-    benchmark_classify(SpeedSettings(jpeg=jpeg, dicom=dicom), json)
-
-
-@benchmark.command()
-def inference(
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 224,
-    batch_size: Annotated[int, typer.Option(help="Images for each pass.")] = 16,
-    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 10,
-    threads: Annotated[int | None, typer.Option(help="Threads of every engine; PyTorch's choice if left out.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
-) -> None:
-    """Compare what classification runs with the plain backbone, in every engine that is installed."""
-    from dynammo.benchmark_inference import InferenceSettings, benchmark_inference
-
-    settings = InferenceSettings(
-        image_size, batch_size, stages, repeats=repeats, threads=threads, engines=tuple(engine) if engine else None
-    )
-    benchmark_inference(settings, json)
-
-
-@benchmark.command()
-def reading(
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
-) -> None:
-    """Compare reading with the bare library of each format."""
-    from dynammo.benchmark_reading import ReadingSettings, benchmark_reading
-
-    benchmark_reading(ReadingSettings(size, repeats), json)
-
-
-@benchmark.command()
-def cost(
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 224,
-    batch_size: Annotated[int, typer.Option(help="Images for each pass and each training step.")] = 8,
-    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
-    architecture: Annotated[str, typer.Option(help="resnet18, resnet34 or resnet50.")] = "resnet18",
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
-    threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice if left out.")] = None,
-) -> None:
-    """Compare merged network, ACL and backbone; cached and re-run head tuning; trainer and bare loop."""
-    from dynammo.benchmark import benchmark_cost
-    from dynammo.benchmark_cost import CostSettings
-
-    settings = CostSettings(image_size, batch_size, stages, architecture, repeats, threads)
-    benchmark_cost(settings, json)
-
-
-@benchmark.command()
-def training(
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    images: Annotated[int, typer.Option(help="Images of a task.")] = 96,
-    epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 5,
-    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 3,
-) -> None:
-    """Compare learning a task with a loop that prepares every image in every epoch; seconds of analytic heads."""
-    from dynammo.benchmark_stage import StageSettings, benchmark_stage
-
-    benchmark_stage(StageSettings(images, epochs, repeats, image_size), json)
-
-
-@benchmark.command()
-def growth(
-    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
-    images: Annotated[int, typer.Option(help="Images of the longest stream, from 1000.")] = 1_000_000,
-    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
-    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 3,
-    repeats: Annotated[int, typer.Option(help="Measurements of which the median is taken.")] = 3,
-) -> None:
-    """Measure what more tasks, classes and images cost: processor time, memory, and how they grow."""
-    from dynammo.benchmark_growth import benchmark_growth
-    from dynammo.growth_measures import GrowthSettings, up_to
-
-    settings = GrowthSettings(image_size, stages, repeats=repeats, images=up_to(images))
-    benchmark_growth(settings, json, plot)
-
-
-@benchmark.command()
-def accuracy(
-    config: Annotated[Path, typer.Option(help="Methods, data sets and seeds.")] = Path("configs/benchmark.yaml"),
-) -> None:
-    """Train every method on every data set with every seed; what is finished is not run again."""
-    from dynammo.benchmark_accuracy import benchmark_accuracy
-
-    benchmark_accuracy(config)

@@ -12,7 +12,7 @@ from dynammo.errors import UserError
 from dynammo.one_pass import Engine, Graph, OnePass, Seen, arrange
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
-    from dynammo.network import MergedClassifier
+    from dynammo.merged_classifier import MergedClassifier
 
 __all__ = ["ENGINES", "CompiledEngine", "TorchEngine", "check_engine", "engine_of", "frozen_code", "make_engine"]
 

@@ -12,8 +12,8 @@ from monai.transforms import Compose
 
 from dynammo.errors import UserError
 from dynammo.inference import load_classifier
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.model_records import Record
-from dynammo.network import MergedClassifier
 from dynammo.onnx_model import onnx_outputs
 from dynammo.preprocessing import exported_preprocessing, preprocessing_of
 from dynammo.reading import image_fault, image_format

@@ -24,7 +24,7 @@ from dynammo.cost import tensor_bytes
 from dynammo.errors import UserError
 from dynammo.growth_fits import Series
 from dynammo.held_out import learn_in_folds
-from dynammo.network import MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
 
 __all__ = [
     "GrowthSettings",

@@ -15,8 +15,8 @@ from dynammo.checkpoint import load_state, prepare_output_dir, sha256, write_ato
 from dynammo.data import ImageSet, items_of
 from dynammo.errors import UserError
 from dynammo.memory import Item
+from dynammo.merged_classifier import MergedClassifier, build_classifier
 from dynammo.metrics import evaluate_predictions
-from dynammo.network import MergedClassifier, build_classifier
 from dynammo.studies import study_means
 from dynammo.table import percent
 

@@ -21,10 +21,10 @@ from dynammo.checkpoint import prepare_output_dir, sha256, write_atomically, wri
 from dynammo.errors import UserError
 from dynammo.export_checks import Agreement, check_agreement, sample_images
 from dynammo.learnt_model import LEARNING_FILE, learning_state_of
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.model_card import model_card
 from dynammo.model_files import Model, load_model
 from dynammo.model_records import Record
-from dynammo.network import MergedClassifier
 from dynammo.onnx_model import check_onnx_packages, write_onnx
 from dynammo.standalone import standalone_evaluation, standalone_inference
 

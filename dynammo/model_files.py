@@ -9,7 +9,7 @@ from dynammo.model_list import default_model, find_models, short_path
 from dynammo.model_records import Kind, Record, check_usable, locate_model, read_record
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
-    from dynammo.network import MergedClassifier
+    from dynammo.merged_classifier import MergedClassifier
 
 __all__ = ["Model", "load_model"]
 
@@ -82,7 +82,7 @@ def _from_torchscript(file: Path, record: Record) -> "MergedClassifier":
     import torch
 
     from dynammo.checkpoint import sha256
-    from dynammo.network import build_classifier
+    from dynammo.merged_classifier import build_classifier
 
     beside = file.parent / "run.json"
     if file.name == "model.ts" and beside.is_file():

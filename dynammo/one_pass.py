@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
-    from dynammo.network import MergedClassifier
+    from dynammo.merged_classifier import MergedClassifier
 
 __all__ = ["BackboneAlone", "Engine", "Graph", "OnePass", "Seen", "arrange"]
 

@@ -11,7 +11,7 @@ from monai.data import DataLoader
 from torch.utils.data import Dataset, Subset
 
 from dynammo.looks import look_features
-from dynammo.network import MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.progress import track
 from dynammo.ranks import count, gathered, joined, part
 from dynammo.studies import study_means

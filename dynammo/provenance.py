@@ -5,14 +5,27 @@ import platform
 import shlex
 import subprocess
 import sys
+from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
-__all__ = ["command", "commit", "machine", "versions"]
+__all__ = ["command", "commit", "machine", "origin", "versions"]
 
 PACKAGES = ("dynammo", "monai", "torch", "pytorch-ignite", "numpy", "mlflow", "pydicom", "nibabel", "SimpleITK")
+
+
+def origin() -> dict[str, Any]:
+    """All of the below and the time, for a file of results; ask for it first: the source tree may move on meanwhile."""
+    return {
+        "versions": versions(),
+        "machine": machine(),
+        "commit": commit(),
+        "command": command(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from dynammo import provenance
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.metrics import TaskResult, matrix_csv, summarise
 from dynammo.mlflow_store import (
     SequenceRun,
@@ -31,7 +32,6 @@ from dynammo.mlflow_store import (
     reason,
     without_password,
 )
-from dynammo.network import MergedClassifier
 from dynammo.plots import result_figures, save_figure
 from dynammo.ranks import is_first
 from dynammo.trainer import IncrementalTrainer, TaskEvents

@@ -16,7 +16,8 @@ from dynammo.analytic_heads import AnalyticHeads, make_head
 from dynammo.checkpoint import load_state
 from dynammo.errors import UserError
 from dynammo.inference import load_classifier, load_record
-from dynammo.network import IncrementalNetwork, MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
+from dynammo.network import IncrementalNetwork
 from dynammo.tasks import TaskSequence
 
 POOLING = {"taps": [0, 1, 2], "deviation": True, "centre": True, "power": 0.5}

@@ -20,8 +20,8 @@ from dynammo.folding import fused
 from dynammo.heatmaps import heat_maps
 from dynammo.intake import find_studies
 from dynammo.looks import look_features
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.model_files import load_model
-from dynammo.network import MergedClassifier
 from dynammo.one_pass import Engine
 from dynammo.onnx_model import write_onnx
 

@@ -13,8 +13,9 @@ from dynammo.errors import UserError
 from dynammo.folding import FOLDABLE, adapt, fused
 from dynammo.handlers import MergeAdapters
 from dynammo.inference import load_record
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.merging import STRATEGIES
-from dynammo.network import IncrementalNetwork, MergedClassifier
+from dynammo.network import IncrementalNetwork
 from dynammo.tasks import TaskSequence
 
 TASKS = TaskSequence(list("abcde"), [2, 1, 2])

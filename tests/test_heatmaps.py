@@ -6,7 +6,7 @@ import torch
 from monai.visualize import GradCAM
 
 from dynammo.heatmaps import heat_maps
-from dynammo.network import MergedClassifier
+from dynammo.merged_classifier import MergedClassifier
 
 
 def network(branches: int, others: bool = True) -> MergedClassifier:

@@ -126,7 +126,7 @@ def test_what_is_exported_is_torchscript_for_anyone(run: Path, tmp_path: Path) -
     ids=["branches", "background and looks", "volumes", "pooling"],
 )
 def test_every_layout_of_the_network_can_be_exported(spec: dict[str, Any], tmp_path: Path) -> None:
-    from dynammo.network import MergedClassifier
+    from dynammo.merged_classifier import MergedClassifier
 
     torch.manual_seed(0)
     network = {"stages": 2, **spec}

@@ -5,8 +5,9 @@ from dynammo.adapters import copy_state
 from dynammo.errors import UserError
 from dynammo.heads import BackgroundScore, join_heads
 from dynammo.looks import Looks
+from dynammo.merged_classifier import MergedClassifier
 from dynammo.merging import STRATEGIES
-from dynammo.network import IncrementalNetwork, MergedClassifier
+from dynammo.network import IncrementalNetwork
 from dynammo.tasks import TaskSequence
 
 TASKS = TaskSequence(list("abcde"), [2, 1, 2])

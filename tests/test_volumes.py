@@ -18,8 +18,9 @@ from dynammo.cost import gmac
 from dynammo.errors import UserError
 from dynammo.handlers import EvaluateTasks, MergeAdapters, SelectExemplars, TrainBackbone, TuneHeads
 from dynammo.memory import ExemplarMemory, Item
+from dynammo.merged_classifier import build_classifier
 from dynammo.merging import STRATEGIES
-from dynammo.network import IncrementalNetwork, build_classifier
+from dynammo.network import IncrementalNetwork
 from dynammo.record import MeasureCost
 from dynammo.tasks import Task, TaskSequence
 from dynammo.trainer import IncrementalTrainer
