@@ -3,9 +3,10 @@
 import ctypes
 import platform
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_freed_memory_back", "keep_freed_memory"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+MIB = 2**20
 AT_MOST = 2**30  # bytes of one block, and of what is kept at the end of the heap
 
 
@@ -19,7 +20,26 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library is one that can be told; on others nothing happens.
     """
+    return _tell(AT_MOST, AT_MOST)
+
+
+def give_freed_memory_back() -> bool:
+    """Make glibc hand blocks of 1 MiB and more back to the system as soon as they are freed.
+
+    Left to itself it puts blocks of up to 32 MiB side by side, and holes that no later block fits into stay: the more
+    matrices come and go, the more of them.
+
+    Returns:
+        As `keep_freed_memory`.
+    """
+    return _tell(MIB, MIB)
+
+
+def _tell(mapped_from: int, trimmed_from: int) -> bool:
+    """Bytes of blocks that are mapped one by one, and of free memory at the end of the heap that is handed back."""
     if platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
-    return bool(library.mallopt(M_MMAP_THRESHOLD, AT_MOST)) and bool(library.mallopt(M_TRIM_THRESHOLD, AT_MOST))
+    return bool(library.mallopt(M_MMAP_THRESHOLD, mapped_from)) and bool(
+        library.mallopt(M_TRIM_THRESHOLD, trimmed_from)
+    )

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from dynammo.allocator import give_freed_memory_back, keep_freed_memory
 from dynammo.analytic import SHRINKAGES, ClassStatistics, add_classes, choose
 from dynammo.analytic_heads import make_head
 from dynammo.benchmark_cost import CLASSES_OF_A_TASK
@@ -93,25 +94,22 @@ def up_to(images: int) -> tuple[int, ...]:
 
 
 def measure_tasks(settings: GrowthSettings) -> list[Series]:
-    """One image through merged and through unmerged adapters (ACL), and their weights."""
+    """One image through merged and through unmerged adapters (ACL), and their weights; memory as in `dynammo classify`."""
+    keep_freed_memory()
     images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
-    seconds: dict[str, list[float]] = {"merged": [], "ACL": []}
-    sizes: dict[str, list[float]] = {"merged": [], "ACL": []}
+    networks: dict[str, list[MergedClassifier]] = {"merged": [], "ACL": []}
     for tasks in settings.tasks:
         heads = [CLASSES_OF_A_TASK] * tasks
-        networks = {
-            "merged": MergedClassifier(heads, branches=1, stages=settings.stages).eval(),
-            "ACL": MergedClassifier(heads, branches=tasks, stages=settings.stages).eval(),
-        }
-        calls = {name: partial(_infer, network, images) for name, network in networks.items()}
-        for name, value in core_seconds(calls, settings.repeats).items():
-            seconds[name].append(1e3 * value / len(images))
-            sizes[name].append(tensor_bytes(networks[name].state_dict().values()) / MB)
-    return [
-        Series("tasks", f"{what}, {name}", unit, settings.tasks, tuple(values[name]))
-        for what, unit, values in (("one image", "core ms", seconds), ("model", "MB", sizes))
-        for name in values
-    ]
+        networks["merged"].append(MergedClassifier(heads, branches=1, stages=settings.stages).eval())
+        networks["ACL"].append(MergedClassifier(heads, branches=tasks, stages=settings.stages).eval())
+    series: dict[str, list[Series]] = {"one image": [], "model": []}
+    for name, grown in networks.items():
+        calls = {str(i): partial(_infer, network, images) for i, network in enumerate(grown)}
+        took = [1e3 * value / len(images) for value in core_seconds(calls, settings.repeats).values()]
+        sizes = [tensor_bytes(network.state_dict().values()) / MB for network in grown]
+        series["one image"].append(Series("tasks", f"one image, {name}", "core ms", settings.tasks, tuple(took)))
+        series["model"].append(Series("tasks", f"model, {name}", "MB", settings.tasks, tuple(sizes)))
+    return [one for kind in series.values() for one in kind]
 
 
 def measure_classes(settings: GrowthSettings) -> list[Series]:
@@ -143,8 +141,10 @@ def measure_images(settings: GrowthSettings, say: Callable[[str], object] = prin
     """Ever more images of known classes, in chunks: seconds in all, the most memory so far, and what is kept.
 
     The steps are those of `dynammo learn` with more images of known classes: the scatters of the new images are
-    added, and the statistics and the head computed anew. Making up the features is not counted.
+    added, and the statistics and the head computed anew. Making up the features is not counted. Freed memory is given
+    back, so that the peak is what learning needs and not holes that the C library keeps.
     """
+    give_freed_memory_back()
     scatters: ClassScatters | None = None
     seconds, images = 0.0, 0
     found: list[tuple[float, float, float]] = []

@@ -13,6 +13,7 @@ from monai.engines import IterationEvents, SupervisedTrainer
 from torch import nn
 from torch.optim import Optimizer
 
+from dynammo.allocator import keep_freed_memory
 from dynammo.errors import UserError
 from dynammo.memory import Item
 from dynammo.progress import ShowProgress
@@ -71,6 +72,7 @@ class StageTrainer:
         if self.resumed is not None and self.resumed["stage"] != stage:
             return
         self.stage = stage
+        keep_freed_memory()
         dataset, state = self._dataset(), self.trainer.state
         dataset.set_data(items)
         set_rnd(dataset, seed=int(torch.randint(2**31, (1,))) + number())
