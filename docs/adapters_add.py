@@ -11,6 +11,7 @@ line for what the features of merged adapters hold.
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from monai.data import Dataset
 
 from dynammo import provenance
 from dynammo.adapters import State
-from dynammo.analytic import ClassStatistics, add_classes, choose, held_out_losses, lda
+from dynammo.analytic import ClassStatistics, choose, lda
 from dynammo.checkpoint import load_state, write_json
 from dynammo.contributions import FOLDER, load_contribution
+from dynammo.held_out import learn_in_folds
 from dynammo.merged_classifier import MergedClassifier
 from dynammo.merging import average, ties
 from dynammo.network import IncrementalNetwork
 from dynammo.prediction import extract_features
 
 RESULT = Path("docs/results/adapters_add.json")
+REGMEAN_IMAGES = 256  # of each task
+TRANSPOSED = "branch.3"  # of an adapter
 Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, then all test images after a task
 
 
@@ -91,6 +95,7 @@ class Study:
             "merged (average), all images": (merged["average"], None),
             "merged (ties), all images": (merged["ties"], None),
             "merged (magmax), all images": (merged["magmax"], None),
+            "merged (RegMean), all images": (self.of_regmean, None),
             "merged beside frozen, all images": (lambda task: torch.cat([frozen, merged["average"](task)], 1), None),
         }
 
@@ -103,16 +108,33 @@ class Study:
 
         return features
 
+    def of_regmean(self, task: int) -> torch.Tensor:
+        """Features of the adapters of all tasks, merged by RegMean."""
+        assert task == len(self.tasks) - 1
+        return self.features("regmean", regmean(self.fitted, self.grams(), self.origin))
+
     def features(self, name: str, state: State | None) -> torch.Tensor:
         """Features (N, F) of all images."""
         if name not in self.cache:
-            spec = {**self.network.spec, "others": False, "adapter": "none" if state is None else "conv"}
-            classifier = MergedClassifier([1], **spec).eval()
-            classifier.backbone.load_state_dict(self.network.backbone.state_dict())
-            if state is not None:
-                classifier.branches[0].load_state_dict(state)
-            self.cache[name] = extract_features(classifier, Dataset(self.images), 32)[0][0]
+            self.cache[name] = extract_features(self.classifier(state), Dataset(self.images), 32)[0][0]
         return self.cache[name]
+
+    def classifier(self, state: State | None) -> MergedClassifier:
+        """The network with these adapters, or none."""
+        spec = {**self.network.spec, "others": False, "adapter": "none" if state is None else "conv"}
+        classifier = MergedClassifier([1], **spec).eval()
+        classifier.backbone.load_state_dict(self.network.backbone.state_dict())
+        if state is not None:
+            classifier.branches[0].load_state_dict(state)
+        return classifier
+
+    def grams(self) -> list[dict[str, torch.Tensor]]:
+        """Of the adapters of each task on its own images."""
+        rows = [self.rows(task.labels)[:REGMEAN_IMAGES] for task in self.tasks]
+        return [
+            input_grams(self.classifier(state), [self.images[i] for i in here])
+            for state, here in zip(self.fitted, rows, strict=True)
+        ]
 
     def recalls(self, features: Features, transported: bool | None) -> list[float]:
         """Mean class recall after every task; after the last one alone where statistics come from all images.
@@ -127,9 +149,9 @@ class Study:
             now, rows = features(task.index if transported is not None else len(self.tasks) - 1), self.rows(task.labels)
             if transported and task.index > 0:
                 known = transport(known, features(task.index - 1)[rows], now[rows])
-            new = now[rows][:, None], self.labels[rows]
-            losses.append(held_out_losses(known, *new, "lda", folds=2))
-            known = add_classes(known, *new)
+            lesson = learn_in_folds(known, now[rows][:, None], self.labels[rows], "lda", folds=2)
+            losses.append(lesson.losses)
+            known = lesson.statistics
             recalls.append(self.recall(known, torch.cat(losses), now))
         return recalls if transported is not None else recalls[-1:]
 
@@ -167,6 +189,52 @@ def magmax(states: list[State], weights: list[float], origin: State) -> State:
             change = torch.stack([state[name] - start for state in states])
             merged[name] = start + change.gather(0, change.abs().argmax(0, keepdim=True))[0]
     return merged
+
+
+def regmean(states: list[State], grams: list[dict[str, torch.Tensor]], origin: State) -> State:
+    """Convolutions that give what each task's gave on its own images, by least squares; the rest by mean.
+
+    RegMean (Jin et al., arXiv 2212.09849), what lies beside the diagonal shrunk to 0.9.
+    """
+    merged = average(states, [1.0] * len(states), origin)
+    for name in grams[0]:
+        inner = [0.9 * gram[name] + 0.1 * gram[name].diagonal().diag() for gram in grams]
+        mean = as_rows(name, merged[name]).double()  # stays where no input is seen
+        wanted = [(as_rows(name, state[name]) - mean) @ gram for state, gram in zip(states, inner, strict=True)]
+        total = sum(inner[1:], inner[0])
+        ridge = 1e-6 * total.diagonal().mean() * torch.eye(len(total))
+        rows = mean + torch.linalg.solve(total + ridge, sum(wanted[1:], wanted[0]).T).T
+        merged[name] = from_rows(name, rows.to(merged[name].dtype), merged[name].shape)
+    return merged
+
+
+def input_grams(classifier: MergedClassifier, images: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """Gram matrices (9 C, 9 C) of the patches that each convolution of the adapters sees, by the weight's name."""
+    grams: dict[str, torch.Tensor] = {}
+
+    def see(name: str, module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        border = 2 if isinstance(module, torch.nn.ConvTranspose2d) else 0
+        patches = torch.nn.functional.unfold(inputs[0], 3, padding=border).transpose(1, 2).flatten(0, 1)
+        grams[name] = grams.get(name, 0) + (patches.T @ patches).double()
+
+    for name, module in classifier.branches[0].named_modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            module.register_forward_pre_hook(partial(see, f"{name}.weight"))
+    with torch.inference_mode():
+        for start in range(0, len(images), 32):
+            classifier.maps(torch.stack([image["image"] for image in images[start : start + 32]]))
+    return grams
+
+
+def as_rows(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """A kernel (C, C, 3, 3) as rows over input patches; a transposed convolution is one with a turned kernel."""
+    return (weight.transpose(0, 1).flip(2, 3) if TRANSPOSED in name else weight).flatten(1)
+
+
+def from_rows(name: str, rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The kernel of `as_rows`."""
+    kernel = rows.view(shape)
+    return kernel.flip(2, 3).transpose(0, 1).contiguous() if TRANSPOSED in name else kernel
 
 
 if __name__ == "__main__":

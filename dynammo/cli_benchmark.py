@@ -74,12 +74,12 @@ def cost(
 @benchmark.command()
 def training(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
-    images: Annotated[int, typer.Option(help="Images of a task.")] = 96,
-    epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 5,
+    images: Annotated[int, typer.Option(help="Images of a task.")] = 400,
+    epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 15,
     image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
     repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 3,
 ) -> None:
-    """Compare learning a task with a loop that prepares every image in every epoch; seconds of analytic heads."""
+    """Compare learning a task with a loop that prepares every image anew; smaller images first; analytic heads."""
     from dynammo.benchmark_stage import StageSettings, benchmark_stage
 
     benchmark_stage(StageSettings(images, epochs, repeats, image_size), json)

@@ -94,8 +94,8 @@ def up_to(images: int) -> tuple[int, ...]:
 
 
 def measure_tasks(settings: GrowthSettings) -> list[Series]:
-    """One image through merged and through unmerged adapters (ACL), and their weights; memory as in `dynammo classify`."""
-    keep_freed_memory()
+    """One image through merged and through unmerged adapters (ACL), and their weights."""
+    keep_freed_memory()  # as `dynammo classify` does
     images = torch.rand(settings.batch_size, 3, settings.image_size, settings.image_size)
     networks: dict[str, list[MergedClassifier]] = {"merged": [], "ACL": []}
     for tasks in settings.tasks:

@@ -16,7 +16,7 @@ from dynammo.merged_classifier import MergedClassifier, build_classifier
 from dynammo.pooling import Pooling
 from dynammo.tasks import Task
 
-__all__ = ["HEAD_LAYOUTS", "IncrementalNetwork"]
+__all__ = ["HEAD_LAYOUTS", "IncrementalNetwork", "check_image_size"]
 
 Module = TypeVar("Module", bound=nn.Module)
 HEAD_LAYOUTS = ("others", "softmax", "analytic")
@@ -70,7 +70,7 @@ class IncrementalNetwork(nn.Module):
             "pooling": dict(pooling or {}),
         }
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
-        _check_image_size(image_size, stages, adapter)
+        check_image_size(image_size, stages, adapter)
         if weights != "first_task":
             load_pretrained(self.backbone, weights, spatial_dims, in_channels)
         self.adapters = self._new_adapters()
@@ -218,7 +218,12 @@ def _loaded(module: Module, state: State) -> Module:
     return module
 
 
-def _check_image_size(image_size: int, stages: int, adapter: str) -> None:
+def check_image_size(image_size: int, stages: int, adapter: str) -> None:
+    """Check that images of this size leave every adapter enough pixels.
+
+    Raises:
+        UserError: the image is too small.
+    """
     smallest = getattr(ADAPTERS.get(adapter), "smallest_input", 1)
     last_site = (image_size + 3) // 4  # after the stem, and at layer1 and layer2
     for _ in range(max(0, stages - 2)):

@@ -52,6 +52,7 @@ EPOCHS: Rule = (_epochs, 'a list of epochs, such as "[70,130]"')
 SWITCH: Rule = _one_of(True, False)
 RULES: dict[str, Rule] = {
     "epochs": FROM_0,
+    "small_epochs": FROM_0,
     "batch_size": FROM_1,
     "image_size": FROM_1,
     "class_statistics": SWITCH,

@@ -15,8 +15,18 @@ TINY = StageSettings(images=8, epochs=2, repeats=1, image_size=32, stages=1)
 def test_both_contenders_learn_the_same(tmp_path: Path) -> None:
     found = measure_set(make_data(tmp_path, train=6, test=1), TINY)
     assert found.losses_apart < 1e-5  # flips, order, steps: the same
-    assert found.plain.median > 0 and found.ours.median > 0 and found.preparing > 0
-    assert found.ratio.median == pytest.approx(found.plain.median / found.ours.median)
+    assert found.recalls["plain"] == found.recalls["ours"] and found.preparing > 0
+    assert all(0 <= recall <= 1 for recalls in found.recalls.values() for recall in recalls)
+    plain = found.milliseconds["plain"].median
+    for name, ratio in found.ratios.items():
+        assert ratio.median == pytest.approx(plain / found.milliseconds[name].median)
+
+
+def test_what_smaller_images_cost_is_the_mean_difference() -> None:
+    one = Spread.of([1.0])
+    recalls = {"plain": [0.5, 0.6], "ours": [0.5, 0.6], "small": [0.51, 0.57]}
+    found = SetTraining({}, {"ours": one, "small": one}, recalls, 1.0, 0.0)
+    assert found.points == pytest.approx((-1.0, 8**0.5))
 
 
 def test_the_command_writes_figures(
@@ -34,14 +44,20 @@ def test_the_command_writes_figures(
 
 
 def test_bars_are_met_from_the_promised_ratio_on() -> None:
-    one = Spread.of([1.0])
-
     def bars(ratio: float, seconds: float) -> list[bool]:
-        sets = {"a": SetTraining(one, one, Spread.of([ratio]), 1.0, 0.0)}
+        sets = {
+            "a": SetTraining(
+                {},
+                dict.fromkeys(("ours", "small"), Spread.of([ratio])),
+                {"plain": [], "ours": [], "small": []},
+                1.0,
+                0.0,
+            )
+        }
         return [bar.met for bar in compare(sets, HeadSeconds((seconds, seconds), (seconds, seconds)))]
 
-    assert bars(1.3, 1.0) == [True, True, True]
-    assert bars(1.29, 1.01) == [False, False, False]
+    assert bars(1.3, 1.0) == [True] * 4
+    assert bars(1.29, 1.01) == [False] * 4
 
 
 @pytest.mark.parametrize("name", ["images", "epochs", "repeats"])
