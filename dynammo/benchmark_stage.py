@@ -161,7 +161,8 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
     transform = parser.get_parsed_content("train#preprocessing")
     network.start_task(trainer.tasks[0])
     items = [{**item, "label": trainer.task.local_label(item["label"])} for item in trainer.data.train(trainer.task)]
-    items = items[:: max(1, len(items) // settings.images)][: settings.images]
+    count = min(settings.images, len(items))
+    items = [items[i * len(items) // count] for i in range(count)]  # of every class as many as it has of all
     test = Dataset(
         [item for item in trainer.data.test() if item["label"] in trainer.task.labels],
         parser.get_parsed_content("preprocessing"),
