@@ -36,6 +36,14 @@ COLUMNS = {
     "images_kept": "images kept",
 }
 """Columns of the table by the name of the measure."""
+SHOWN = {
+    "recall_average": "average",
+    "recall_last": "last",
+    "forgetting": "forgetting",
+    "gmac_ratio": "GMAC",
+    "images_kept": "images",
+}
+"""What fits on a screen, the first two of mean class recall."""
 
 KEYS = {"output_dir": str, "methods": dict, "seeds": list, "datasets": dict, "settings": dict}
 
@@ -202,18 +210,30 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def _write_table(runs: Sequence[AccuracyRun], folder: Path) -> None:
     found = summary(runs)
-    lines = ["data set", "method", "seeds", *COLUMNS.values()]
-    table = Table(*lines, box=box.SIMPLE_HEAD)
-    markdown = [f"| {' | '.join(lines)} |", "|---" * len(lines) + "|"]
+    names = ["data set", "method", "seeds"]
+    table = Table(
+        title="mean class recall, forgetting, cost",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for heading in (*names, *SHOWN.values()):
+        table.add_column(heading, no_wrap=True)
+    columns = [*names, *COLUMNS.values()]
+    markdown = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for dataset, rows in found.items():
         for method, row in rows.items():
-            cells = [dataset, method, str(len(row["seeds"])), *(_cell(name, row[name]) for name in COLUMNS)]
-            table.add_row(*cells)
-            markdown.append(f"| {' | '.join(cells)} |")
+            cells = {name: _cell(name, row[name]) for name in COLUMNS}
+            start = [dataset, method, str(len(row["seeds"]))]
+            table.add_row(*start, *(cells[name].replace(" ", "") for name in SHOWN))
+            markdown.append(f"| {' | '.join([*start, *cells.values()])} |")
     text = "\n".join(markdown) + "\n"
-    Console().print(table)
     write_atomically(folder / "table.md", lambda file: file.write(text.encode()))
     write_json(folder / "table.json", found)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"percent, mean ± standard deviation; all measures: {folder / 'table.md'}")
 
 
 def _cell(name: str, spread: Mapping[str, float]) -> str:
