@@ -109,9 +109,10 @@ class Study:
         return features
 
     def of_regmean(self, task: int) -> torch.Tensor:
-        """Features of the adapters of all tasks, merged by RegMean."""
-        assert task == len(self.tasks) - 1
-        return self.features("regmean", regmean(self.fitted, self.grams(), self.origin))
+        """Features of the adapters of all tasks, merged by RegMean, whatever the task."""
+        if "regmean" not in self.cache:
+            self.features("regmean", regmean(self.fitted, self.grams(), self.origin))
+        return self.cache["regmean"]
 
     def features(self, name: str, state: State | None) -> torch.Tensor:
         """Features (N, F) of all images."""
