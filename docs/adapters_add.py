@@ -1,7 +1,8 @@
 """What adapters could add to frozen features under analytic heads: docs/results/adapters_add.json.
 
-Type `python docs/adapters_add.py DATASET RUN` from the repository root: DATASET is the name of an overlay in
-configs/datasets, RUN a finished run of methods/acl.yaml, whose adapters, one for each task, are taken as they are.
+Type `python docs/adapters_add.py DATASET RUN [WAY ...]` from the repository root: DATASET is the name of an overlay in
+configs/datasets, RUN a finished run of methods/acl.yaml, whose adapters, one for each task, are taken as they are, WAY
+one of `Study.ways`, all if left out.
 Every way of using them gets the same closed-form heads, computed after every task: balanced LDA, taps, moments and
 square root of methods/analytic.yaml, but for speed neither the central half nor mirrored copies, and 2 folds to choose
 the shrinkage. "All images" recomputes the statistics from the images of all tasks, which no method may keep: an upper
@@ -36,8 +37,8 @@ TRANSPOSED = "branch.3"  # of an adapter
 Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, then all test images after a task
 
 
-def main(dataset: str, run: Path) -> None:
-    """Measure every way and add it to the result file, by data set and seed."""
+def main(dataset: str, run: Path, wanted: list[str]) -> None:
+    """Measure every way, or those wanted, and put them into the result file, by data set and seed."""
     record = json.loads((run / "run.json").read_text())
     parser = ConfigParser()
     overlays = [f"configs/{kind}/{name}.yaml" for kind, name in (("datasets", dataset), ("methods", "analytic"))]
@@ -48,13 +49,14 @@ def main(dataset: str, run: Path) -> None:
     fitted = [adapters_of(run, i) for i in range(len(record["tasks"]))]
     origin = load_state(run / "checkpoint.pt")["handlers"]["MergeAdapters"]["origin"]
     study = Study(parser, network, fitted, origin)
-    found = {}
     for name, way in study.ways().items():
-        found[name] = recalls = study.recalls(*way)
+        if wanted and name not in wanted:
+            continue
+        recalls = study.recalls(*way)
         average_recall = f"{100 * sum(recalls) / len(recalls):5.1f}" if len(recalls) > 1 else "    -"
         print(f"{name:45s} {average_recall} {100 * recalls[-1]:5.1f}", flush=True)
         known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-        known.setdefault(dataset, {})[str(record["seed"])] = found
+        known.setdefault(dataset, {}).setdefault(str(record["seed"]), {})[name] = recalls
         write_json(RESULT, known | provenance.origin())
 
 
@@ -239,4 +241,4 @@ def from_rows(name: str, rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
