@@ -1,7 +1,9 @@
 """Tiny made-up data sets, and the bundle run in process as a user would run it."""
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -44,3 +46,12 @@ def run_bundle(run_id: str, configs: list[str] | str, **overrides: Any) -> None:
     import monai.bundle
 
     monai.bundle.run(run_id, config_file=configs, **overrides)
+
+
+def docs_script(name: str) -> ModuleType:
+    """A script of docs/, imported by its file."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

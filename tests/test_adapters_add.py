@@ -1,11 +1,10 @@
 """The study of adapters under analytic heads."""
 
-import importlib.util
 from types import ModuleType
 
 import pytest
 import torch
-from made_up import ROOT
+from made_up import docs_script
 
 from dynammo.adapters import State, make_adapters
 from dynammo.merged_classifier import MergedClassifier
@@ -13,11 +12,7 @@ from dynammo.merged_classifier import MergedClassifier
 
 @pytest.fixture(scope="module")
 def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("adapters_add", ROOT / "docs" / "adapters_add.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("adapters_add")
 
 
 def fitted(seed: int) -> State:

@@ -1,23 +1,18 @@
 """The numbers in the docs are those of the result files."""
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from made_up import ROOT
+from made_up import ROOT, docs_script
 
 RESULTS = sorted((ROOT / "docs" / "results").glob("derm8_*.json"))
 
 
 @pytest.fixture(scope="module")
 def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results_table", ROOT / "docs" / "results_table.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("results_table")
 
 
 def test_the_table_is_that_of_the_result_files(tables: ModuleType) -> None:
