@@ -10,6 +10,7 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 from dynammo.errors import UserError
@@ -119,11 +120,12 @@ def _results(ray: Any, done: Any) -> list[Found]:  # noqa: ANN401
 @contextmanager
 def _connected(address: str) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anyone
-    if address == LOCAL:  # its ports are open to the network: nobody else may use them; read when Ray is imported
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    _set_secret(address)
     try:
         import ray
+
+        if address.startswith("ray://"):
+            import grpc  # noqa: F401  Ray's client needs it, and plain Ray does not bring it
     except ImportError as error:
         raise UserError("--engine-cluster needs Ray; type: pip install 'dynammo[ray]'.") from error
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -134,9 +136,21 @@ def _connected(address: str) -> Iterator[Any]:
     except Exception as error:  # Ray raises many kinds, plain ones too
         raise UserError(
             f"no Ray cluster answers at {address} ({type(error).__name__}); start one with ray start --head "
-            "--include-dashboard=false, or type --engine-cluster local."
+            "--include-dashboard=false --disable-usage-stats and copy its ~/.ray/auth_token to the same place here, "
+            "or type --engine-cluster local."
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _set_secret(address: str) -> None:
+    """Before Ray is imported, for then it reads who may use a cluster: whoever holds its token."""
+    if address == LOCAL:  # its ports are open to the network: nobody else may use them
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or Path(
+        "~/.ray/auth_token"
+    ).expanduser().exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
