@@ -112,7 +112,9 @@ def _parse(text: bytes, source: str) -> Record:
     try:
         record: Record = json.loads(text)
         classes, network, config = record["classes"], record["network"], record["config"]
-        _expect(isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes), "classes")
+        _expect(isinstance(classes, list) and classes, "classes")
+        _expect(all(isinstance(name, str) and name.strip() for name in classes), "classes")
+        _expect(len(set(classes)) == len(classes), "classes: a name comes twice")
         _expect(isinstance(network, dict) and isinstance(config, dict), "network or config")
         _expect(sum(network["heads"]) == len(classes), "network.heads")
         _expect(isinstance(config["image_size"], int) and config["image_size"] > 0, "config.image_size")

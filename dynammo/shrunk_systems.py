@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solveh_banded
+from threadpoolctl import ThreadpoolController
 
 __all__ = ["solve_shrunk"]
+
+LIBRARIES = ThreadpoolController()
 
 Matrix = NDArray[np.float64]
 
@@ -32,7 +35,8 @@ def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Se
     if len(shrinkages) == 1 or len(covariance) < 3:
         return torch.stack([_solve_once(covariance, deviation, targets, shrinkage) for shrinkage in shrinkages])
     correlation = (covariance / deviation).div_(deviation[:, None]).numpy()
-    solved = _solve_reduced(correlation, (targets / deviation).numpy().T, shrinkages)
+    with LIBRARIES.limit(limits=1, user_api="blas"):
+        solved = _solve_reduced(correlation, (targets / deviation).numpy().T, shrinkages)
     return torch.from_numpy(solved).div_(deviation)
 
 
@@ -47,7 +51,8 @@ def _solve_once(
 def _solve_reduced(correlation: Matrix, targets: Matrix, shrinkages: Sequence[float]) -> Matrix:
     """`((1 - g) R + g I)^-1 v` (G, K, F) of the columns v of the targets (F, K), by R = Q T Q', T tridiagonal.
 
-    The correlation matrix R is overwritten.
+    The correlation matrix R is overwritten. To be called with OpenBLAS on one core: two threads take half the time on
+    an idle machine, and twenty times as long beside one busy process, since they wait for each other in every column.
     """
     lwork, _ = lapack.dsytrd_lwork(len(correlation), lower=1)
     reduced = lapack.dsytrd(correlation.T, lower=1, lwork=int(lwork), overwrite_a=1)  # R is its own transpose

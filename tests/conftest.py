@@ -1,6 +1,9 @@
 """Fixtures: a tiny data set, trained runs of every method."""
 
 import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy and SciPy are imported, see set_num_threads below
+
 from collections.abc import Callable
 from pathlib import Path
 
