@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from socket import socket
+from socket import create_connection, socket
 from subprocess import Popen
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,6 +74,18 @@ def test_an_archive_is_classified_although_a_worker_is_killed(
     assert killed and found(tmp_path / "spread") == found(tmp_path / "alone")
 
 
+def wait_for(port: int, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            assert time.monotonic() < end, "the head of the cluster does not start"
+            time.sleep(0.5)
+        else:
+            return
+
+
 @pytest.fixture
 def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Address of a cluster with two cores, and the surroundings of a user whose home has its token."""
@@ -84,6 +97,7 @@ def head(tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     with TemporaryDirectory(prefix="ray") as short:  # sockets have short names
         command = [*START.split(), *options, "--temp-dir", short]
         with Popen([sys.executable, "-m", "ray.scripts.scripts", *command[1:]], env=home) as process:
+            wait_for(port)
             yield f"ray://127.0.0.1:{port}", home
             process.terminate()
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -63,6 +64,35 @@ def test_a_worker_that_cannot_work_says_why() -> None:
 def test_without_ray_it_says_what_to_type() -> None:
     with patch.dict("sys.modules", {"ray": None}), pytest.raises(UserError, match="pip install 'dynammo\\[ray\\]'"):
         list(classify_on_cluster(LOCAL, studies(1), Slow))
+
+
+def nobody_answers(address: str, **_: object) -> None:
+    raise ConnectionError(address)
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+def test_a_cluster_is_asked_with_the_token_that_is_at_hand(
+    has_token: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if has_token:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("of the head")
+    with (
+        patch.dict("sys.modules", {"ray": SimpleNamespace(init=nobody_answers), "grpc": SimpleNamespace()}),
+        pytest.raises(UserError, match=r"no Ray cluster answers at ray://head:1 .*auth_token"),
+    ):
+        list(classify_on_cluster("ray://head:1", studies(1), Slow))
+    assert os.environ.get("RAY_AUTH_MODE") == ("token" if has_token else None)
+
+
+def test_ray_without_its_client_says_what_to_type() -> None:
+    found = {"ray": SimpleNamespace(init=nobody_answers), "grpc": None}
+    with patch.dict("sys.modules", found), pytest.raises(UserError, match="pip install 'dynammo\\[ray\\]'"):
+        list(classify_on_cluster("ray://head:1", studies(1), Slow))
 
 
 def test_what_comes_twice_counts_once_and_what_is_missing_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

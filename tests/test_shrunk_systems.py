@@ -1,7 +1,11 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import lapack
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from dynammo.shrunk_systems import solve_shrunk
 
@@ -27,6 +31,26 @@ def test_every_shrinkage_is_solved(
         shrunk = (1 - shrinkage) * covariance + shrinkage * variance.diag()
         torch.testing.assert_close(solution @ shrunk, wanted, atol=1e-8, rtol=1e-8)
     assert torch.equal(covariance, before)
+
+
+def test_one_core_of_blas_solves_many_shrinkages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its threads wait for each other in every column, beside a busy process twenty times as long."""
+    seen: list[int] = []
+
+    def cores() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    def reduce(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        seen.extend(cores())
+        return dsytrd(*arguments, **options)
+
+    dsytrd = lapack.dsytrd
+    monkeypatch.setattr(lapack, "dsytrd", reduce)
+    with threadpool_limits(2, user_api="blas"):
+        before = cores()
+        solve_shrunk(torch.eye(4, dtype=torch.float64), torch.ones(1, 4, dtype=torch.float64), [0.1, 0.5])
+        assert cores() == before
+    assert max(before) == 2 and seen and max(seen) == 1
 
 
 def test_features_that_never_vary_stay_small() -> None:
