@@ -15,7 +15,7 @@ HEADER = (
     "|---|---|---|---|---|---|---|---|"
 )
 
-ORDERS = ("acl", "dynammo", "dynammo_refit", "analytic")
+ORDERS = ("acl", "dynammo", "dynammo_refit", "ridge", "analytic")
 HEADER_OF_ORDERS = (
     "| images | method | mean class recall, average | last | cost of one image | images kept |\n"
     "|---|---|---|---|---|---|"
