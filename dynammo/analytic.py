@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dynammo.grams import CHUNK, gram
+from dynammo.grams import CHUNK, gram, in_double
 from dynammo.shares import Share
 from dynammo.shrunk_systems import solve_shrunk
 
@@ -134,7 +134,7 @@ def add_classes(
     counts = count_new_classes(statistics, share.labels)
     sums = torch.zeros(len(counts), features.shape[2], dtype=torch.float64)
     for rows, label in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
-        sums.index_add_(0, label - known, rows.double().mean(1))
+        sums.index_add_(0, label - known, in_double(rows))
     weights = (1 / counts)[labels - known] if statistics.balanced else None
     return ClassStatistics(
         torch.cat([statistics.counts, counts]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from dynammo.analytic import ClassStatistics
-from dynammo.grams import CHUNK, add_gram
+from dynammo.grams import CHUNK, add_gram, in_double
 from dynammo.shares import Share
 
 __all__ = [
@@ -182,7 +182,7 @@ def _sum_and_scatter(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     add_gram(upper, features)
     total = torch.zeros(features.shape[2], dtype=torch.float64)
     for rows in features.split(CHUNK):  # type: ignore[no-untyped-call]
-        total += rows.double().mean(1).sum(0)
+        total += in_double(rows).sum(0)
     return total, packed(upper)
 
 

@@ -3,9 +3,9 @@
 import torch
 from scipy.linalg import blas
 
-__all__ = ["CHUNK", "add_gram", "gram", "mirror"]
+__all__ = ["CHUNK", "add_gram", "gram", "in_double", "mirror"]
 
-CHUNK = 4096  # images that are taken to float64 at a time
+CHUNK = 1024  # images that are taken to float64 at a time: more than this is slower to write than to multiply
 BLOCK = 256  # rows that are mirrored at a time: two blocks fit into a core's cache
 
 
@@ -33,6 +33,11 @@ def add_gram(upper: torch.Tensor, features: torch.Tensor, weights: torch.Tensor 
             rows = rows * weights[start : start + CHUNK].sqrt()[:, None, None]
         columns = rows.flatten(0, 1).numpy().T  # BLAS counts by columns: these are the rows as they lie in memory
         blas.dsyrk(1 / rows.shape[1], columns, beta=1.0, c=upper.numpy().T, lower=1, overwrite_c=1)
+
+
+def in_double(features: torch.Tensor) -> torch.Tensor:
+    """Mean (N, F) of the copies of each image (N, C, F), in float64; of a single copy without a sum."""
+    return features[:, 0].double() if features.shape[1] == 1 else features.double().mean(1)
 
 
 def mirror(upper: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from dynammo.analytic import (
     count_new_classes,
 )
 from dynammo.class_scatters import ClassScatters, packed
-from dynammo.grams import CHUNK, add_gram, mirror
+from dynammo.grams import CHUNK, add_gram, in_double, mirror
 from dynammo.shares import Share
 
 __all__ = ["FOLDS", "Fold", "Lesson", "fold_numbers", "learn_in_folds"]
@@ -186,5 +186,5 @@ def _sum(features: torch.Tensor) -> torch.Tensor:
     """(F,) sum over the images (N, C, F), whose copies count as one together."""
     total = torch.zeros(features.shape[2], dtype=torch.float64)
     for rows in features.split(CHUNK):  # type: ignore[no-untyped-call]
-        total += rows.double().mean(1).sum(0)
+        total += in_double(rows).sum(0)
     return total

@@ -11,6 +11,7 @@ from threadpoolctl import ThreadpoolController
 __all__ = ["solve_shrunk"]
 
 LIBRARIES = ThreadpoolController()
+LEAST = 1e-8  # variance; pooled features are of the order of 1
 
 Matrix = NDArray[np.float64]
 
@@ -20,7 +21,8 @@ def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Se
 
     In the units of its deviations a shrunk covariance is the correlation matrix with ones added to its diagonal,
     and orthogonal reflections that make the one tridiagonal make all of them so. Features that hardly vary get the
-    variance of a ten-thousandth of the mean, so that noise in them is not taken for evidence.
+    variance of a ten-thousandth of the mean, so that noise in them is not taken for evidence, and at least `LEAST`:
+    classes of one image each vary by rounding alone.
 
     Args:
         covariance: S (F, F), positive semidefinite, float64.
@@ -31,7 +33,7 @@ def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Se
         (G, K, F).
     """
     variance = covariance.diagonal()
-    deviation = variance.clamp_min(1e-4 * float(variance.mean())).sqrt()
+    deviation = variance.clamp_min(max(1e-4 * float(variance.mean()), LEAST)).sqrt()
     if len(shrinkages) == 1 or len(covariance) < 3:
         return torch.stack([_solve_once(covariance, deviation, targets, shrinkage) for shrinkage in shrinkages])
     correlation = (covariance / deviation).div_(deviation[:, None]).numpy()

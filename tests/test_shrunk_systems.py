@@ -58,3 +58,12 @@ def test_features_that_never_vary_stay_small() -> None:
     solved = solve_shrunk(covariance, torch.ones(1, 4, dtype=torch.float64), [0.1, 0.5])
     floor = 1e-4 * 1.5
     assert solved[1, 0].tolist() == pytest.approx([1.0, 0.5, 1 / (0.5 * floor), 1 / 3.0])
+
+
+def test_classes_of_one_image_each_have_a_solution() -> None:
+    """Their covariance is rounding alone, and may be negative."""
+    noise = 1e-18 * torch.tensor([[1.0, 2.0, 0.0], [2.0, -3.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    wanted = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
+    for shrinkages in ([0.1], [0.1, 0.5]):
+        solved = solve_shrunk(noise, wanted, shrinkages)
+        torch.testing.assert_close(solved[0] / solved[0, 0, 0], wanted, atol=1e-6, rtol=0)
