@@ -38,26 +38,34 @@ Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, the
 
 
 def main(dataset: str, run: Path, wanted: list[str]) -> None:
-    """Measure every way, or those wanted, and put them into the result file, by data set and seed."""
-    record = json.loads((run / "run.json").read_text())
+    """Measure every way, or those wanted."""
+    study = study_of(dataset, run)
+    for name, way in study.ways().items():
+        if name in wanted or not wanted:
+            record(study, name, study.recalls(*way))
+
+
+def study_of(dataset: str, run: Path) -> "Study":
+    """The images of a data set in the order of a finished run, and what its tasks fitted."""
+    settings = json.loads((run / "run.json").read_text())
     parser = ConfigParser()
     overlays = [f"configs/{kind}/{name}.yaml" for kind, name in (("datasets", dataset), ("methods", "analytic"))]
     parser.read_config(["bundle/configs/train.yaml", *overlays])
-    same = {key: record["config"][key] for key in ("increments", "class_order", "seed")}
+    same = {key: settings["config"][key] for key in ("increments", "class_order", "seed")}
     parser.update({**same, "adapter": "conv", "pool_centre": False})
     network = parser.get_parsed_content("network_def").eval()
-    fitted = [adapters_of(run, i) for i in range(len(record["tasks"]))]
+    fitted = [adapters_of(run, i) for i in range(len(settings["tasks"]))]
     origin = load_state(run / "checkpoint.pt")["handlers"]["MergeAdapters"]["origin"]
-    study = Study(parser, network, fitted, origin)
-    for name, way in study.ways().items():
-        if wanted and name not in wanted:
-            continue
-        recalls = study.recalls(*way)
-        average_recall = f"{100 * sum(recalls) / len(recalls):5.1f}" if len(recalls) > 1 else "    -"
-        print(f"{name:45s} {average_recall} {100 * recalls[-1]:5.1f}", flush=True)
-        known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
-        known.setdefault(dataset, {}).setdefault(str(record["seed"]), {})[name] = recalls
-        write_json(RESULT, known | provenance.origin())
+    return Study(dataset, settings["seed"], parser, network, fitted, origin)
+
+
+def record(study: "Study", name: str, recalls: list[float]) -> None:
+    """Print what a way gives and put it into the result file, by data set and seed."""
+    average_recall = f"{100 * sum(recalls) / len(recalls):5.1f}" if len(recalls) > 1 else "    -"
+    print(f"{name:45s} {average_recall} {100 * recalls[-1]:5.1f}", flush=True)
+    known = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    known.setdefault(study.dataset, {}).setdefault(str(study.seed), {})[name] = recalls
+    write_json(RESULT, known | provenance.origin())
 
 
 def adapters_of(run: Path, task: int) -> State:
@@ -71,8 +79,17 @@ def adapters_of(run: Path, task: int) -> State:
 class Study:
     """All images of a data set, and the adapters of each task of a run."""
 
-    def __init__(self, parser: ConfigParser, network: IncrementalNetwork, fitted: list[State], origin: State) -> None:
-        self.network, self.fitted = network, fitted
+    def __init__(
+        self,
+        dataset: str,
+        seed: int,
+        parser: ConfigParser,
+        network: IncrementalNetwork,
+        fitted: list[State],
+        origin: State,
+    ) -> None:
+        self.dataset, self.seed = dataset, seed
+        self.parser, self.network, self.fitted = parser, network, fitted
         data, self.tasks = parser.get_parsed_content("data"), list(parser.get_parsed_content("tasks"))
         self.train = [item for task in self.tasks for item in data.train(task)]
         items, transform = self.train + data.test(), parser.get_parsed_content("preprocessing")
@@ -119,8 +136,20 @@ class Study:
     def features(self, name: str, state: State | None) -> torch.Tensor:
         """Features (N, F) of all images."""
         if name not in self.cache:
-            self.cache[name] = extract_features(self.classifier(state), Dataset(self.images), 32)[0][0]
+            self.cache[name] = self.features_of(self.classifier(state))
         return self.cache[name]
+
+    def features_of(self, classifier: MergedClassifier) -> torch.Tensor:
+        """Features (N, F) of all images in a network of one branch."""
+        return extract_features(classifier, Dataset(self.images), 32)[0][0]
+
+    def network_with(self, adapter: str) -> IncrementalNetwork:
+        """A network whose adapters, of this kind, start as those of the run started."""
+        self.parser["adapter"] = adapter
+        network: IncrementalNetwork = self.parser.get_parsed_content("network_def", instantiate=True)
+        if adapter == "conv":
+            network.adapters.load_state_dict(self.origin)
+        return network.eval()
 
     def classifier(self, state: State | None) -> MergedClassifier:
         """The network with these adapters, or none."""

@@ -27,10 +27,10 @@ def add_gram(upper: torch.Tensor, features: torch.Tensor, weights: torch.Tensor 
 
     By BLAS's `syrk`, half of the work of a matrix product, which is all that torch offers.
     """
+    roots = None if weights is None else weights.double().sqrt()[:, None, None]
     for start in range(0, len(features), CHUNK):
-        rows = features[start : start + CHUNK].double()
-        if weights is not None:
-            rows = rows * weights[start : start + CHUNK].sqrt()[:, None, None]
+        rows = features[start : start + CHUNK]
+        rows = rows.double() if roots is None else rows * roots[start : start + CHUNK]  # in float64 at once
         columns = rows.flatten(0, 1).numpy().T  # BLAS counts by columns: these are the rows as they lie in memory
         blas.dsyrk(1 / rows.shape[1], columns, beta=1.0, c=upper.numpy().T, lower=1, overwrite_c=1)
 

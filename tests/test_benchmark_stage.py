@@ -40,13 +40,15 @@ def test_the_command_writes_figures(
     record = json.loads((tmp_path / "training.json").read_text())
     assert list(record["sets"]) == ["made-up photographs"]
     assert record["sets"]["made-up photographs"]["losses_apart"] < 1e-5
+    assert record["heads"]["given"][0]["lowest"] > 0
     assert "made-up photographs" in capsys.readouterr().out
 
 
 def bars(ratio: float, seconds: float, recall: float = 0.5) -> list[bool]:
     ratios = dict.fromkeys(("ours", "small"), Spread.of([ratio]))
     sets = {"a": SetTraining({}, ratios, {"plain": [0.5, 0.5], "small": [recall, recall]}, 1.0, 0.0)}
-    return [bar.met for bar in compare(sets, HeadSeconds((seconds, seconds), (seconds, seconds)))]
+    spread = Spread.of([0.9 * seconds, seconds, 2 * seconds])
+    return [bar.met for bar in compare(sets, HeadSeconds((spread, spread), (spread, spread)))]
 
 
 def test_bars_are_met_from_the_promised_ratio_on() -> None:
