@@ -27,12 +27,12 @@ from dynammo.checkpoint import load_state, write_json
 from dynammo.contributions import FOLDER, load_contribution
 from dynammo.held_out import learn_in_folds
 from dynammo.merged_classifier import MergedClassifier
-from dynammo.merging import average, ties
+from dynammo.merging import average, fisher, ties
 from dynammo.network import IncrementalNetwork
 from dynammo.prediction import extract_features
 
 RESULT = Path("docs/results/adapters_add.json")
-REGMEAN_IMAGES = 256  # of each task
+IMAGES = 256  # of each task, for RegMean and Fisher
 TRANSPOSED = "branch.3"  # of an adapter
 Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, then all test images after a task
 
@@ -54,7 +54,7 @@ def study_of(dataset: str, run: Path) -> "Study":
     same = {key: settings["config"][key] for key in ("increments", "class_order", "seed")}
     parser.update({**same, "adapter": "conv", "pool_centre": False})
     network = parser.get_parsed_content("network_def").eval()
-    fitted = [adapters_of(run, i) for i in range(len(settings["tasks"]))]
+    fitted = [fitted_in(run, i) for i in range(len(settings["tasks"]))]
     origin = load_state(run / "checkpoint.pt")["handlers"]["MergeAdapters"]["origin"]
     return Study(dataset, settings["seed"], parser, network, fitted, origin)
 
@@ -68,12 +68,12 @@ def record(study: "Study", name: str, recalls: list[float]) -> None:
     write_json(RESULT, known | provenance.origin())
 
 
-def adapters_of(run: Path, task: int) -> State:
-    """What stage 1 made of the adapters in a task."""
+def fitted_in(run: Path, task: int) -> dict[str, State]:
+    """What stage 1 made of the `adapters` and the `head` in a task."""
     contribution = load_contribution(run / FOLDER, task)
     assert contribution is not None, f"{run} has not kept task {task + 1}"
-    state: State = contribution["handlers"]["MergeAdapters"]["adapters"]
-    return state
+    merged: dict[str, State] = contribution["handlers"]["MergeAdapters"]
+    return {name: merged[name] for name in ("adapters", "head")}
 
 
 class Study:
@@ -85,11 +85,12 @@ class Study:
         seed: int,
         parser: ConfigParser,
         network: IncrementalNetwork,
-        fitted: list[State],
+        fitted: list[dict[str, State]],
         origin: State,
     ) -> None:
         self.dataset, self.seed = dataset, seed
-        self.parser, self.network, self.fitted = parser, network, fitted
+        self.parser, self.network = parser, network
+        self.fitted, self.heads = ([of_task[part] for of_task in fitted] for part in ("adapters", "head"))
         data, self.tasks = parser.get_parsed_content("data"), list(parser.get_parsed_content("tasks"))
         self.train = [item for task in self.tasks for item in data.train(task)]
         items, transform = self.train + data.test(), parser.get_parsed_content("preprocessing")
@@ -115,6 +116,7 @@ class Study:
             "merged (ties), all images": (merged["ties"], None),
             "merged (magmax), all images": (merged["magmax"], None),
             "merged (RegMean), all images": (self.of_regmean, None),
+            "merged (fisher), all images": (self.of_fisher, None),
             "merged beside frozen, all images": (lambda task: torch.cat([frozen, merged["average"](task)], 1), None),
         }
 
@@ -132,6 +134,12 @@ class Study:
         if "regmean" not in self.cache:
             self.features("regmean", regmean(self.fitted, self.grams(), self.origin))
         return self.cache["regmean"]
+
+    def of_fisher(self, task: int) -> torch.Tensor:
+        """Features of the adapters of all tasks, merged by Fisher information, whatever the task."""
+        if "fisher" not in self.cache:
+            self.features("fisher", fisher(self.fitted, self.importances(), self.origin))
+        return self.cache["fisher"]
 
     def features(self, name: str, state: State | None) -> torch.Tensor:
         """Features (N, F) of all images."""
@@ -162,10 +170,23 @@ class Study:
 
     def grams(self) -> list[dict[str, torch.Tensor]]:
         """Of the adapters of each task on its own images."""
-        rows = [self.rows(task.labels)[:REGMEAN_IMAGES] for task in self.tasks]
+        rows = [self.rows(task.labels)[:IMAGES] for task in self.tasks]
         return [
             input_grams(self.classifier(state), [self.images[i] for i in here])
             for state, here in zip(self.fitted, rows, strict=True)
+        ]
+
+    def importances(self) -> list[State]:
+        """Fisher information of the adapters of each task, through its head on its own images."""
+        parts = zip(self.fitted, self.heads, self.tasks, strict=True)
+        return [
+            fisher_information(
+                self.classifier(state),
+                head,
+                [self.images[i] for i in self.rows(task.labels)[:IMAGES]],
+                task.labels.start,
+            )
+            for state, head, task in parts
         ]
 
     def recalls(self, features: Features, transported: bool | None) -> list[float]:
@@ -238,6 +259,30 @@ def regmean(states: list[State], grams: list[dict[str, torch.Tensor]], origin: S
         rows = mean + torch.linalg.solve(total + ridge, sum(wanted[1:], wanted[0]).T).T
         merged[name] = from_rows(name, rows.to(merged[name].dtype), merged[name].shape)
     return merged
+
+
+def fisher_information(
+    classifier: MergedClassifier, head: State, images: list[dict[str, Any]], first: int
+) -> dict[str, torch.Tensor]:
+    """Diagonal empirical Fisher information of the adapters, as `dynammo.handlers` computes it.
+
+    Args:
+        classifier: with the adapters of a task.
+        head: weight and bias over the classes of the task and "others", on the mean of the last map.
+        images: of the task.
+        first: label of its first class.
+    """
+    names = dict(classifier.branches[0].named_parameters())
+    squared = {name: torch.zeros_like(parameter) for name, parameter in names.items()}
+    for start in range(0, len(images), 32):
+        batch = images[start : start + 32]
+        labels = torch.tensor([image["label"] - first for image in batch])
+        last = classifier.maps(torch.stack([image["image"] for image in batch]))[0][-1]
+        logits = torch.nn.functional.linear(last.mean((2, 3)), head["weight"], head["bias"])
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        for name, grad in zip(names, torch.autograd.grad(loss, list(names.values())), strict=True):
+            squared[name] += grad.square() * len(labels)
+    return {**squared, "tasks": torch.tensor(1.0)}
 
 
 def input_grams(classifier: MergedClassifier, images: list[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -30,8 +30,10 @@ def moments(pixels: torch.Tensor, deviation: bool = True, centre: bool = False) 
         mean = region.mean(axes, keepdim=True)
         found.append(mean.flatten(1))
         if deviation:
-            apart = region - mean
-            found.append(((apart * apart).mean(axes) + 1e-8).sqrt())  # the constant keeps gradients finite
+            # mse_loss subtracts and squares in one sweep, but warns of shapes that broadcast; differences from their
+            # mean sum to zero, so no gradient is lost with its
+            squares = torch.ops.aten.mse_loss(region, mean.detach(), 0)
+            found.append((squares.mean(axes) + 1e-8).sqrt())  # the constant keeps gradients finite
     return found
 
 

@@ -63,3 +63,23 @@ def test_patches_times_rows_are_what_convolutions_give(study: ModuleType) -> Non
         expected = layer(x) - layer.bias.view(1, -1, 1, 1)
         torch.testing.assert_close((rows @ patches).view(expected.shape), expected, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(study.from_rows(f"0.branch.{number}.weight", rows, layer.weight.shape), layer.weight)
+
+
+def test_fisher_information_is_the_square_of_what_a_parameter_changes(study: ModuleType) -> None:
+    torch.manual_seed(3)
+    classifier = MergedClassifier([1], stages=1).eval()
+    head = {"weight": torch.randn(3, 64), "bias": torch.randn(3)}
+    batch = [{**image, "label": 4 + i % 2} for i, image in enumerate(images(0, 4))]
+    found = study.fisher_information(classifier, head, batch, 4)
+    alpha = classifier.branches[0][0].alpha  # type: ignore[union-attr, index]
+
+    @torch.no_grad()
+    def loss(change: float) -> float:
+        alpha.data += change
+        maps = classifier.maps(torch.stack([image["image"] for image in batch]))[0][-1].double()
+        alpha.data -= change
+        logits = maps.mean((2, 3)) @ head["weight"].double().T + head["bias"].double()
+        return float(torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 0, 1])))
+
+    slope = (loss(1e-2) - loss(-1e-2)) / 2e-2
+    assert float(found["0.alpha"]) == pytest.approx(4 * slope**2, rel=0.05)

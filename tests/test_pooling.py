@@ -67,3 +67,9 @@ def test_the_random_layer_is_the_same_for_the_same_seed() -> None:
     assert first.features == 20 and first(maps()).shape == (2, 20)
     assert torch.equal(first(maps()), second(maps())) and not torch.equal(first(maps()), other(maps()))
     assert (first(maps()) >= 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_moments_have_the_gradient_of_their_definition() -> None:
+    pixels = torch.rand(2, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: torch.cat(moments(x, centre=True), 1), pixels)
