@@ -129,7 +129,7 @@ def _normalise(norm: Any, share: Share, x: torch.Tensor) -> torch.Tensor:  # noq
     if not norm.training:
         return type(norm).forward(norm, x)  # type: ignore[no-any-return]
     counts, axes, shape = float(share() > 0), [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
-    values = x.float()
+    values = x.as_subclass(torch.Tensor).float()  # MONAI's tensors with flips of their own refuse to be cut
     here = values.new_tensor([counts * values[:, 0].numel()])
     sums = _total(torch.cat([counts * values.sum(axes), here]))
     images, mean = sums[-1], sums[:-1] / sums[-1]
