@@ -10,13 +10,13 @@ line for what the features of merged adapters hold.
 """
 
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from monai.bundle import ConfigParser
 from monai.data import Dataset
 
@@ -37,16 +37,36 @@ TRANSPOSED = "branch.3"  # of an adapter
 Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, then all test images after a task
 
 
-def main(dataset: str, run: Path, wanted: list[str]) -> None:
+Run = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
+Wanted = Annotated[list[str] | None, typer.Argument(metavar="WAY")]
+
+
+def main(dataset: str, run: Run, wanted: Wanted = None) -> None:
     """Measure every way, or those wanted."""
     study = study_of(dataset, run)
-    for name, way in study.ways().items():
-        if name in wanted or not wanted:
-            record(study, name, study.recalls(*way))
+    ways = study.ways()
+    for name in known(wanted, ways):
+        record(study, name, study.recalls(*ways[name]))
+
+
+def known(wanted: list[str] | None, ways: Iterable[str]) -> list[str]:
+    """The ways that are wanted, all if none is named.
+
+    Raises:
+        typer.BadParameter: a name that is not one of them.
+    """
+    names = list(ways)
+    if strange := [name for name in wanted or () if name not in names]:
+        raise typer.BadParameter(f"{strange[0]!r} is not one of {', '.join(map(repr, names))}")
+    return wanted or names
 
 
 def study_of(dataset: str, run: Path) -> "Study":
     """The images of a data set in the order of a finished run, and what its tasks fitted."""
+    if not Path(f"configs/datasets/{dataset}.yaml").is_file():
+        raise typer.BadParameter(f"no configs/datasets/{dataset}.yaml in this folder; start in the repository's root")
+    if not (run / FOLDER).is_dir():
+        raise typer.BadParameter(f"{run} is no finished run of methods/acl.yaml: it has no {FOLDER}")
     settings = json.loads((run / "run.json").read_text())
     parser = ConfigParser()
     overlays = [f"configs/{kind}/{name}.yaml" for kind, name in (("datasets", dataset), ("methods", "analytic"))]
@@ -315,4 +335,4 @@ def from_rows(name: str, rows: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    typer.run(main)

@@ -7,11 +7,11 @@ these ways share. WAY is one of `WAYS`, all if left out. The adapters start as t
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from adapters_add import Study, record, study_of
+import typer
+from adapters_add import Run, Study, Wanted, known, record, study_of
 from monai.transforms import Compose, RandFlip, RandScaleIntensity, RandShiftIntensity, RandSpatialCrop, Resize
 from monai.utils import set_determinism
 from torch import nn
@@ -35,13 +35,13 @@ class Way(NamedTuple):
     transported: bool | None = False  # see `Study.recalls`
 
 
-def main(dataset: str, run: Path, wanted: list[str]) -> None:
+def main(dataset: str, run: Run, wanted: Wanted = None) -> None:
     """Measure every way, or those wanted."""
+    names = known(wanted, WAYS)
     study = study_of(dataset, run)
     taught: dict[Callable[[Study], MergedClassifier], torch.Tensor] = {}
-    for name, way in WAYS.items():
-        if wanted and name not in wanted:
-            continue
+    for name in names:
+        way = WAYS[name]
         if way.teach not in taught:
             set_determinism(study.seed)
             taught[way.teach] = study.features_of(way.teach(study))
@@ -161,4 +161,4 @@ WAYS = {
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    typer.run(main)

@@ -6,10 +6,10 @@ Type `PYTHONPATH=tests:tests/deploy:tests/label python docs/agreement.py BUNDLE 
 
 import csv
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import label_server
 import monai.bundle
@@ -17,6 +17,7 @@ import onnxruntime
 import through_deploy
 import through_mlflow
 import torch
+import typer
 
 from dynammo import provenance
 from dynammo.checkpoint import write_json
@@ -25,6 +26,7 @@ from dynammo.preprocessing import exported_preprocessing
 
 COUNT = 50
 RESULT = Path("docs/results/agreement.json")
+Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
 Found = dict[str, dict[str, float]]  # name of the picture -> class -> probability
 
 
@@ -97,7 +99,7 @@ def _through(bundle: Path, pictures: list[Path], network: Callable[[torch.Tensor
     return {name: dict(zip(classes, network(image)[:-1], strict=True)) for name, image in images.items()}
 
 
-def main(bundle: Path, folder: Path) -> None:
+def main(bundle: Folder, folder: Folder) -> None:
     """Measure, write the result file, print the rows of the table."""
     origin = provenance.origin()
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -121,4 +123,4 @@ def _against(first: Found, other: Found) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    typer.run(main)

@@ -3,10 +3,11 @@
 Type `python docs/draw_clinic.py FOLDER` from the repository root, FOLDER with the files that docs/images.md lists.
 """
 
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -63,7 +64,12 @@ def draw(folder: Path) -> Figure:
     return figure
 
 
-if __name__ == "__main__":
+def main(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
+    """Draw the picture."""
     target = Path(__file__).parent / "images" / "clinic.png"
-    draw(Path(sys.argv[1])).savefig(target, dpi=75)
+    draw(folder).savefig(target, dpi=75)
     print(f"wrote {target}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

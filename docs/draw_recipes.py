@@ -4,11 +4,11 @@ Type `python docs/draw_recipes.py FOLDER` from the repository root, FOLDER with 
 and, beside it, path11 (docs/reproducibility.md).
 """
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -62,5 +62,10 @@ def draw(folder: Path) -> Figure:
     return figure
 
 
+def main(folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)]) -> None:
+    """Draw the picture."""
+    draw(folder).savefig("docs/images/recipes.png", dpi=110)
+
+
 if __name__ == "__main__":
-    draw(Path(sys.argv[1])).savefig("docs/images/recipes.png", dpi=110)
+    typer.run(main)

@@ -5,8 +5,10 @@ do as well, and so does `table.json` of `dynammo benchmark accuracy`, alone.
 """
 
 import json
-import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 ORDER = ("dynammo", "acl", "finetune", "joint", "ridge", "analytic")
 HEADER = (
@@ -54,6 +56,10 @@ def _row(record: dict[str, dict[str, float]]) -> str:
     return f"| {record['method']} | {' | '.join(cells)} | {ratio:.2f} x | {cost['images_kept']:.0f} |"
 
 
-if __name__ == "__main__":
-    files = [Path(name) for name in sys.argv[1:]]
+def main(files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Print the table of result files."""
     print(table(files) if "method" in json.loads(files[0].read_text(encoding="utf-8")) else table_of_orders(files[0]))
+
+
+if __name__ == "__main__":
+    typer.run(main)

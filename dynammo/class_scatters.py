@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from dynammo.analytic import ClassStatistics
-from dynammo.grams import CHUNK, add_gram, in_double
+from dynammo.grams import add_gram, sum_images
 from dynammo.shares import Share
 
 __all__ = [
@@ -180,10 +180,7 @@ def _sum_and_scatter(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     """Sum (F,) and packed scatter of the features (N, C, F) of one class."""
     upper = torch.zeros(features.shape[2], features.shape[2], dtype=torch.float64)
     add_gram(upper, features)
-    total = torch.zeros(features.shape[2], dtype=torch.float64)
-    for rows in features.split(CHUNK):  # type: ignore[no-untyped-call]
-        total += in_double(rows).sum(0)
-    return total, packed(upper)
+    return sum_images(features), packed(upper)
 
 
 def _shares(counts: torch.Tensor, balanced: bool) -> torch.Tensor:

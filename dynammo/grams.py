@@ -3,9 +3,9 @@
 import torch
 from scipy.linalg import blas
 
-__all__ = ["CHUNK", "add_gram", "gram", "in_double", "mirror"]
+__all__ = ["CHUNK", "add_gram", "gram", "in_double", "mirror", "sum_images"]
 
-CHUNK = 1024  # images that are taken to float64 at a time: more than this is slower to write than to multiply
+CHUNK = 1024  # images that are taken to float64 at a time: 16 MiB of 2048 features
 BLOCK = 256  # rows that are mirrored at a time: two blocks fit into a core's cache
 
 
@@ -38,6 +38,14 @@ def add_gram(upper: torch.Tensor, features: torch.Tensor, weights: torch.Tensor 
 def in_double(features: torch.Tensor) -> torch.Tensor:
     """Mean (N, F) of the copies of each image (N, C, F), in float64; of a single copy without a sum."""
     return features[:, 0].double() if features.shape[1] == 1 else features.double().mean(1)
+
+
+def sum_images(features: torch.Tensor) -> torch.Tensor:
+    """Sum (F,) over the images (N, C, F), whose copies count as one together, in float64; N may be 0."""
+    total = torch.zeros(features.shape[2], dtype=torch.float64)
+    for rows in features.split(CHUNK):  # type: ignore[no-untyped-call]
+        total += in_double(rows).sum(0)
+    return total
 
 
 def mirror(upper: torch.Tensor) -> torch.Tensor:

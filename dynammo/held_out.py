@@ -18,7 +18,7 @@ from dynammo.analytic import (
     count_new_classes,
 )
 from dynammo.class_scatters import ClassScatters, packed
-from dynammo.grams import CHUNK, add_gram, in_double, mirror
+from dynammo.grams import CHUNK, add_gram, mirror, sum_images
 from dynammo.shares import Share
 
 __all__ = ["FOLDS", "Fold", "Lesson", "fold_numbers", "learn_in_folds"]
@@ -139,7 +139,7 @@ def _learn(
             add_gram(part.zero_(), rows)
             whole += part
             grams[i].sub_(part, alpha=float(weights[i, new]))
-            sums[i, new] = -_sum(rows)
+            sums[i, new] = -sum_images(rows)
         sums[-1, new] = -sums[:-1, new].sum(0)
         for of_images, weight in zip(grams, weights[:, new], strict=True):
             of_images.add_(whole, alpha=float(weight))
@@ -180,11 +180,3 @@ def _no_losses(counts: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tenso
 
 def _count(labels: torch.Tensor, known: ClassStatistics, classes: int) -> torch.Tensor:
     return torch.bincount(labels - len(known.counts), minlength=classes).double()
-
-
-def _sum(features: torch.Tensor) -> torch.Tensor:
-    """(F,) sum over the images (N, C, F), whose copies count as one together."""
-    total = torch.zeros(features.shape[2], dtype=torch.float64)
-    for rows in features.split(CHUNK):  # type: ignore[no-untyped-call]
-        total += in_double(rows).sum(0)
-    return total
