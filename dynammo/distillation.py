@@ -11,13 +11,14 @@ from dynammo.errors import UserError
 from dynammo.network import IncrementalNetwork
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["LearnWithoutForgetting", "distillation_loss"]
+__all__ = ["LearnWithoutForgetting", "distillation_loss", "without_old_classes"]
 
 
 class LearnWithoutForgetting:
-    """Add the distillation loss on the outputs of the old classes to every step of stage 1 (arXiv 1606.09282).
+    """Learn new classes among themselves, and hold the outputs for old ones near what they were (arXiv 1606.09282).
 
-    The teacher is the network as the task before left it; no image of an earlier task is needed.
+    As in the paper, labels of new classes are judged by a softmax over the new classes alone, so that they do not push
+    the old ones down. The teacher is the network as the task before left it; no image of an earlier task is needed.
 
     Args:
         weight: of the distillation beside the loss on the labels.
@@ -56,12 +57,27 @@ class LearnWithoutForgetting:
         if self.teacher is None:
             return
         output = trainer.state.output
+        logits, labels = output[CommonKeys.PRED], output[CommonKeys.LABEL]
         with torch.no_grad():
             before = self.teacher(output[CommonKeys.IMAGE])[:, : self.known]
-        now = output[CommonKeys.PRED][:, : self.known]
-        output[CommonKeys.LOSS] = output[CommonKeys.LOSS] + self.weight * distillation_loss(
-            now, before, self.temperature
-        )
+        among_new = trainer.loss_function(without_old_classes(logits, labels, self.known), labels).mean()
+        held = distillation_loss(logits[:, : self.known], before, self.temperature)
+        output[CommonKeys.LOSS] = among_new + self.weight * held
+
+
+def without_old_classes(logits: torch.Tensor, labels: torch.Tensor, known: int) -> torch.Tensor:
+    """Logits that leave images of new classes to the new classes, and other images as they are.
+
+    Args:
+        logits: (B, K) of all classes, the `known` old ones first.
+        labels: (B,).
+        known: number of old classes.
+
+    Returns:
+        (B, K), minus infinity for the old classes in rows of new ones.
+    """
+    old = torch.arange(logits.shape[1], device=logits.device) < known
+    return logits.masked_fill((labels >= known)[:, None] & old, -torch.inf)
 
 
 def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float = 2.0) -> torch.Tensor:

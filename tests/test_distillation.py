@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_runs import make_trainer, without_plots
 
-from dynammo.distillation import distillation_loss
+from dynammo.distillation import distillation_loss, without_old_classes
 from dynammo.errors import UserError
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
@@ -34,6 +34,18 @@ def test_gradient_is_that_of_softened_cross_entropy() -> None:
     distillation_loss(logits, teacher, 2.0).backward()  # type: ignore[no-untyped-call]
     expected = 2 * ((logits.detach() / 2).softmax(1) - (teacher / 2).softmax(1)) / 4
     torch.testing.assert_close(logits.grad, expected)
+
+
+def test_labels_of_new_classes_say_nothing_of_old_ones() -> None:
+    logits, labels = torch.randn(4, 5, requires_grad=True), torch.tensor([3, 0, 4, 3])  # the second is an exemplar
+    loss = torch.nn.functional.cross_entropy(without_old_classes(logits, labels, 3), labels, reduction="none")
+    new = torch.tensor([0, 2, 3])
+    among_new = torch.nn.functional.cross_entropy(logits[new, 3:], labels[new] - 3, reduction="none")
+    torch.testing.assert_close(loss[new], among_new)
+    torch.testing.assert_close(loss[1], torch.nn.functional.cross_entropy(logits[1:2], labels[1:2]))
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert not logits.grad[new, :3].any() and logits.grad[1, :3].any()
 
 
 def test_old_outputs_stay_nearer_with_it(tiny_data: Path, tmp_path: Path) -> None:
