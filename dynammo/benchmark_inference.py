@@ -28,7 +28,16 @@ from dynammo.folding import fused
 from dynammo.merged_classifier import MergedClassifier
 from dynammo.one_pass import BackboneAlone
 
-__all__ = ["InferenceCosts", "InferenceSettings", "Took", "benchmark_inference", "compare", "measure_inference"]
+__all__ = [
+    "InferenceCosts",
+    "InferenceSettings",
+    "Took",
+    "analytic_network",
+    "benchmark_inference",
+    "compare",
+    "folded_network",
+    "measure_inference",
+]
 
 CLASSES_OF_A_TASK = 2
 TASKS = (1, 10, 50)
@@ -95,8 +104,8 @@ class InferenceCosts:
     """What one run measured.
 
     Attributes:
-        took: of each contender: `eager`, `eager backbone`, and for each engine `<engine>`, `<engine> backbone`; with
-            the engine torch `torch <T> tasks` too.
+        took: of each contender: `eager`, `eager backbone`, and for each engine `<engine>` (the analytic network),
+            `<engine> folded`, `<engine> backbone`; with the engine torch `torch <T> tasks` too.
         left_out: engines that were not measured, and why.
         start_seconds: until an engine can classify, for each.
         device: where it was measured.
@@ -154,6 +163,16 @@ def analytic_network(settings: InferenceSettings, tasks: int) -> MergedClassifie
     return network.eval().requires_grad_(False)
 
 
+def folded_network(settings: InferenceSettings, tasks: int) -> MergedClassifier:
+    """What `configs/methods/dynammo.yaml` ships with foldable adapters: changed weights, a head for each task."""
+    torch.manual_seed(0)
+    network = MergedClassifier(
+        [CLASSES_OF_A_TASK] * tasks, architecture=settings.architecture, stages=settings.stages, adapter="none",
+        looks=CLASSES_OF_A_TASK * tasks,
+    )  # fmt: skip
+    return network.eval().requires_grad_(False)
+
+
 def measure_inference(settings: InferenceSettings) -> InferenceCosts:
     """Measure all engines that are there, on the device that classification would use."""
     say = Console(stderr=True, highlight=False).print
@@ -165,7 +184,7 @@ def measure_inference(settings: InferenceSettings) -> InferenceCosts:
     for name in settings.engines or ENGINES[1:]:
         say(f"making the engine {name}")
         try:
-            found, start_seconds[name] = _pair(name, settings, images, device)
+            found, start_seconds[name] = _in_engine(name, settings, images, device)
             calls |= found
         except UserError as error:
             left_out[name] = str(error)
@@ -206,9 +225,10 @@ def compare(costs: InferenceCosts) -> list[Bar]:
 def _compared(costs: InferenceCosts) -> list[tuple[Bar, Spread]]:
     """Every bar and its range over the repeats."""
     found = []
-    for name in costs.engines():
-        ratio = ratios(costs, f"{name} backbone", name)
-        found.append((_at_least(LEAST_OF_BACKBONE, f"{name} / its backbone", ratio.median), ratio))
+    for engine in costs.engines():
+        for name in (f"{engine} folded", engine):
+            ratio = ratios(costs, f"{engine} backbone", name)
+            found.append((_at_least(LEAST_OF_BACKBONE, f"{name} / its backbone", ratio.median), ratio))
     gains = {name: ratios(costs, EAGER, name) for name in costs.engines()}
     if gains:
         best = max(gains, key=lambda name: gains[name].median)
@@ -250,25 +270,34 @@ def _eager(settings: InferenceSettings, images: torch.Tensor, device: str) -> di
     return {EAGER: lambda: run(network), f"{EAGER} backbone": lambda: run(backbone)}
 
 
-def _pair(name: str, settings: InferenceSettings, images: torch.Tensor, device: str) -> tuple[dict[str, Call], float]:
-    """The analytic network and the plain backbone in one engine, and the seconds until the first could classify."""
-    size, start = settings.shape[2:], time.perf_counter()
-    network = fused(analytic_network(settings, TASKS[1])).to(device)
-    whole = make_engine(name, network, size, device, settings.batch_size, with_maps=False)
-    whole(images)
+def _in_engine(
+    name: str, settings: InferenceSettings, images: torch.Tensor, device: str
+) -> tuple[dict[str, Call], float]:
+    """Both networks and the plain backbone in one engine, and the seconds until the first could classify."""
+    start = time.perf_counter()
+    analytic = _classify(name, analytic_network(settings, TASKS[1]), settings, images, device)
+    analytic()
     seconds = time.perf_counter() - start
-    backbone = fused(Backbone(settings.architecture, settings.stages)).to(device)
-    bare = engine_of(name, BackboneAlone(backbone), size, device, settings.batch_size)
-    return {name: lambda: whole(images), f"{name} backbone": lambda: bare(images)}, seconds
+    folded = _classify(name, folded_network(settings, TASKS[1]), settings, images, device)
+    backbone = BackboneAlone(fused(Backbone(settings.architecture, settings.stages)).to(device))
+    bare = engine_of(name, backbone, settings.shape[2:], device, settings.batch_size)
+    return {name: analytic, f"{name} folded": folded, f"{name} backbone": lambda: bare(images)}, seconds
 
 
 def _tasks(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Call]:
-    calls: dict[str, Call] = {}
-    for tasks in TASKS:
-        network = fused(analytic_network(settings, tasks)).to(device)
-        engine = make_engine("torch", network, settings.shape[2:], device, settings.batch_size, with_maps=False)
-        calls[task_name(tasks)] = lambda engine=engine: engine(images)  # type: ignore[misc]
-    return calls
+    return {
+        task_name(tasks): _classify("torch", analytic_network(settings, tasks), settings, images, device)
+        for tasks in TASKS
+    }
+
+
+def _classify(
+    name: str, network: MergedClassifier, settings: InferenceSettings, images: torch.Tensor, device: str
+) -> Call:
+    """Passes of a network in an engine as `dynammo classify` makes them."""
+    network = fused(network).to(device)
+    engine = make_engine(name, network, settings.shape[2:], device, settings.batch_size, with_maps=False)
+    return lambda: engine(images)
 
 
 def _at_least(least: float, name: str, ratio: float) -> Bar:
