@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_up import ROOT, TINY, make_data, run_bundle
+from made_up_runs import without_plots
 
 # two threads that wait for each other slow tiny networks down
 torch.set_num_threads(1)
@@ -27,6 +28,12 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The repository root as working directory, where the README's commands are typed."""
     monkeypatch.chdir(ROOT)
     return ROOT
+
+
+@pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this test draw nothing; not for a test that may be the first to call `trained`."""
+    without_plots(monkeypatch)
 
 
 Trained = Callable[..., Path]

@@ -98,6 +98,7 @@ def test_memory_and_cost_are_what_the_methods_promise(trained: Trained) -> None:
     assert cost["dynammo"]["state_bytes"] < cost["acl"]["state_bytes"] * 1.5
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("strategy", ["fisher", "ties"])
 def test_other_strategies_and_recalibration_run(tiny_data: Path, tmp_path: Path, strategy: str) -> None:
     run_bundle(
@@ -117,6 +118,7 @@ def test_the_same_seed_gives_the_same_model(trained: Trained, tiny_data: Path, t
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_second_training_keeps_the_first(tiny_data: Path, tmp_path: Path) -> None:
     """From a data list with patients, by fine-tuning, twice into one folder."""
     files = sorted((tiny_data / "train").rglob("*.png"))
@@ -211,8 +213,9 @@ def test_overlays_are_short_and_change_what_exists(config: str) -> None:
     assert set(yaml.safe_load(text)) <= set(yaml.safe_load(Path(TRAIN).read_text()))
 
 
+@pytest.mark.usefixtures("no_plots")
 @pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "configs" / "datasets").glob("*.yaml")))
-def test_dataset_overlays_run(config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dataset_overlays_run(config: str, tmp_path: Path) -> None:
     overlay = yaml.safe_load((ROOT / "configs" / "datasets" / config).read_text())
     increments = overlay.get("increments", 2)
     named = isinstance(increments, list)
@@ -250,6 +253,7 @@ def _named(folder: Path, groups: list[list[str]]) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_real_images_and_weights(tmp_path: Path) -> None:
     """A few images of derm8 by a data list, on ImageNet weights, which stay as they are."""
     data, weights = shared("data", "derm8"), shared("weights", "resnet18_imagenet1k_to_layer3.pth")

@@ -6,18 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_runs import make_trainer, without_plots
+from made_up_runs import make_trainer
 
 from dynammo.distillation import distillation_loss, without_old_classes
 from dynammo.errors import UserError
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
-pytestmark = pytest.mark.usefixtures("in_root")
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_plots(monkeypatch)
+pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
 
 @given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 6))

@@ -13,7 +13,7 @@ from dynammo.adapters import copy_state
 from dynammo.checkpoint import load_state
 from dynammo.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("in_root")
+pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +25,6 @@ def acl(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         without_plots(patch)
         make_trainer(tiny_data, folder, "acl").learn()
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_plots(monkeypatch)
 
 
 def test_adapters_are_those_of_the_earlier_run_and_are_merged(acl: Path, tiny_data: Path, tmp_path: Path) -> None:

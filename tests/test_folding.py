@@ -106,7 +106,7 @@ def test_merges_that_make_no_sense_are_refused(settings: dict[str, str]) -> None
         MergeAdapters(**settings).attach(Engine())  # type: ignore[arg-type]
 
 
-@pytest.mark.usefixtures("in_root")
+@pytest.mark.usefixtures("in_root", "no_plots")
 @KINDS
 def test_the_bundle_learns_with_them(kind: str, tiny_data: Path, tmp_path: Path) -> None:
     run_bundle(
@@ -126,7 +126,7 @@ def test_the_bundle_learns_with_them(kind: str, tiny_data: Path, tmp_path: Path)
         )
 
 
-@pytest.mark.usefixtures("in_root")
+@pytest.mark.usefixtures("in_root", "no_plots")
 def test_adapters_of_the_first_task_alone_leave_statistics_true(tiny_data: Path, tmp_path: Path) -> None:
     """First-task adaptation under an analytic head: the second task moves no weight below the head."""
     backbones = []

@@ -5,19 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Events
-from made_up_runs import make_trainer, without_plots
+from made_up_runs import make_trainer
 from monai.engines import SupervisedTrainer
 
 from dynammo.errors import UserError
 from dynammo.growing_images import shrink
 from dynammo.trainer import IncrementalTrainer
 
-pytestmark = pytest.mark.usefixtures("in_root")
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_plots(monkeypatch)
+pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
 
 def sizes_seen(trainer: IncrementalTrainer) -> list[tuple[int, ...]]:

@@ -21,7 +21,7 @@ TRAIN, INFERENCE, EVALUATE = (f"bundle/configs/{name}.yaml" for name in ("train"
 RECIPES = sorted(path.stem for path in (ROOT / "configs" / "recipes").glob("*.yaml"))
 MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 Read = Callable[..., torch.Tensor]
-pytestmark = pytest.mark.usefixtures("in_root")
+pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from dynammo.locking import lock_folder
 pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
 
-@pytest.fixture
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_plots(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def runs(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Output folders of a run that nothing interrupted, and of one cut off in the second epoch of its last task."""

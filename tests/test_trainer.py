@@ -5,17 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from made_up_runs import make_trainer, without_plots
+from made_up_runs import make_trainer
 
 from dynammo.checkpoint import load_state
 from dynammo.trainer import IncrementalTrainer, TaskEvents
 
-pytestmark = pytest.mark.usefixtures("in_root")
-
-
-@pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_plots(monkeypatch)
+pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
 
 def stop_after(trainer: IncrementalTrainer, tasks: int) -> None:

@@ -67,6 +67,7 @@ def test_held_back_images_do_not_know_their_own_label() -> None:
     assert (seen == labels[0]).float().mean() > 0.95 > 0.8 > (held_back == labels[0]).float().mean()
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_a_class_of_one_image_can_be_learnt(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", train=1, test=1)
     run_bundle(
