@@ -35,8 +35,6 @@ RESULT = Path("docs/results/adapters_add.json")
 IMAGES = 256  # of each task, for RegMean and Fisher
 TRANSPOSED = "branch.3"  # of an adapter
 Features = Callable[[int], torch.Tensor]  # features (N, F) of all training, then all test images after a task
-
-
 Run = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
 Wanted = Annotated[list[str] | None, typer.Argument(metavar="WAY")]
 
