@@ -1,9 +1,10 @@
 """`dynammo benchmark training`: learning a task beside a loop that prepares every image anew in every epoch.
 
 Ours takes the same steps as the plain loop: the same items, transforms, seeds, network, optimiser and batches, so that
-their losses are the same and so is what they learn. A third contender sees smaller images in half of the epochs
-(`small_epochs`); what it learns is another network, so recall on the test images stands beside the time. They take
-turns, a seed each, in core seconds (`time.process_time`).
+their losses are the same and so is what they learn. Two more contenders learn other networks, so recall on the test
+images stands beside their time: one computes in mixed precision (`mixed_precision`), where there is arithmetic for it,
+one sees smaller images in half of the epochs (`small_epochs`). They take turns, a seed each, in core seconds
+(`time.process_time`).
 """
 
 import copy
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.data import Dataset, set_rnd
+from monai.inferers import SimpleInferer
 from monai.utils import set_determinism
 from rich import box
 from rich.console import Console
@@ -36,11 +38,13 @@ from dynammo.benchmark_cost import Spread
 from dynammo.benchmark_material import write_photographs
 from dynammo.bundle_files import bundle_config
 from dynammo.checkpoint import write_json
+from dynammo.device_ceilings import has_bfloat16
 from dynammo.errors import UserError
 from dynammo.growing_images import GrowImages
 from dynammo.growth_measures import made_up_vectors
 from dynammo.held_out import learn_in_folds
 from dynammo.memory import Item
+from dynammo.mixed_precision import Autocast
 from dynammo.network import IncrementalNetwork
 
 __all__ = ["HeadSeconds", "SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_heads", "measure_set"]
@@ -49,7 +53,9 @@ SETS = ("derm8", "path11", "radio12")
 LEAST_RATIO, MOST_SECONDS = 1.3, 1.0
 VECTORS, FEATURES, CLASSES, HEAD_TURNS = 10_000, 2048, 8, 5
 SEED = 0
-FIRST_TWO = "$[2, len(@images.classes) - 2][: len(@images.classes) - 1]"
+FIRST_CLASSES = "$[size for size in (min({0}, len(@images.classes)), len(@images.classes) - {0}) if size > 0]"
+CONTENDERS = {"ours": "images prepared once", "mixed": "mixed precision", "small": "small images first"}
+"""What is set beside the plain loop, in words."""
 SMALL = 1 / 2  # of the epochs see smaller images
 FALLS = (8 / 15, 12 / 15)  # of the epochs are over when the rate falls, as in configs/datasets
 
@@ -62,6 +68,7 @@ class StageSettings:
         images: of a task.
         epochs: of a task; ours prepares the images in the first one.
         repeats: turns, each with a seed of its own.
+        classes: of the task, the first ones of the set by name.
         image_size: height and width that the network sees, in pixels.
         stages: layers of the ResNet-18.
 
@@ -74,9 +81,10 @@ class StageSettings:
     repeats: int = 3
     image_size: int = 96
     stages: int = 3
+    classes: int = 4
 
     def __post_init__(self) -> None:
-        for name, least in (("images", 8), ("epochs", 1), ("repeats", 1)):
+        for name, least in (("images", 8), ("epochs", 1), ("repeats", 1), ("classes", 2)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} is {getattr(self, name)}; give --{name} a whole number from {least}.")
 
@@ -87,8 +95,9 @@ class SetTraining:
 
     Attributes:
         milliseconds: core ms for one image in one epoch of each contender: `plain`, every image prepared anew; `ours`,
-            by `IncrementalTrainer` and `cached_dataset`; `small`, ours with smaller images first.
-        ratios: plain / ours and plain / small of each turn.
+            by `IncrementalTrainer` and `cached_dataset`; `mixed`, ours in mixed precision, where the processor has
+            bfloat16; `small`, ours with smaller images first.
+        ratios: plain / contender of each turn, of all but plain.
         recalls: mean class recall on the test images after each turn, 0 to 1, of each contender.
         preparing: core ms to read, decode and prepare one image.
         losses_apart: largest difference between the mean losses of an epoch, plain and ours.
@@ -100,10 +109,9 @@ class SetTraining:
     preparing: float
     losses_apart: float
 
-    @property
-    def points(self) -> tuple[float, float]:
-        """Mean and standard deviation over the turns of recall with smaller images first less plain, in points."""
-        apart = [100 * (a - b) for a, b in zip(self.recalls["small"], self.recalls["plain"], strict=True)]
+    def points(self, contender: str) -> tuple[float, float]:
+        """Mean and standard deviation over the turns of a contender's recall less plain's, in points."""
+        apart = [100 * (a - b) for a, b in zip(self.recalls[contender], self.recalls["plain"], strict=True)]
         return statistics.mean(apart), statistics.stdev(apart) if len(apart) > 1 else 0.0
 
 
@@ -147,11 +155,12 @@ def compare(sets: Mapping[str, SetTraining], heads: HeadSeconds) -> list[Bar]:
     """The ratios that are expected."""
     bars = []
     for name, one in sets.items():
-        ours, small = (one.ratios[contender].median for contender in ("ours", "small"))
-        expected, (mean, deviation) = f"at least {LEAST_RATIO}", one.points
-        bars.append(Bar(f"{name}: prepared anew / once", ours, expected, ours >= LEAST_RATIO))
-        met = small >= LEAST_RATIO and mean + deviation >= 0
-        bars.append(Bar(f"{name}: plain / small images first", small, f"{expected}, recall no lower", met))
+        for contender, words in CONTENDERS.items():
+            if contender not in one.ratios:
+                continue
+            ratio, (mean, deviation) = one.ratios[contender].median, one.points(contender)
+            met = ratio >= LEAST_RATIO and mean + deviation >= 0
+            bars.append(Bar(f"{name}: plain / {words}", ratio, f"at least {LEAST_RATIO}, recall no lower", met))
     for words, (seconds, _) in (("given", heads.given), ("chosen", heads.chosen)):
         name = f"seconds for {VECTORS:,} cached vectors, shrinkage {words}"
         bars.append(Bar(name, seconds.median, f"at most {MOST_SECONDS:g}", seconds.median <= MOST_SECONDS))
@@ -159,7 +168,7 @@ def compare(sets: Mapping[str, SetTraining], heads: HeadSeconds) -> list[Bar]:
 
 
 def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
-    """All contenders by turns on the first task of a data set, two classes."""
+    """All contenders by turns on the first task of a data set."""
     parser = _bundle(folder, settings)
     trainer, network = (parser.get_parsed_content(name) for name in ("incremental#trainer", "network"))
     transform = parser.get_parsed_content("train#preprocessing")
@@ -175,16 +184,20 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
     grow.attach(trainer)
     start = copy.deepcopy(network.state_dict())
 
-    def ours(small_epochs: int) -> list[float]:
+    def ours(small_epochs: int = 0, mixed: bool = False) -> list[float]:
         grow.epochs = small_epochs
+        trainer.trainer.inferer = Autocast() if mixed else SimpleInferer()
         trainer.fit(items, network, network.trainable_parameters(), "adapters")
         return list(trainer.losses)
 
     contenders: dict[str, Callable[[], list[float]]] = {
         "plain": partial(_fit_plain, network, Dataset(items, transform), parser),
-        "ours": partial(ours, 0),
+        "ours": ours,
+        "mixed": partial(ours, mixed=True),
         "small": partial(ours, round(SMALL * settings.epochs)),
     }
+    if not has_bfloat16(torch.device("cpu")):
+        del contenders["mixed"]
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     recalls: dict[str, list[float]] = {name: [] for name in contenders}
     apart = 0.0
@@ -203,7 +216,8 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
         {name: Spread.of([each * s for s in found]) for name, found in seconds.items()},
         {
             name: Spread.of([a / b for a, b in zip(seconds["plain"], seconds[name], strict=True)])
-            for name in ("ours", "small")
+            for name in contenders
+            if name != "plain"
         },
         recalls,
         _preparing(items, transform),
@@ -280,7 +294,8 @@ def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
     parser.read_config(ConfigParser.load_config_files([str(bundle_config("train.yaml"))]))
     parser.update({
         "dataset_dir": str(folder), "weights": str(weights) if weights.is_file() else "first_task",
-        "stages": settings.stages, "image_size": settings.image_size, "increments": FIRST_TWO, "exemplars": 0,
+        "stages": settings.stages, "image_size": settings.image_size, "exemplars": 0,
+        "increments": FIRST_CLASSES.format(settings.classes),
         "epochs": settings.epochs, "milestones": [round(part * settings.epochs) for part in FALLS], "mlflow": False,
         "device": torch.device("cpu"), "incremental#handlers": [],
     })  # fmt: skip
@@ -310,25 +325,27 @@ def _print(sets: Mapping[str, SetTraining], heads: HeadSeconds, settings: StageS
     console = Console(highlight=False)
     console.print(
         f"resnet18, {settings.stages} stages, {settings.image_size} x {settings.image_size} pixels, {settings.images} "
-        f"images, {settings.epochs} epochs, {settings.repeats} turns, {torch.get_num_threads()} threads ({machine})"
+        f"images of {settings.classes} classes, {settings.epochs} epochs, {settings.repeats} turns, "
+        f"{torch.get_num_threads()} threads ({machine})"
     )
     table = Table(title="stage 1, core ms for one image in one epoch", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("data set", "preparing", "plain", "ours", "ratio", "small first", "ratio", "recall"):
-        table.add_column(column, justify="left" if column == "data set" else "right")
+    for column in ("data set", "contender", "core ms", "plain / it", "recall %", "less plain"):
+        table.add_column(column, justify="left" if column in ("data set", "contender") else "right")
     for name, one in sets.items():
-        milliseconds = {contender: f"{spread.median:.1f}" for contender, spread in one.milliseconds.items()}
-        ratios = {
-            contender: f"{r.median:.2f} ({r.lowest:.2f} to {r.highest:.2f})" for contender, r in one.ratios.items()
-        }
-        recall = [f"{100 * statistics.mean(one.recalls[contender]):.1f}" for contender in ("plain", "small")]
-        table.add_row(
-            name, f"{one.preparing:.1f}", milliseconds["plain"], milliseconds["ours"], ratios["ours"],
-            milliseconds["small"], ratios["small"], " -> ".join(recall),
-        )  # fmt: skip
+        for contender, spread in one.milliseconds.items():
+            ratio = one.ratios.get(contender)
+            recall = 100 * statistics.mean(one.recalls[contender])
+            apart = "{:+.1f} ± {:.1f}".format(*one.points(contender)) if ratio else ""
+            table.add_row(
+                name if contender == "plain" else "", CONTENDERS.get(contender, contender), f"{spread.median:.1f}",
+                f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})" if ratio else "", f"{recall:.1f}",
+                apart,
+            )  # fmt: skip
+        table.add_row("", "preparing alone", f"{one.preparing:.1f}", "", "", "", end_section=True)
     console.print(table)
-    console.print(
-        "recall: mean class recall in percent on test images of the task, plain -> small first, mean of the turns"
-    )
+    if not has_bfloat16(torch.device("cpu")):
+        console.print("mixed precision left out: this processor has no arithmetic for bfloat16")
+    console.print("recall: mean class recall on test images of the task, mean of the turns")
     console.print(
         "recall of chance or of 100 says nothing about accuracy: give more --images and --epochs, or another set"
     )

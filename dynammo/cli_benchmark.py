@@ -77,12 +77,13 @@ def training(
     images: Annotated[int, typer.Option(help="Images of a task.")] = 400,
     epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 15,
     image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
+    classes: Annotated[int, typer.Option(help="Classes of a task.")] = 4,
     repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 3,
 ) -> None:
-    """Compare learning a task with a loop that prepares every image anew; smaller images first; analytic heads."""
+    """Compare learning a task with a loop that prepares every image anew: once, mixed precision, smaller images."""
     from dynammo.benchmark_stage import StageSettings, benchmark_stage
 
-    benchmark_stage(StageSettings(images, epochs, repeats, image_size), json)
+    benchmark_stage(StageSettings(images, epochs, repeats, image_size, classes=classes), json)
 
 
 @benchmark.command()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Ceilings", "measure_ceilings"]
+__all__ = ["Ceilings", "has_bfloat16", "measure_ceilings"]
 
 SIDE = {"cpu": 1024, "cuda": 8192}  # of square matrices
 FLOATS = {"cpu": 2**24, "cuda": 2**28}  # to copy: far more than caches hold
@@ -49,3 +49,12 @@ def _best(call: Callable[[], object], device: torch.device) -> float:
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has arithmetic for bfloat16; others compute in it too, but slower than in float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -15,8 +15,9 @@ __all__ = ["TakeAdapters"]
 POOLING = ("taps", "pool_deviation", "pool_centre", "power", "projection")
 SAME = (
     "seed", "architecture", "stages", "weights", "adapter", "image_size", "recipe", "head_layout", "epochs",
-    "milestones", "small_epochs", "learning_rate", "weight_decay", "batch_size",
+    "milestones", "small_epochs", "mixed_precision", "learning_rate", "weight_decay", "batch_size",
 )  # fmt: skip
+ABSENT_BEFORE = {"small_epochs": 0, "mixed_precision": False}  # in the records of earlier versions
 
 
 class TakeAdapters:
@@ -48,7 +49,7 @@ class TakeAdapters:
     def _check(self, engine: IncrementalTrainer) -> None:
         try:
             record = json.loads((self.run / "run.json").read_text(encoding="utf-8"))
-            tasks, config = record["tasks"], {"small_epochs": 0} | record["config"]  # absent in earlier versions
+            tasks, config = record["tasks"], ABSENT_BEFORE | record["config"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"adapters_from is {self.run}, which holds no run.json of a training; give the folder of a run."

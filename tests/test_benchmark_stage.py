@@ -26,7 +26,8 @@ def test_what_smaller_images_cost_is_the_mean_difference() -> None:
     one = Spread.of([1.0])
     recalls = {"plain": [0.5, 0.6], "ours": [0.5, 0.6], "small": [0.51, 0.57]}
     found = SetTraining({}, {"ours": one, "small": one}, recalls, 1.0, 0.0)
-    assert found.points == pytest.approx((-1.0, 8**0.5))
+    assert found.points("ours") == (0.0, 0.0)
+    assert found.points("small") == pytest.approx((-1.0, 8**0.5))
 
 
 def test_the_command_writes_figures(
@@ -46,7 +47,8 @@ def test_the_command_writes_figures(
 
 def bars(ratio: float, seconds: float, recall: float = 0.5) -> list[bool]:
     ratios = dict.fromkeys(("ours", "small"), Spread.of([ratio]))
-    sets = {"a": SetTraining({}, ratios, {"plain": [0.5, 0.5], "small": [recall, recall]}, 1.0, 0.0)}
+    recalls = {"plain": [0.5, 0.5], "ours": [0.5, 0.5], "small": [recall, recall]}
+    sets = {"a": SetTraining({}, ratios, recalls, 1.0, 0.0)}
     spread = Spread.of([0.9 * seconds, seconds, 2 * seconds])
     return [bar.met for bar in compare(sets, HeadSeconds((spread, spread), (spread, spread)))]
 
@@ -60,7 +62,7 @@ def test_speed_bought_with_recall_does_not_count() -> None:
     assert bars(1.5, 1.0, recall=0.49) == [True, False, True, True]
 
 
-@pytest.mark.parametrize("name", ["images", "epochs", "repeats"])
+@pytest.mark.parametrize("name", ["images", "epochs", "repeats", "classes"])
 def test_small_numbers_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} is 0; give --{name}"):
         StageSettings(**{name: 0})
