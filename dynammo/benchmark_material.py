@@ -1,5 +1,6 @@
 """What `dynammo classify` is measured with: made-up images of usual sizes and a model of the shipped shape."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from scipy.ndimage import gaussian_filter
 from dynammo.checkpoint import prepare_output_dir, save_state, sha256, write_json
 from dynammo.merged_classifier import MergedClassifier
 
-__all__ = ["copy_often", "write_dicoms", "write_model", "write_photographs"]
+__all__ = ["SETS", "copy_often", "shared_folder", "write_dicoms", "write_model", "write_photographs"]
+
+SETS = ("derm8", "path11", "radio12")
+"""Benchmark sets of real images, in `data/` of `shared_folder`."""
 
 Pixels = NDArray[Any]
 PHOTO = (450, 600)  # rows and columns of a dermoscopy photograph
@@ -32,6 +36,11 @@ RECIPE = {
     "spatial_dims": 2, "volumes": "middle", "crop_borders": False, "stain_normalisation": False,
     "colour_constancy": False, "grey": "percentile", "window": [-160, 240],
 }  # fmt: skip
+
+
+def shared_folder() -> Path:
+    """Where the benchmark sets and the weights lie that are no part of the project, as the overlays have it."""
+    return Path(os.environ.get("DYNAMMO_SHARED", "../shared"))
 
 
 def write_photographs(folder: Path, count: int, seed: int = 0) -> None:

@@ -8,7 +8,6 @@ one sees smaller images in half of the epochs (`small_epochs`). They take turns,
 """
 
 import copy
-import os
 import statistics
 import tempfile
 import time
@@ -35,7 +34,7 @@ from dynammo.analytic import ClassStatistics, add_classes
 from dynammo.analytic_heads import make_head
 from dynammo.benchmark import Bar, check_writable
 from dynammo.benchmark_cost import Spread
-from dynammo.benchmark_material import write_photographs
+from dynammo.benchmark_material import SETS, shared_folder, write_photographs
 from dynammo.bundle_files import bundle_config
 from dynammo.checkpoint import write_json
 from dynammo.device_ceilings import has_bfloat16
@@ -49,7 +48,6 @@ from dynammo.network import IncrementalNetwork
 
 __all__ = ["HeadSeconds", "SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_heads", "measure_set"]
 
-SETS = ("derm8", "path11", "radio12")
 LEAST_RATIO, MOST_SECONDS = 1.3, 1.0
 VECTORS, FEATURES, CLASSES, HEAD_TURNS = 10_000, 2048, 8, 5
 SEED = 0
@@ -289,7 +287,7 @@ def _preparing(items: list[Item], transform: Callable[[Any], Any]) -> float:
 
 def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
     """The bundle's training on a data set, without its handlers, with real weights where they are at hand."""
-    weights = _shared() / "weights" / "resnet18_imagenet1k_to_layer3.pth"
+    weights = shared_folder() / "weights" / "resnet18_imagenet1k_to_layer3.pth"
     parser = ConfigParser()
     parser.read_config(ConfigParser.load_config_files([str(bundle_config("train.yaml"))]))
     parser.update({
@@ -302,14 +300,10 @@ def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
     return parser
 
 
-def _shared() -> Path:
-    return Path(os.environ.get("DYNAMMO_SHARED", "../shared"))
-
-
 @contextmanager
 def _material(settings: StageSettings) -> Iterator[dict[str, Path]]:
     """Class folders of the benchmark sets, or photographs made up where there are none."""
-    found = {name: _shared() / "data" / name for name in SETS if (_shared() / "data" / name).is_dir()}
+    found = {name: shared_folder() / "data" / name for name in SETS if (shared_folder() / "data" / name).is_dir()}
     if found:
         yield found
         return

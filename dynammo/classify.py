@@ -116,7 +116,8 @@ def _key(source: Path, model: Model, settings: ClassifySettings) -> dict[str, An
         "input": str(source.expanduser().resolve()),
         "model": model.sha256,
         "version": __version__,
-        "options": [settings.mask_corners, settings.low_confidence],  # engines agree
+        # engines in float32 agree
+        "options": [settings.mask_corners, settings.low_confidence, settings.engine.endswith("bfloat16")],
     }
 
 

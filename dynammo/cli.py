@@ -16,6 +16,10 @@ from dynammo.errors import UserError
 
 __all__ = ["app", "main"]
 
+ENGINE_HELP = (
+    "What computes: auto, torch, compile, onnx or openvino; torch-bfloat16 or compile-bfloat16 where it is fast."
+)
+
 app = typer.Typer(name="dynammo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(benchmark, name="benchmark", help="Measure what methods cost and how well they learn.")
 
@@ -70,7 +74,7 @@ def classify(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     workers: Annotated[int, typer.Option(help="Threads that read images; 0 for one a core.", min=0)] = 0,
     batch_size: Annotated[str, typer.Option(help="Images for each pass: a number or auto.")] = "auto",
-    engine: Annotated[str, typer.Option(help="What computes: auto, torch, compile, onnx or openvino.")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
     engine_cluster: Annotated[
         str | None, typer.Option(help="Where: local for processes of Ray on this machine, or ray://HOST:10001.")
     ] = None,
@@ -241,7 +245,7 @@ def serve(
     allow_network: Annotated[
         bool, typer.Option("--allow-network", help="Listen where other machines can reach the page, unencrypted.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="What computes: auto, torch, compile, onnx or openvino.")] = "auto",
+    engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Open a page on this machine to drop images on; Ctrl-C ends it."""
     typer.echo("starting the page ...")  # at once: what follows takes seconds to import

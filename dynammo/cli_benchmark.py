@@ -42,6 +42,17 @@ def inference(
 
 
 @benchmark.command()
+def precision(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Count how often every engine names the same class as PyTorch in float32, on the benchmark sets."""
+    from dynammo.benchmark_precision import benchmark_precision
+
+    benchmark_precision(engine, json)
+
+
+@benchmark.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,

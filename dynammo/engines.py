@@ -6,17 +6,28 @@ from typing import TYPE_CHECKING
 import torch
 
 from dynammo.allocator import keep_freed_memory
+from dynammo.device_ceilings import has_bfloat16
 from dynammo.engine_onnx import OnnxEngine
 from dynammo.engine_openvino import OpenVinoEngine
 from dynammo.errors import UserError
-from dynammo.one_pass import Engine, Graph, OnePass, Seen, arrange
+from dynammo.one_pass import Engine, Graph, OnePass, Seen, arrange, in_bfloat16
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
     from dynammo.merged_classifier import MergedClassifier
 
-__all__ = ["ENGINES", "CompiledEngine", "TorchEngine", "check_engine", "engine_of", "frozen_code", "make_engine"]
+__all__ = [
+    "BFLOAT16",
+    "ENGINES",
+    "CompiledEngine",
+    "TorchEngine",
+    "check_engine",
+    "engine_of",
+    "frozen_code",
+    "make_engine",
+]
 
-ENGINES = ("auto", "torch", "compile", "onnx", "openvino")
+BFLOAT16 = "-bfloat16"  # behind the name of an engine
+ENGINES = ("auto", "torch", "compile", "onnx", "openvino", f"torch{BFLOAT16}", f"compile{BFLOAT16}")
 ON_PROCESSORS = ("onnx", "openvino")
 
 
@@ -32,7 +43,8 @@ def make_engine(
 
     `auto` is `torch`: on the processors measured (docs/performance.md) all engines come close to the speed of the
     matrix multiplication, and to each other, while torch starts at once, needs no package and runs everywhere; the
-    others need seconds to a minute before the first image.
+    others need seconds to a minute before the first image. The engines in bfloat16 are no part of that choice: their
+    answers differ a little, so they are taken only where a person asks for them.
 
     Args:
         name: one of `ENGINES`.
@@ -52,6 +64,8 @@ def engine_of(name: str, one_pass: Graph, size: Sequence[int], device: str = "cp
     """Make an engine of any graph, see `make_engine`."""
     check_engine(name, device)
     one_pass.eval()
+    if name.endswith(BFLOAT16):
+        name, one_pass = name.removesuffix(BFLOAT16), in_bfloat16(one_pass)
     if name == "onnx":
         return OnnxEngine(one_pass, size)
     if name == "openvino":
@@ -63,7 +77,7 @@ def engine_of(name: str, one_pass: Graph, size: Sequence[int], device: str = "cp
 
 
 def check_engine(name: str, device: str = "cpu") -> None:
-    """Refuse an engine that does not exist or does not compute on `device`.
+    """Refuse an engine that does not exist or does not compute on `device`, or no faster than one in float32.
 
     Raises:
         UserError: what to type.
@@ -73,6 +87,11 @@ def check_engine(name: str, device: str = "cpu") -> None:
     if name in ON_PROCESSORS and device != "cpu":
         raise UserError(
             f"--engine {name} computes on the processor, not on {device}; type --device cpu, or --engine torch."
+        )
+    if name.endswith(BFLOAT16) and not has_bfloat16(torch.device(device)):
+        raise UserError(
+            f"--engine {name} needs arithmetic for bfloat16, which {device} has not here: it would be slower than "
+            f"float32; type --engine {name.removesuffix(BFLOAT16)}."
         )
 
 

@@ -1,5 +1,6 @@
 """One pass of the network for a report: everything that is said of an image, as every engine computes it."""
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -9,7 +10,7 @@ from torch import nn
 if TYPE_CHECKING:  # MONAI takes seconds to import
     from dynammo.merged_classifier import MergedClassifier
 
-__all__ = ["BackboneAlone", "Engine", "Graph", "OnePass", "Seen", "arrange"]
+__all__ = ["BackboneAlone", "Engine", "Graph", "OnePass", "Seen", "arrange", "in_bfloat16"]
 
 Maps = list[list[torch.Tensor]]
 
@@ -49,6 +50,7 @@ class OnePass(nn.Module):
         last = len(network.backbone.layers)
         pooled = [tap for tap in range(last + 1) if tap in network.pooling.taps or tap == last]
         self.taken = pooled if with_maps else []
+        self.dtype = torch.float32  # of the convolutions
 
     @property
     def outputs(self) -> list[str]:
@@ -59,7 +61,9 @@ class OnePass(nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map images (B, C, H, W) to rows (B, K + 2) and maps (B, C_i, H_i, W_i), as `outputs` names them."""
         network = self.network
-        maps = network.maps(images)
+        maps = network.maps(images.to(self.dtype))
+        if self.dtype != torch.float32:  # moments, heads and strangeness need more digits
+            maps = [[found.float() for found in branch] for branch in maps]
         probabilities, unknown = network.join(network.logits(network.pool(maps)))
         rows = torch.cat([probabilities, unknown, network.strangeness(maps)[:, None]], dim=1)
         return rows, *(branch[tap] for branch in maps for tap in self.taken)
@@ -76,13 +80,24 @@ class BackboneAlone(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.outputs, self.taken = ["rows"], list[int]()
+        self.dtype = torch.float32
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map images (B, C, H, W) to pooled features (B, F)."""
-        return (self.backbone(images),)
+        return (self.backbone(images.to(self.dtype)).float(),)
 
 
 Graph = OnePass | BackboneAlone
+
+
+def in_bfloat16(graph: Graph) -> Graph:
+    """A copy of a graph whose convolutions, in backbone and adapters, compute in bfloat16; all else is in float32."""
+    graph = copy.deepcopy(graph)
+    graph.dtype = torch.bfloat16
+    parts = [graph.backbone] if isinstance(graph, BackboneAlone) else [graph.network.backbone, graph.network.branches]
+    for part in parts:
+        part.to(torch.bfloat16)
+    return graph
 
 
 def arrange(one_pass: Graph, found: Sequence[torch.Tensor]) -> Seen:

@@ -167,3 +167,26 @@ def test_studies_are_classified_alike(name: str, trained: Trained, tmp_path: Pat
         assert b.item["strangeness"] == pytest.approx(a.item["strangeness"], rel=1e-3)
         assert (a.item["class"], a.item["flags"]) == (b.item["class"], b.item["flags"])
         assert a.picture and b.picture and a.picture[0] == b.picture[0] and b.picture[1]
+
+
+@pytest.mark.parametrize("name", ["torch-bfloat16", "compile-bfloat16"])
+@pytest.mark.parametrize(("spec", "size"), [(ANALYTIC, (32, 32)), (UNMERGED, (32, 32)), (VOLUMES, (16,) * 3)])
+def test_convolutions_in_bfloat16(
+    name: str, spec: dict[str, Any], size: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "has_bfloat16", lambda device: True)  # other processors do it too, slowly
+    made = network(**spec)
+    looks, images = make_engine(name, made, size, batch_size=4), torch.randn(3, 3, *size)
+    rows, found = looks(images)
+    expected = torch.cat([made(images), made.strangeness(made.maps(images))[:, None]], 1)
+    torch.testing.assert_close(rows, expected, atol=0.1, rtol=0.1)
+    assert not torch.equal(rows, expected)
+    assert {part.dtype for part in (rows, *(part for branch in found for part in branch))} == {torch.float32}
+    assert {value.dtype for value in made.parameters()} == {torch.float32}  # what was handed over stays as it is
+
+
+@pytest.mark.parametrize("name", ["torch-bfloat16", "compile-bfloat16"])
+def test_bfloat16_is_refused_where_it_is_slow(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "has_bfloat16", lambda device: False)
+    with pytest.raises(UserError, match=f"type --engine {name.split('-')[0]}"):
+        make_engine(name, network(**ANALYTIC), (32, 32))

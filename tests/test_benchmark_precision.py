@@ -1,0 +1,63 @@
+"""How often engines name the same class, on made-up sets."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from made_up import make_data
+
+from dynammo import benchmark_precision, engines
+from dynammo.benchmark_precision import Agreement, compare
+from dynammo.errors import UserError
+from dynammo.merged_classifier import MergedClassifier
+
+pytestmark = pytest.mark.usefixtures("in_root")
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One set, learnt with random weights."""
+    make_data(tmp_path / "data" / "derm8", train=6, test=2)
+    (tmp_path / "weights").mkdir()
+    weights = {
+        name.replace("backbone.stem.0", "conv1")
+        .replace("backbone.stem.1", "bn1")
+        .replace("backbone.layers.", "layer"): v
+        for name, v in MergedClassifier([2], stages=3, adapter="none").state_dict().items()
+        if name.startswith("backbone")
+    }
+    named = {
+        f"layer{int(name[5]) + 1}{name[6:]}" if name.startswith("layer") else name: v for name, v in weights.items()
+    }
+    torch.save(named, tmp_path / "weights" / "resnet18_imagenet1k_to_layer3.pth")
+    monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
+    monkeypatch.setattr(benchmark_precision, "SETS", ("derm8",))
+    monkeypatch.setattr(engines, "has_bfloat16", lambda device: True)
+    return tmp_path
+
+
+def test_the_command_writes_what_agrees(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark_precision.benchmark_precision(["torch-bfloat16"], shared / "precision.json")
+    found = json.loads((shared / "precision.json").read_text())
+    first, second = (found["sets"]["derm8"][name] for name in ("torch", "torch-bfloat16"))
+    assert (first["same"], first["differ"], first["probability"], first["speed"]) == (100.0, 0, 0.0, 1.0)
+    assert 0 < second["probability"] < 0.5 and second["speed"] > 0
+    assert [bar["name"] for bar in found["bars"]] == ["derm8, torch-bfloat16: same class, %"]
+    assert "torch-bfloat16" in capsys.readouterr().out
+
+
+def test_no_sets_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
+    with pytest.raises(UserError, match="set DYNAMMO_SHARED"):
+        benchmark_precision.benchmark_precision()
+
+
+def test_an_unknown_engine_is_a_sentence(shared: Path) -> None:
+    with pytest.raises(UserError, match="'int8'; expected one of auto, torch"):
+        benchmark_precision.benchmark_precision(["int8"])
+
+
+def test_half_a_percent_may_differ() -> None:
+    rows = {name: Agreement(same, 0, 50.0, 0.0, 1.0) for name, same in (("torch", 100.0), ("a", 99.5), ("b", 99.4))}
+    assert [bar.met for bar in compare({"derm8": rows})] == [True, False]
