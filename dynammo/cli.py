@@ -17,7 +17,7 @@ from dynammo.errors import UserError
 __all__ = ["app", "main"]
 
 ENGINE_HELP = (
-    "What computes: auto, torch, compile, onnx, openvino; torch-bfloat16, compile-bfloat16: see docs/performance.md."
+    "What computes: auto, torch, compile, onnx, openvino; torch-bfloat16 or compile-bfloat16 on processors for it."
 )
 
 app = typer.Typer(name="dynammo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
