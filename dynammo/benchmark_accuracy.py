@@ -204,6 +204,8 @@ def _train(run: AccuracyRun) -> bool:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
+    if any(math.isnan(value) for value in values):  # of `joint`, which forgets nothing
+        return {"mean": math.nan, "deviation": math.nan}
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
     return {"mean": statistics.mean(values), "deviation": deviation}
 

@@ -125,6 +125,16 @@ def test_mean_and_spread_over_seeds(config: Path, record: dict[str, Any]) -> Non
     assert math.isnan(found["analytic"]["last"]["deviation"])
 
 
+def test_a_measure_that_a_method_does_not_have_has_no_spread(config: Path, record: dict[str, Any]) -> None:
+    joint = {**record, "metrics": {**record["metrics"], "forgetting": None}}
+    for run in plan(config):
+        finish(run, joint)
+    benchmark.benchmark_accuracy(config)
+    table = json.loads((config.parent.parent.parent / "out" / "table.json").read_text())
+    assert table["phantoms"]["ridge"]["forgetting"] == {"mean": None, "deviation": None}
+    assert table["phantoms"]["ridge"]["last"]["deviation"] == 0
+
+
 def test_measures_of_a_training(record: dict[str, Any]) -> None:
     found = measures(record)
     assert set(found) == set(benchmark.COLUMNS)
