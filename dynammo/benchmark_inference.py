@@ -1,14 +1,15 @@
 """`dynammo benchmark inference`: what classification runs beside the plain backbone, in every engine, in one run.
 
-All contenders take turns in one process, so that a busy machine slows them alike; processor seconds are counted beside
-wall-clock time, since other work on the machine does not lengthen them by waiting. The weights are random: they change
-no cost. The plain backbone gets what it can get too: BatchNorms folded, channels_last, the engine's own fusions, and
-the mean over the pixels of its last map.
+All contenders take turns in one process (`dynammo.benchmark_turns`), so that a busy machine slows them alike; processor
+seconds are counted beside wall-clock time, since other work on the machine does not lengthen them by waiting. The
+weights are random: they change no cost. The plain backbone gets what it can get too: BatchNorms folded, channels_last,
+the engine's own fusions, and the mean over the pixels of its last map.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from dynammo import provenance
 from dynammo.backbones import Backbone
 from dynammo.benchmark import Bar, check_writable
 from dynammo.benchmark_cost import Spread
+from dynammo.benchmark_turns import COPIES, Call, Copies, Took, copies_of, times_by_turns
 from dynammo.checkpoint import write_json
 from dynammo.device_ceilings import Ceilings, measure_ceilings
 from dynammo.engines import ENGINES, engine_of, make_engine
@@ -31,7 +33,6 @@ from dynammo.one_pass import BackboneAlone
 __all__ = [
     "InferenceCosts",
     "InferenceSettings",
-    "Took",
     "analytic_network",
     "benchmark_inference",
     "compare",
@@ -43,7 +44,6 @@ CLASSES_OF_A_TASK = 2
 TASKS = (1, 10, 50)
 EAGER = "eager"  # PyTorch as one writes it first: nothing folded, no layout chosen; freed memory is kept for it too
 LEAST_OF_BACKBONE, LEAST_GAIN, MOST_GROWTH = 0.98, 1.5, 1.03
-Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,6 @@ class InferenceSettings:
     def shape(self) -> tuple[int, int, int, int]:
         """Shape (B, C, H, W) of a batch."""
         return self.batch_size, 3, self.image_size, self.image_size
-
-
-@dataclass(frozen=True)
-class Took:
-    """Seconds of one call in every repeat.
-
-    Attributes:
-        wall: by the clock.
-        cores: of all cores together, those of other processes left out.
-    """
-
-    wall: tuple[float, ...]
-    cores: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -199,24 +186,6 @@ def measure_inference(settings: InferenceSettings) -> InferenceCosts:
     )
 
 
-def times_by_turns(calls: Mapping[str, Call], repeats: int) -> dict[str, Took]:
-    """Time contenders by turns, each warmed up once; every other round goes in reverse order.
-
-    Calls must wait for their device: those of an engine do, since rows come back to the CPU.
-    """
-    for call in calls.values():
-        call()
-    wall: dict[str, list[float]] = {name: [] for name in calls}
-    cores: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats):
-        for name in list(calls)[:: -1 if turn % 2 else 1]:
-            start, used = time.perf_counter(), time.process_time()
-            calls[name]()
-            wall[name].append(time.perf_counter() - start)
-            cores[name].append(time.process_time() - used)
-    return {name: Took(tuple(wall[name]), tuple(cores[name])) for name in calls}
-
-
 def compare(costs: InferenceCosts) -> list[Bar]:
     """What is promised of classification, as expected at 224 pixels and 2 threads; medians over the repeats."""
     return [bar for bar, _ in _compared(costs)]
@@ -258,37 +227,47 @@ def _seconds(costs: InferenceCosts, name: str) -> Sequence[float]:
     return costs.took[name].wall if costs.device == "cuda" else costs.took[name].cores
 
 
-def _eager(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Call]:
-    network = analytic_network(settings, TASKS[1]).to(device)
-    backbone = Backbone(settings.architecture, settings.stages).to(device)
+def _eager(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Copies]:
+    def analytic() -> Call:
+        return partial(run, analytic_network(settings, TASKS[1]).to(device))
+
+    def backbone() -> Call:
+        return partial(run, Backbone(settings.architecture, settings.stages).eval().to(device))
 
     @torch.no_grad()
     def run(module: torch.nn.Module) -> torch.Tensor:
         found: torch.Tensor = module(images.to(device))
         return found.cpu()
 
-    return {EAGER: lambda: run(network), f"{EAGER} backbone": lambda: run(backbone)}
+    return {EAGER: copies_of(analytic), f"{EAGER} backbone": copies_of(backbone)}
 
 
 def _in_engine(
     name: str, settings: InferenceSettings, images: torch.Tensor, device: str
-) -> tuple[dict[str, Call], float]:
+) -> tuple[dict[str, Copies], float]:
     """Both networks and the plain backbone in one engine, and the seconds until the first could classify."""
+
+    def network(make: Callable[[InferenceSettings, int], MergedClassifier]) -> Call:
+        return _classify(name, make(settings, TASKS[1]), settings, images, device)
+
+    def backbone() -> Call:
+        graph = BackboneAlone(fused(Backbone(settings.architecture, settings.stages)).to(device))
+        return partial(engine_of(name, graph, settings.shape[2:], device, settings.batch_size), images)
+
     start = time.perf_counter()
-    analytic = _classify(name, analytic_network(settings, TASKS[1]), settings, images, device)
-    analytic()
+    first = network(analytic_network)
+    first()
     seconds = time.perf_counter() - start
-    folded = _classify(name, folded_network(settings, TASKS[1]), settings, images, device)
-    backbone = BackboneAlone(fused(Backbone(settings.architecture, settings.stages)).to(device))
-    bare = engine_of(name, backbone, settings.shape[2:], device, settings.batch_size)
-    return {name: analytic, f"{name} folded": folded, f"{name} backbone": lambda: bare(images)}, seconds
+    analytic = [first, *(network(analytic_network) for _ in range(COPIES - 1))]
+    folded = copies_of(partial(network, folded_network))
+    return {name: analytic, f"{name} folded": folded, f"{name} backbone": copies_of(backbone)}, seconds
 
 
-def _tasks(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Call]:
-    return {
-        task_name(tasks): _classify("torch", analytic_network(settings, tasks), settings, images, device)
-        for tasks in TASKS
-    }
+def _tasks(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Copies]:
+    def learnt(tasks: int) -> Call:
+        return _classify("torch", analytic_network(settings, tasks), settings, images, device)
+
+    return {task_name(tasks): copies_of(partial(learnt, tasks)) for tasks in TASKS}
 
 
 def _classify(
@@ -297,7 +276,7 @@ def _classify(
     """Passes of a network in an engine as `dynammo classify` makes them."""
     network = fused(network).to(device)
     engine = make_engine(name, network, settings.shape[2:], device, settings.batch_size, with_maps=False)
-    return lambda: engine(images)
+    return partial(engine, images)
 
 
 def _at_least(least: float, name: str, ratio: float) -> Bar:

@@ -62,8 +62,8 @@ class OnePass(nn.Module):
         """Map images (B, C, H, W) to rows (B, K + 2) and maps (B, C_i, H_i, W_i), as `outputs` names them."""
         network = self.network
         maps = network.maps(images.to(self.dtype))
-        if self.dtype != torch.float32:  # moments, heads and strangeness, which is read from the stem, need more digits
-            read = {0, *network.pooling.taps, *self.taken}
+        if self.dtype != torch.float32:  # moments and heads need more digits; strangeness sees to its own
+            read = {*network.pooling.taps, *self.taken}
             maps = [[found.float() if tap in read else found for tap, found in enumerate(b)] for b in maps]
         probabilities, unknown = network.join(network.logits(network.pool(maps)))
         rows = torch.cat([probabilities, unknown, network.strangeness(maps)[:, None]], dim=1)

@@ -13,15 +13,14 @@ from dynammo.backbones import Backbone
 from dynammo.benchmark_inference import (
     InferenceCosts,
     InferenceSettings,
-    Took,
     analytic_network,
     benchmark_inference,
     compare,
     folded_network,
     ratios,
     task_name,
-    times_by_turns,
 )
+from dynammo.benchmark_turns import Took
 from dynammo.cli import app
 from dynammo.device_ceilings import Ceilings, measure_ceilings
 from dynammo.errors import UserError
@@ -75,13 +74,6 @@ def test_an_engine_that_is_not_there_is_left_out_and_said(monkeypatch: pytest.Mo
     done = CliRunner().invoke(app, ["benchmark", "inference", *arguments, "--engine", "openvino", "--json", str(file)])
     assert done.exit_code == 0, done.output
     assert "openvino left out" in done.output.replace("\n", " ") and "dynammo[openvino]" in file.read_text()
-
-
-def test_contenders_take_turns_there_and_back() -> None:
-    order: list[str] = []
-    took = times_by_turns({name: lambda name=name: order.append(name) for name in "abc"}, 2)  # type: ignore[misc]
-    assert "".join(order) == "abc" + "abc" + "cba"  # warmed up, there, and back
-    assert all(len(found.wall) == 2 and min(found.cores) >= 0 for found in took.values())
 
 
 def _costs(engine: float, tasks: float, device: str = "cpu") -> InferenceCosts:

@@ -43,11 +43,16 @@ def test_the_distance_is_that_of_mahalanobis() -> None:
     assert float(looks.nearest(point)) == pytest.approx((by_hand / 2) ** 0.5, rel=1e-5)
 
 
-def test_look_features_are_means_and_deviations() -> None:
-    stem = torch.randn(3, 4, 5, 6)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (3, 4, 5, 6, 7)])
+def test_look_features_are_means_and_deviations_of_every_second_pixel(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    stem = torch.randn(shape).to(dtype)
     features = look_features(stem)
-    torch.testing.assert_close(features[:, :4], stem.mean((2, 3)))
-    torch.testing.assert_close(features[:, 4:], stem.flatten(2).std(2, correction=0), atol=1e-4, rtol=1e-4)
+    some = stem[(..., *[slice(None, None, 2)] * (len(shape) - 2))].float().flatten(2)
+    torch.testing.assert_close(features[:, :4], some.mean(2))
+    torch.testing.assert_close(features[:, 4:], some.std(2, correction=0), atol=1e-4, rtol=1e-4)
 
 
 def test_held_back_images_do_not_know_their_own_label() -> None:
