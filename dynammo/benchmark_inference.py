@@ -197,7 +197,7 @@ def _compared(costs: InferenceCosts) -> list[tuple[Bar, Spread]]:
     for engine in costs.engines():
         for name in (f"{engine} folded", engine):
             ratio = ratios(costs, f"{engine} backbone", name)
-            found.append((_at_least(LEAST_OF_BACKBONE, f"{name} / its backbone", ratio.median), ratio))
+            found.append((_at_least(LEAST_OF_BACKBONE, f"{name} / plain", ratio.median), ratio))
     gains = {name: ratios(costs, EAGER, name) for name in costs.engines()}
     if gains:
         best = max(gains, key=lambda name: gains[name].median)
@@ -288,11 +288,11 @@ def _speeds(costs: InferenceCosts, settings: InferenceSettings) -> Table:
         f"images/s and a core-second, {settings.image_size} pixels, batches of {settings.batch_size}, {costs.device}, "
         f"{costs.threads} threads"
     )
-    table = _table(title, "contender", "a second", "range", "per core", "range", "start, s")
+    table = _table(title, "contender", "a second", "a core-second", "start, s")
     for name, took in costs.took.items():
         wall, cores = ([settings.batch_size / s for s in seconds] for seconds in (took.wall, took.cores))
         start = f"{costs.start_seconds[name]:.1f}" if name in costs.start_seconds else ""
-        table.add_row(name, *_cells(Spread.of(wall)), *_cells(Spread.of(cores)), start)
+        table.add_row(name, _cell(Spread.of(wall)), _cell(Spread.of(cores)), start)
     left_out = "".join(f"\n{name} left out: {why}" for name, why in costs.left_out.items())
     peak = f"; peak memory {costs.peak_bytes / 2**20:.0f} MiB" if costs.peak_bytes is not None else ""
     ceilings = f"matrix multiplication {costs.ceilings.gflops:.0f} GFLOP/s, copy {costs.ceilings.copy_gb_s:.1f} GB/s"
@@ -301,20 +301,19 @@ def _speeds(costs: InferenceCosts, settings: InferenceSettings) -> Table:
 
 
 def _bars(costs: InferenceCosts) -> Table:
-    title = "ratios of images/s, and what is expected at 224 pixels and 2 threads"
-    table = _table(title, "ratio of", "measured", "range", "expected", "")
+    title = "ratios of images/s (plain: backbone in the same engine); expected at 224 pixels"
+    table = _table(title, "ratio of", "measured", "expected", "met")
     for bar, spread in _compared(costs):
-        met = "met" if bar.met else "missed"
-        table.add_row(bar.name, f"{bar.ratio:.3f}", f"{spread.lowest:.3f} to {spread.highest:.3f}", bar.expected, met)
+        table.add_row(bar.name, _cell(spread, bar.ratio), bar.expected, "yes" if bar.met else "no")
     return table
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=not i)
+        table.add_column(column, justify="right" if i else "left", no_wrap=True)
     return table
 
 
-def _cells(spread: Spread) -> tuple[str, str]:
-    return f"{spread.median:.1f}", f"{spread.lowest:.1f} to {spread.highest:.1f}"
+def _cell(spread: Spread, value: float | None = None) -> str:
+    return f"{spread.median if value is None else value:.3g} ({spread.lowest:.3g} to {spread.highest:.3g})"
