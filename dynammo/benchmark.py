@@ -28,7 +28,16 @@ from dynammo.benchmark_training import (
 from dynammo.checkpoint import write_json
 from dynammo.errors import UserError
 
-__all__ = ["Bar", "Costs", "benchmark_cost", "check_writable", "compare", "cost_record", "measure_costs"]
+__all__ = [
+    "Bar",
+    "Costs",
+    "benchmark_cost",
+    "check_writable",
+    "compare",
+    "cost_record",
+    "measure_costs",
+    "shown_number",
+]
 
 
 @dataclass(frozen=True)
@@ -216,7 +225,7 @@ def _training_table(costs: Costs, settings: CostSettings) -> Table:
 def _bar_table(bars: list[Bar]) -> Table:
     table = _table("ratios, and what is expected at the default settings", "ratio of", "measured", "expected", "")
     for bar in bars:
-        table.add_row(bar.name, _number(bar.ratio), bar.expected, "met" if bar.met else "missed")
+        table.add_row(bar.name, shown_number(bar.ratio), bar.expected, "met" if bar.met else "missed")
     return table
 
 
@@ -228,9 +237,9 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _cells(spread: Spread) -> tuple[str, str]:
-    return _number(spread.median), f"{_number(spread.lowest)} to {_number(spread.highest)}"
+    return shown_number(spread.median), f"{shown_number(spread.lowest)} to {shown_number(spread.highest)}"
 
 
-def _number(value: float) -> str:
+def shown_number(value: float) -> str:
     """At least three digits that count, and no exponent: 0.994, 12.3, 1234."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dynammo import provenance
 from dynammo.backbones import Backbone
-from dynammo.benchmark import Bar, check_writable
+from dynammo.benchmark import Bar, check_writable, shown_number
 from dynammo.benchmark_cost import Spread
 from dynammo.benchmark_turns import COPIES, Call, Copies, Took, copies_of, times_by_turns
 from dynammo.checkpoint import write_json
@@ -311,9 +311,10 @@ def _bars(costs: InferenceCosts) -> Table:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=True)
+        table.add_column(column, justify="right" if i else "left", no_wrap=not i)
     return table
 
 
 def _cell(spread: Spread, value: float | None = None) -> str:
-    return f"{spread.median if value is None else value:.3g} ({spread.lowest:.3g} to {spread.highest:.3g})"
+    shown = (spread.median if value is None else value, spread.lowest, spread.highest)
+    return "{} ({} to {})".format(*map(shown_number, shown))
