@@ -301,7 +301,7 @@ def _speeds(costs: InferenceCosts, settings: InferenceSettings) -> Table:
 
 
 def _bars(costs: InferenceCosts) -> Table:
-    title = "ratios of images/s (plain: backbone in the same engine); expected at 224 pixels"
+    title = "ratios of images/s (plain: backbone in the same engine); expected at 224 px"
     table = _table(title, "ratio of", "measured", "expected", "met")
     for bar, spread in _compared(costs):
         table.add_row(bar.name, _cell(spread, bar.ratio), bar.expected, "yes" if bar.met else "no")

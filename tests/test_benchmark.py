@@ -119,7 +119,7 @@ def test_bars_are_met_from_the_promised_ratio_on() -> None:
 
 @pytest.mark.parametrize("value", [0.894, 12.34, 1234.5, 0.0123, 0.0])
 def test_numbers_keep_three_digits(value: float) -> None:
-    assert float(benchmark._number(value)) == pytest.approx(value, rel=5e-3)
+    assert float(benchmark.shown_number(value)) == pytest.approx(value, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "repeats", "threads"])
