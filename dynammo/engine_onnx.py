@@ -38,6 +38,7 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # threads wait idle between passes
         with tempfile.TemporaryDirectory() as folder:
             file = graph_file(one_pass, size, Path(folder))
             self.session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
