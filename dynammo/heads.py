@@ -30,14 +30,16 @@ def join_others(
         Class probabilities (B, K) that sum to 1, and the unknown score (B, 1) in [0, 1]: the smallest "others"
         probability, high where no head recognises the image.
     """
-    scores: list[torch.Tensor] = []
-    others: list[torch.Tensor] = []
-    for head in logits:
-        classes, other = head[:, :-1], head[:, -1:]
-        odds = torch.logsumexp(classes, dim=1, keepdim=True) - other
-        scores.append(odds + classes - classes.amax(dim=1, keepdim=True))
-        others.append(torch.sigmoid(-odds))
-    return _softmax(scores, temperature), torch.cat(others, dim=1).amin(dim=1, keepdim=True)
+    counts = [head.shape[1] - 1 for head in logits]
+    most = max(counts)
+    # (B, T, k): all heads at once, shorter ones filled up with classes of probability 0, since T small steps for each
+    # image would cost more than the heads themselves
+    rows = [nn.functional.pad(head[:, :-1], (0, most - count), value=-math.inf) for head, count in zip(logits, counts)]  # noqa: B905
+    classes = torch.stack(rows, dim=1)
+    odds = torch.logsumexp(classes, dim=2) - torch.stack([head[:, -1] for head in logits], dim=1)
+    scores = odds[:, :, None] + classes - classes.amax(dim=2, keepdim=True)
+    joined = [scores[:, i, :count] for i, count in enumerate(counts)]
+    return _softmax(joined, temperature), torch.sigmoid(-odds).amin(dim=1, keepdim=True)
 
 
 def join_heads(

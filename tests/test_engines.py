@@ -32,7 +32,7 @@ ANALYTIC: dict[str, Any] = {
 }  # fmt: skip
 WRITTEN: dict[tuple[float, tuple[int, ...], tuple[str, ...]], bytes] = {}
 VOLUMES = {**ANALYTIC, "spatial_dims": 3}
-UNMERGED: dict[str, Any] = {"heads": [2, 2], "branches": 2, "stages": 1}
+UNMERGED: dict[str, Any] = {"heads": [2, 3], "branches": 2, "stages": 1}
 
 
 def network(**spec: Any) -> MergedClassifier:  # noqa: ANN401
