@@ -13,7 +13,7 @@ def look_features(stem: torch.Tensor) -> torch.Tensor:
 
     The stem lies before all adapters: these numbers do not change while tasks are learnt. They tell colours, contrast
     and texture, hence modality and stain, not disease. A quarter of the pixels tells as much, and the stem's map is
-    the largest there is: all of them cost up to 3 % of a pass (docs/performance.md).
+    the largest there is: all of them cost 1 to 7 % of a pass (docs/performance.md).
 
     Args:
         stem: (B, C, H, W) or (B, C, D, H, W), of any precision.
