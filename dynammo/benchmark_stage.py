@@ -30,26 +30,22 @@ from sklearn.metrics import recall_score
 from torch import nn
 
 from dynammo import provenance
-from dynammo.analytic import ClassStatistics, add_classes
-from dynammo.analytic_heads import make_head
 from dynammo.benchmark import Bar, check_writable
 from dynammo.benchmark_cost import Spread
+from dynammo.benchmark_heads import FEATURES, VECTORS, HeadSeconds, measure_heads
 from dynammo.benchmark_material import SETS, shared_folder, write_photographs
 from dynammo.bundle_files import bundle_config
 from dynammo.checkpoint import write_json
 from dynammo.device_ceilings import has_bfloat16
 from dynammo.errors import UserError
 from dynammo.growing_images import GrowImages
-from dynammo.growth_measures import made_up_vectors
-from dynammo.held_out import learn_in_folds
 from dynammo.memory import Item
 from dynammo.mixed_precision import Autocast
 from dynammo.network import IncrementalNetwork
 
-__all__ = ["HeadSeconds", "SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_heads", "measure_set"]
+__all__ = ["SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_set"]
 
 LEAST_RATIO, MOST_SECONDS = 1.3, 1.0
-VECTORS, FEATURES, CLASSES, HEAD_TURNS = 10_000, 2048, 8, 5
 SEED = 0
 FIRST_CLASSES = "$[size for size in (min({0}, len(@images.classes)), len(@images.classes) - {0}) if size > 0]"
 CONTENDERS = {"ours": "images prepared once", "mixed": "mixed precision", "small": "small images first"}
@@ -111,19 +107,6 @@ class SetTraining:
         """Mean and standard deviation over the turns of a contender's recall less plain's, in points."""
         apart = [100 * (a - b) for a, b in zip(self.recalls[contender], self.recalls["plain"], strict=True)]
         return statistics.mean(apart), statistics.stdev(apart) if len(apart) > 1 else 0.0
-
-
-@dataclass(frozen=True)
-class HeadSeconds:
-    """Seconds to learn 10,000 cached feature vectors, by the clock and of all cores together.
-
-    Attributes:
-        given: statistics and head at a given shrinkage.
-        chosen: all that a task computes, the choice of the shrinkage included.
-    """
-
-    given: tuple[Spread, Spread]
-    chosen: tuple[Spread, Spread]
 
 
 def benchmark_stage(settings: StageSettings, json_file: Path | None = None) -> None:
@@ -221,31 +204,6 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
         _preparing(items, transform),
         apart,
     )
-
-
-def measure_heads() -> HeadSeconds:
-    """Learn made-up feature vectors, a few times over."""
-    features, labels = made_up_vectors(VECTORS, FEATURES, CLASSES)
-    empty = ClassStatistics.empty(FEATURES)
-
-    def given() -> None:
-        make_head(add_classes(empty, features[:, None], labels), "lda", 0.1, 1.0)
-
-    def chosen() -> None:
-        learn_in_folds(empty, features[:, None], labels, "lda", keep_scatters=True)
-
-    return HeadSeconds(_seconds(given), _seconds(chosen))
-
-
-def _seconds(call: Callable[[], None]) -> tuple[Spread, Spread]:
-    """By the clock and of all cores together."""
-    wall, core = [], []
-    for _ in range(HEAD_TURNS):
-        start, used = time.perf_counter(), time.process_time()
-        call()
-        wall.append(time.perf_counter() - start)
-        core.append(time.process_time() - used)
-    return Spread.of(wall), Spread.of(core)
 
 
 def _fit_plain(network: IncrementalNetwork, dataset: Dataset, parser: ConfigParser) -> list[float]:

@@ -32,10 +32,9 @@ def join_others(
     """
     counts = [head.shape[1] - 1 for head in logits]
     most = max(counts)
-    # (B, T, k): all heads at once, shorter ones filled up with classes of probability 0, since T small steps for each
-    # image would cost more than the heads themselves
-    rows = [nn.functional.pad(head[:, :-1], (0, most - count), value=-math.inf) for head, count in zip(logits, counts)]  # noqa: B905
-    classes = torch.stack(rows, dim=1)
+    # all heads at once, shorter ones filled up with classes of probability 0: small steps for each would add up
+    rows = [nn.functional.pad(head[:, :-1], (0, most - count), value=-math.inf) for head, count in zip(logits, counts)]  # noqa: B905  TorchScript has no strict
+    classes = torch.stack(rows, dim=1)  # (B, T, k)
     odds = torch.logsumexp(classes, dim=2) - torch.stack([head[:, -1] for head in logits], dim=1)
     scores = odds[:, :, None] + classes - classes.amax(dim=2, keepdim=True)
     joined = [scores[:, i, :count] for i, count in enumerate(counts)]

@@ -21,7 +21,8 @@ def look_features(stem: torch.Tensor) -> torch.Tensor:
     Returns:
         (B, 2 C) in float32.
     """
-    # in images the means of single pixels, since ONNX Runtime rearranges the whole map before it cuts
+    # in images by a pooling of single pixels, since ONNX Runtime rearranges a whole map before it cuts; in volumes by
+    # cutting, since torch has no such pooling in bfloat16
     some = nn.functional.avg_pool2d(stem, 1, stride=2) if stem.dim() == 4 else stem[:, :, ::2, ::2, ::2].clone()
     return torch.cat(moments(some.float()), dim=1)
 

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 from made_up import make_data
 
-from dynammo import benchmark_stage
+from dynammo import benchmark_heads, benchmark_stage
 from dynammo.benchmark_cost import Spread
-from dynammo.benchmark_stage import HeadSeconds, SetTraining, StageSettings, compare, measure_set
+from dynammo.benchmark_heads import HeadSeconds
+from dynammo.benchmark_stage import SetTraining, StageSettings, compare, measure_set
 from dynammo.errors import UserError
 
 TINY = StageSettings(images=8, epochs=2, repeats=1, image_size=32, stages=1)
@@ -35,8 +36,8 @@ def test_the_command_writes_figures(
 ) -> None:
     """Photographs are made up where there are no shared sets."""
     monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(benchmark_stage, "VECTORS", 200)
-    monkeypatch.setattr(benchmark_stage, "FEATURES", 32)
+    monkeypatch.setattr(benchmark_heads, "VECTORS", 200)
+    monkeypatch.setattr(benchmark_heads, "FEATURES", 32)
     benchmark_stage.benchmark_stage(TINY, tmp_path / "training.json")
     record = json.loads((tmp_path / "training.json").read_text())
     assert list(record["sets"]) == ["made-up photographs"]
