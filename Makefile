@@ -9,8 +9,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DEMO ?= dermoscopy
 BIN := .venv/bin
 RUN := demo/runs/$(DEMO)
-LABEL_APP := dynammo/templates/label_app
-DEPLOY_APP := dynammo/templates/deploy_app
+LABEL_APP := dynammo/export/monai_label_app
+DEPLOY_APP := dynammo/export/monai_deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 

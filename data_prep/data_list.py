@@ -20,10 +20,10 @@ from rich.table import Table
 from data_prep.command_line import console
 from data_prep.leak_check import Duplicates, refuse_shared_groups, without_shared_pixels
 from dynammo import __version__
-from dynammo.checkpoint import write_atomically
-from dynammo.data import NOT_IMAGES, ImageRecord, check_classes, divided
+from dynammo.data.images import NOT_IMAGES, ImageRecord, check_classes, divided
 from dynammo.errors import UserError
-from dynammo.provenance import command
+from dynammo.runtime.files import write_atomically
+from dynammo.runtime.provenance import command
 
 __all__ = ["About", "Choice", "choose", "files_below", "finish", "image_files", "write_data_list"]
 

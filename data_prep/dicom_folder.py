@@ -22,9 +22,9 @@ from data_prep.command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, 
 from data_prep.csv_table import read_table
 from data_prep.data_list import About, Choice, choose, files_below, finish
 from data_prep.leak_check import Duplicates
-from dynammo.data import ImageRecord
+from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
-from dynammo.progress import track
+from dynammo.runtime.progress import track
 
 KEYS = ("file", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")  # from the narrowest to the widest
 TAGS = [*KEYS[1:], "PatientID", "Rows"]

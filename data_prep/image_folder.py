@@ -17,7 +17,7 @@ from data_prep.command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, 
 from data_prep.csv_table import read_table
 from data_prep.data_list import About, Choice, choose, files_below, finish
 from data_prep.leak_check import Duplicates
-from dynammo.data import ImageRecord
+from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 
 SPLITS = ("train", "test")

@@ -15,9 +15,9 @@ import pydicom
 from PIL import Image
 from pydicom.misc import is_dicom
 
-from dynammo.data import ImageRecord
+from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
-from dynammo.progress import track
+from dynammo.runtime.progress import track
 
 __all__ = ["Duplicates", "pixel_hash", "refuse_shared_groups", "same_pixels", "without_shared_pixels"]
 

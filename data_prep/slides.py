@@ -22,17 +22,17 @@ from PIL import Image
 from data_prep.command_line import DuplicatesOption, Seed, TestFraction, one_sentence
 from data_prep.data_list import About, Choice, choose, files_below, finish
 from data_prep.leak_check import Duplicates, refuse_shared_groups
-from dynammo.data import ImageRecord
+from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
-from dynammo.progress import track
-from dynammo.slides import is_slide, read_tile, split_tile, tissue_tiles
+from dynammo.io.slides import is_slide, read_tile, split_tile, tissue_tiles
+from dynammo.runtime.progress import track
 
 app = typer.Typer(add_completion=False)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How slides are cut, see ``dynammo.slides.tissue_tiles``; ``limit`` tiles of a slide at most, evenly spread."""
+    """How slides are cut, see ``dynammo.io.slides.tissue_tiles``; ``limit`` tiles of a slide at most, evenly spread."""
 
     size: int = 224
     mpp: float | None = None

@@ -3,6 +3,7 @@
 The functions are imported inside the commands: MONAI alone takes 8-12 s, and nobody should wait for `--help`.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +12,15 @@ from typing import Annotated
 import typer
 
 from dynammo import __version__
-from dynammo.cli_benchmark import benchmark
 from dynammo.errors import UserError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run_app"]
 
 ENGINE_HELP = (
     "What computes: auto, torch, compile, onnx, openvino; torch-bfloat16 or compile-bfloat16 on processors for it."
 )
 
 app = typer.Typer(name="dynammo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.add_typer(benchmark, name="benchmark", help="Measure what methods cost and how well they learn.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,6 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: words behind `dynammo`; None takes those of the process.
     """
+    run_app(app, arguments)
+
+
+def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run any command line of ours; statuses as `main` has them."""
     try:
         app(args=arguments)
     except UserError as error:
@@ -81,8 +85,8 @@ def classify(
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
     typer.echo(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
-    from dynammo.classify import ClassifySettings
-    from dynammo.classify import classify as run
+    from dynammo.clinic.classify import ClassifySettings
+    from dynammo.clinic.classify import classify as run
 
     settings = ClassifySettings(
         model=model, dicom_sr=dicom_sr, sort_into=sort_into, with_patient_id=with_patient_id,
@@ -95,7 +99,7 @@ def classify(
 @app.command()
 def models() -> None:
     """List the trained models that are here: classes, date, mean class recall; * marks the default."""
-    from dynammo.model_list import print_models
+    from dynammo.runs.find import print_models
 
     print_models()
 
@@ -116,7 +120,7 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too.")] = True,
 ) -> None:
     """Write a trained run as a bundle that stands alone, folder and zip, checked against the run."""
-    from dynammo.model_export import ExportSettings, export_run
+    from dynammo.export.export_run import ExportSettings, export_run
 
     about = {} if intended_use is None else {"intended_use": intended_use}
     settings = ExportSettings(
@@ -145,8 +149,8 @@ def learn(
 ) -> None:
     """Teach a model more classes, or more images of its classes: a new run, and what the known classes lost."""
     typer.echo(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
-    from dynammo.lifecycle import LearnSettings
-    from dynammo.lifecycle import learn as run
+    from dynammo.lifecycle.commands import LearnSettings
+    from dynammo.lifecycle.commands import learn as run
 
     overlays = tuple(overlay or ())
     settings = LearnSettings(
@@ -165,7 +169,7 @@ def forget(
 ) -> None:
     """Take a task or a class out of a model again: a new run."""
     typer.echo(f"looking at {model} ...")
-    from dynammo.lifecycle import forget as run
+    from dynammo.lifecycle.commands import forget as run
 
     left = run(model, output, task, class_name, mlflow)
     typer.echo(f"{output} knows {len(left.classes)} classes: {', '.join(left.classes)}")
@@ -174,7 +178,7 @@ def forget(
 @app.command()
 def history(model: Annotated[Path, typer.Option(help="Run or exported bundle.")]) -> None:
     """Print what a model has learnt and forgotten: when, from how many images, how well."""
-    from dynammo.history import print_history
+    from dynammo.lifecycle.history import print_history
 
     print_history(model)
 
@@ -191,7 +195,7 @@ def combine(
 ) -> None:
     """Make one model of two sites' without sharing an image: a new run that knows the classes of both."""
     typer.echo(f"looking at {first} and {second} ...")
-    from dynammo.lifecycle import combine as run
+    from dynammo.lifecycle.commands import combine as run
 
     both = run(first, second, output, same_classes, mlflow)
     typer.echo(f"{output} knows {len(both.classes)} classes: {', '.join(both.classes)}")
@@ -206,7 +210,7 @@ def label_app(
     ] = None,
 ) -> None:
     """Write an app for MONAI Label that classifies, and learns new classes from labels."""
-    from dynammo.label_app import write_label_app
+    from dynammo.export.monai_label import write_label_app
 
     write_label_app(bundle, output, run)
     typer.echo(f"{output}: read README.md there")
@@ -218,10 +222,19 @@ def deploy_app(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, made if need be.")],
 ) -> None:
     """Write an app for MONAI Deploy: DICOM in, DICOM structured report and JSON out."""
-    from dynammo.deploy_app import write_deploy_app
+    from dynammo.export.monai_deploy import write_deploy_app
 
     write_deploy_app(bundle, output)
     typer.echo(f"{output}: read README.md there")
+
+
+@app.command("benchmark", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def moved_benchmark(context: typer.Context) -> None:
+    """Say where the benchmarks went: they are no part of what is installed."""
+    raise UserError(
+        "benchmarks are no part of the installed package any more; in a checkout of the project, type: "
+        f"{shlex.join(['python', '-m', 'benchmarks', *context.args])}"
+    )
 
 
 @app.command()
@@ -249,6 +262,6 @@ def serve(
 ) -> None:
     """Open a page on this machine to drop images on; Ctrl-C ends it."""
     typer.echo("starting the page ...")  # at once: what follows takes seconds to import
-    from dynammo.serve import serve as run
+    from dynammo.clinic.server import serve as run
 
     run(model, host, port, device, max_megabytes, allow_network, open_page, engine)

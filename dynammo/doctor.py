@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dynammo.bundle_files import bundle_config
 from dynammo.errors import UserError
 from dynammo.installation import Check, State, check_decoders, check_extras, check_packages, check_python
 from dynammo.machine_checks import check_disk, check_memory, check_torch, check_variables
-from dynammo.model_list import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
-from dynammo.model_records import read_record
+from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
+from dynammo.runs.record import read_record
+from dynammo.runtime.bundle_files import bundle_config
 
 __all__ = ["run_doctor"]
 
@@ -94,7 +94,7 @@ def _check_default(models: Sequence[ModelInfo]) -> Check:
         return Check("model", "fails", str(error).rstrip("."))
     known = read_record(model.kind, model.weights).get("files", {}) if model.kind != "torchscript" else {}
     try:
-        from dynammo.checkpoint import sha256
+        from dynammo.runtime.files import sha256
 
         damaged = model.weights.name in known and sha256(model.weights) != known[model.weights.name]
     except (ImportError, OSError):  # no PyTorch, which has its own line

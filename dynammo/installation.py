@@ -86,7 +86,7 @@ def check_decoders() -> list[Check]:
         from pydicom import uid
         from pydicom.pixels import get_decoder
 
-        from dynammo.read_dicom import PLUGINS
+        from dynammo.io.dicom import PLUGINS
     except ImportError as error:
         package = {"gdcm": "python-gdcm", "PIL": "pillow"}.get(str(error.name), str(error.name))
         return [Check("DICOM", "fails", f"images cannot be read without {package}: pip install {package}")]

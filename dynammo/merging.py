@@ -11,7 +11,7 @@ from functools import reduce
 
 import torch
 
-from dynammo.adapters import State
+from dynammo.networks.adapters import State
 
 __all__ = [
     "STRATEGIES",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_up import ROOT, TINY, make_data, run_bundle
-from made_up_runs import without_plots
+from synthetic.datasets import ROOT, TINY, make_data, run_bundle
+from synthetic.runs import without_plots
 
 # two threads that wait for each other slow tiny networks down
 torch.set_num_threads(1)

@@ -128,7 +128,7 @@ def test_packages_that_cannot_be_imported_fail_instead_of_a_traceback(
             raise ImportError(f"no {name}", name=name)
         return imports(name, *arguments, **options)
 
-    for name in ("dynammo.read_dicom", "dynammo.checkpoint"):
+    for name in ("dynammo.io.dicom", "dynammo.runtime.files"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
     status, lines, _ = examine(capsys)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_up import ROOT
+from synthetic.datasets import ROOT
 
 SOURCES = [path for folder in ("dynammo", "data_prep") for path in sorted((ROOT / folder).rglob("*.py"))]
 RUN_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "codeop", "runpy"}

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from made_up_downloads import cifar100, cifar100_files, noise, rows, run
 from PIL import Image
+from synthetic.downloads import cifar100, cifar100_files, noise, rows, run
 
 from data_prep.array_pickle import PickleRefused, read_pickle
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_downloads import class_folders, dicom_image, noise, picture, rows, run
 from PIL import Image
+from synthetic.downloads import class_folders, dicom_image, noise, picture, rows, run
 
 from data_prep.csv_table import read_table
 from data_prep.data_list import Choice, choose
 from data_prep.leak_check import pixel_hash
-from dynammo.data import ImageRecord, ImageSet
+from dynammo.data.images import ImageRecord, ImageSet
 from dynammo.errors import UserError
 
 groups = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), min_size=1, max_size=60)

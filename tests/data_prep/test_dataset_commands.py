@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from made_up import ROOT
-from made_up_downloads import cifar100, class_folders, dicom_studies, isic2019, medmnist, path16, rows, run, table
+from synthetic.datasets import ROOT
+from synthetic.downloads import cifar100, class_folders, dicom_studies, isic2019, medmnist, path16, rows, run, table
 
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.strip().splitlines()]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from made_up_downloads import dicom_image, dicom_studies, rows, run, table
+from synthetic.downloads import dicom_image, dicom_studies, rows, run, table
 
 KEYS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "file")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from made_up_downloads import class_folders, picture, rows, run, table
+from synthetic.downloads import class_folders, picture, rows, run, table
 
 
 def sides(out: Path) -> dict[str, set[str]]:

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from made_up_downloads import SKIN, isic2019, rows, run
+from synthetic.downloads import SKIN, isic2019, rows, run
 
 TABLE = "ISIC_2019_Training_GroundTruth.csv"
 

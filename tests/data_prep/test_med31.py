@@ -1,11 +1,11 @@
 import csv
 from pathlib import Path
 
-from made_up import shared
+from synthetic.datasets import shared
 from typer.testing import CliRunner
 
-from data_prep.med31 import app
-from dynammo.data import ImageSet
+from data_prep.datasets.med31 import app
+from dynammo.data.images import ImageSet
 
 
 def write_sets(folder: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from made_up_downloads import medmnist, noise, rows, run
 from PIL import Image
+from synthetic.downloads import medmnist, noise, rows, run
 
-from data_prep.medmnist_sets import SETS
+from data_prep.datasets.medmnist_sets import SETS
 
 
 def test_pictures_are_unpacked_with_their_class(tmp_path: Path) -> None:

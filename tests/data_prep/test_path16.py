@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_downloads import patchcamelyon, path16, rows, run
 from PIL import Image
+from synthetic.downloads import patchcamelyon, path16, rows, run
 
 SETS = ("mhist", "breakhis", "oral", "patchcamelyon", "tcga_stad", "lung", "colon")
 

@@ -66,7 +66,7 @@ def test_tissue_becomes_tiles_and_a_data_list(slides: Path, tmp_path: Path) -> N
 
 
 def test_the_bundle_reads_the_list_and_keeps_slides_apart(slides: Path, tmp_path: Path) -> None:
-    from dynammo.data import ImageSet
+    from dynammo.data.images import ImageSet
 
     assert cut("-i", slides, "-o", tmp_path / "out", "--size", "128", "--limit", "2")[0] == 0
     images = ImageSet(tmp_path / "out", tmp_path / "out" / "data_list.csv")

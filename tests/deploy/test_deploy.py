@@ -11,13 +11,13 @@ import numpy as np
 import pydicom
 import pytest
 from deploy.through_deploy import DEPLOY_PYTHON, Ran, classify_pictures, run_app
-from made_up import shared
-from made_up_images import dicom, save, slices
 from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage, JPEG2000Lossless, generate_uid
+from synthetic.datasets import shared
+from synthetic.images import dicom, save, slices
 
-from dynammo.classify import ClassifySettings, classify
-from dynammo.deploy_app import write_deploy_app
-from dynammo.model_export import ExportSettings, export_run
+from dynammo.clinic.classify import ClassifySettings, classify
+from dynammo.export.export_run import ExportSettings, export_run
+from dynammo.export.monai_deploy import write_deploy_app
 
 pytestmark = pytest.mark.deploy
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_up import ROOT, write_image
+from synthetic.datasets import ROOT, write_image
 
-from dynammo.classify import ClassifySettings, classify
-from dynammo.model_export import export_run
+from dynammo.clinic.classify import ClassifySettings, classify
+from dynammo.export.export_run import export_run
 
 EXAMPLE = ROOT / "docs" / "examples" / "onnx_without_torch.py"
 NO_TORCH = "import runpy, sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from deploy.through_mlflow import ask_example, post, served
-from made_up import TINY
+from synthetic.datasets import TINY
 
-from dynammo.classify import ClassifySettings, classify
-from dynammo.model_files import load_model
+from dynammo.clinic.classify import ClassifySettings, classify
+from dynammo.runs.load import load_model
 
 pytestmark = pytest.mark.deploy
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from made_up import ROOT
-from made_up_images import dicom, save
 from PIL import Image, ImageOps
 from pydicom.uid import generate_uid
+from synthetic.datasets import ROOT
+from synthetic.images import dicom, save
 
-from dynammo.deploy_app import write_deploy_app
+from dynammo.export.monai_deploy import write_deploy_app
 
 __all__ = ["DEPLOY_PYTHON", "Ran", "classify_pictures", "run_app", "write_photograph"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from made_up import ROOT
+from synthetic.datasets import ROOT
 
 __all__ = ["ask_example", "classify_pictures", "post", "save_for_mlflow", "served"]
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import make_data
-from made_up_damage import bombs, damaged
-from made_up_runs import Interrupted, at_epoch, interrupted, make_trainer, without_plots
+from synthetic.damage import bombs, damaged
+from synthetic.datasets import make_data
+from synthetic.runs import Interrupted, at_epoch, interrupted, make_trainer, without_plots
 
-from dynammo import checkpoint, resuming
-from dynammo.data import ImageSet
+from dynammo.data.images import ImageSet
 from dynammo.errors import UserError
-from dynammo.trainer import IncrementalTrainer
+from dynammo.runs import resume as resuming
+from dynammo.runtime import files as checkpoint
+from dynammo.training.trainer import IncrementalTrainer
 
 FILES = ("checkpoint.pt", "checkpoint.previous.pt", "stage.pt", "stage.previous.pt", "unfinished.json")
 pytestmark = pytest.mark.usefixtures("in_root")

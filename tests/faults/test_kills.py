@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from made_up_processes import PHASES, Moment, Training, mlflow_runs
-from made_up_runs import left_by
+from synthetic.processes import PHASES, Moment, Training, mlflow_runs
+from synthetic.runs import left_by
 
-from dynammo.mlflow_store import make_database
-from dynammo.resuming import UNFINISHED
+from dynammo.runs.mlflow_store import make_database
+from dynammo.runs.resume import UNFINISHED
 
 Whole = tuple[Path, list[Moment], float]
 KILLS = {

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from made_up_processes import Training, mlflow_runs
-from made_up_runs import left_by
+from synthetic.processes import Training, mlflow_runs
+from synthetic.runs import left_by
 
 SENTENCE = "make room or mend it, and type the same command to go on."
 

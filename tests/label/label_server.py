@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from made_up import ROOT
+from synthetic.datasets import ROOT
 
-from dynammo.label_app import write_label_app
+from dynammo.export.monai_label import write_label_app
 
 LABEL_PYTHON = Path(os.environ.get("DYNAMMO_LABEL_PYTHON", ROOT / ".venv-label" / "bin" / "python"))
 PATIENCE = 120  # seconds until the server must answer, and for one request

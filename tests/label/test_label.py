@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import requests
 from label.label_server import LABEL_PYTHON, LabelServer, label_server
-from made_up import ROOT, TINY, make_data, run_bundle, write_image
-from made_up_images import dicom, save
 from PIL import Image
+from synthetic.datasets import ROOT, TINY, make_data, run_bundle, write_image
+from synthetic.images import dicom, save
 
-from dynammo.label_app import write_label_app
-from dynammo.model_export import ExportSettings, export_run
+from dynammo.export.export_run import ExportSettings, export_run
+from dynammo.export.monai_label import write_label_app
 
 pytestmark = pytest.mark.label
 
@@ -87,9 +87,9 @@ def server(folder: Path, bundle: Path, data: Path, studies: Path) -> Iterator[La
 
 def classified(bundle: Path, image: Path, folder: Path) -> dict[str, float]:
     """Probabilities of `dynammo classify`."""
-    from dynammo.classification import StudyClassifier
-    from dynammo.intake import find_studies
-    from dynammo.model_files import load_model
+    from dynammo.inference.classifier import StudyClassifier
+    from dynammo.io.studies import find_studies
+    from dynammo.runs.load import load_model
 
     (result,) = StudyClassifier(load_model(bundle)).classify(find_studies(image, folder).studies)
     found: dict[str, float] = result.item["probabilities"]

@@ -1,0 +1,140 @@
+"""`python -m benchmarks ...`: parses and calls one function, imported inside the command as in `dynammo/cli.py`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dynammo.cli import run_app
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(name="benchmarks", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def classify(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    jpeg: Annotated[int, typer.Option(help="Photographs.")] = 2000,
+    dicom: Annotated[int, typer.Option(help="DICOM images.")] = 200,
+) -> None:
+    """Compare `dynammo classify` from end to end with the network alone; its memory; its first line."""
+    from benchmarks.classify import SpeedSettings, benchmark_classify
+
+    benchmark_classify(SpeedSettings(jpeg=jpeg, dicom=dicom), json)
+
+
+@app.command()
+def inference(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 224,
+    batch_size: Annotated[int, typer.Option(help="Images for each pass.")] = 16,
+    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 10,
+    threads: Annotated[int | None, typer.Option(help="Threads of every engine; PyTorch's choice if left out.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Compare what classification runs with the plain backbone, in every engine that is installed."""
+    from benchmarks.inference import InferenceSettings, benchmark_inference
+
+    settings = InferenceSettings(
+        image_size, batch_size, stages, repeats=repeats, threads=threads, engines=tuple(engine) if engine else None
+    )
+    benchmark_inference(settings, json)
+
+
+@app.command()
+def precision(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Count how often every engine names the same class as PyTorch in float32, on the benchmark sets."""
+    from benchmarks.precision import benchmark_precision
+
+    benchmark_precision(engine, json)
+
+
+@app.command()
+def reading(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
+) -> None:
+    """Compare reading with the bare library of each format."""
+    from benchmarks.reading import ReadingSettings, benchmark_reading
+
+    benchmark_reading(ReadingSettings(size, repeats), json)
+
+
+@app.command()
+def cost(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 224,
+    batch_size: Annotated[int, typer.Option(help="Images for each pass and each training step.")] = 8,
+    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
+    architecture: Annotated[str, typer.Option(help="resnet18, resnet34 or resnet50.")] = "resnet18",
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
+    threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice if left out.")] = None,
+) -> None:
+    """Compare merged network, ACL and backbone; cached and re-run head tuning; trainer and bare loop."""
+    from benchmarks.cost import CostSettings
+    from benchmarks.report import benchmark_cost
+
+    settings = CostSettings(image_size, batch_size, stages, architecture, repeats, threads)
+    benchmark_cost(settings, json)
+
+
+@app.command()
+def training(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    images: Annotated[int, typer.Option(help="Images of a task.")] = 400,
+    epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 15,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
+    classes: Annotated[int, typer.Option(help="Classes of a task.")] = 4,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 3,
+) -> None:
+    """Compare learning a task with a loop that prepares every image anew: once, mixed precision, smaller images."""
+    from benchmarks.training import StageSettings, benchmark_stage
+
+    benchmark_stage(StageSettings(images, epochs, repeats, image_size, classes=classes), json)
+
+
+@app.command()
+def growth(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
+    images: Annotated[int, typer.Option(help="Images of the longest stream, from 1000.")] = 1_000_000,
+    image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
+    stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 3,
+    repeats: Annotated[int, typer.Option(help="Measurements of which the median is taken.")] = 3,
+) -> None:
+    """Measure what more tasks, classes and images cost: processor time, memory, and how they grow."""
+    from benchmarks.benchmark_growth import benchmark_growth
+    from benchmarks.growth import GrowthSettings, up_to
+
+    settings = GrowthSettings(image_size, stages, repeats=repeats, images=up_to(images))
+    benchmark_growth(settings, json, plot)
+
+
+@app.command()
+def accuracy(
+    config: Annotated[Path, typer.Option(help="Methods, data sets and seeds.")] = Path("configs/benchmark.yaml"),
+) -> None:
+    """Train every method on every data set with every seed; what is finished is not run again."""
+    from benchmarks.accuracy import benchmark_accuracy
+
+    benchmark_accuracy(config)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit as `dynammo` does.
+
+    Args:
+        arguments: words behind `python -m benchmarks`; None takes those of the process.
+    """
+    run_app(app, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Figures of the docs, each drawn by a command of its own."""

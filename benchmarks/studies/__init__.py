@@ -1,0 +1,1 @@
+"""Studies behind figures of the docs, each a command of its own."""

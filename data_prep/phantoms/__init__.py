@@ -1,0 +1,1 @@
+"""Phantom images, drawn by a program: `python -m data_prep.phantoms`."""

@@ -1,0 +1,1 @@
+"""Folders in, reports out; the server and its pages."""

@@ -1,0 +1,300 @@
+"""`dynammo classify`: a folder of images becomes CSV, JSON, a page to look at and a record."""
+
+import contextlib
+import csv
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from rich.console import Console
+
+from dynammo import __version__
+from dynammo.clinic.journal import Journal
+from dynammo.clinic.report import write_report
+from dynammo.clinic.sort_files import sort_into
+from dynammo.clinic.structured_report import write_study_reports
+from dynammo.errors import UserError
+from dynammo.inference.classifier import LOW_CONFIDENCE, StudyClassifier
+from dynammo.inference.cluster import Found, classify_on_cluster
+from dynammo.io.studies import Intake, Study, find_studies
+from dynammo.runs.load import Model, load_model
+from dynammo.runtime import provenance
+from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.progress import make_progress
+
+__all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify"]
+
+NOTICE = "Research software. Not a medical device."
+ALL_READ, SOME_UNREADABLE = 0, 3
+NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as far as the model can tell
+JOURNAL = "unfinished.jsonl"
+FACTS = ("path", "study_uid", "series_uid", "instance_uid", "files", "slices")
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass(frozen=True)
+class ClassifySettings:
+    """What a person may choose; see `dynammo classify --help`."""
+
+    model: Path | None = None
+    dicom_sr: bool = False
+    sort_into: Path | None = None
+    with_patient_id: bool = False
+    mask_corners: bool = False
+    resume: bool = False
+    device: str = "auto"
+    workers: int = 0
+    batch_size: str = "auto"
+    low_confidence: float = LOW_CONFIDENCE
+    engine: str = "auto"
+    engine_cluster: str | None = None
+
+
+def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
+    """Classify everything in `source`.
+
+    Args:
+        source: a folder, an image, a zip, a DICOMDIR, or a list of paths.
+        output_dir: folder for `predictions.csv`, `predictions.json`, `report.html` and `run.json`.
+        settings: see `ClassifySettings`.
+
+    Returns:
+        0 when everything was read, 3 when some images were unreadable.
+
+    Raises:
+        UserError: nothing to classify, no model, an output folder that cannot be written or is full.
+    """
+    started = time.perf_counter()
+    folder = prepare_output_dir(output_dir)
+    with tempfile.TemporaryDirectory(prefix=".unpacked.", dir=folder) as unpacked:
+        intake = find_studies(source, unpacked, [path for path in (folder, settings.sort_into) if path])
+        console.print(f"{len(intake.studies)} studies or images, {intake.ignored} other files ignored")
+        model = load_model(settings.model)
+        console.print(f"model {model.name}: {', '.join(model.record['classes'])}")
+        classifier = _classifier(model, settings)
+        try:
+            journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
+            _work(partial(_results, model, classifier, settings), intake, journal)
+            run = _run(source, model, classifier, intake, journal.items, time.perf_counter() - started)
+            _write(folder, run, journal, intake, settings)
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be written ({error.strerror or error}); what was classified so far is kept there: "
+                "make room and type the same command with --resume."
+            ) from error
+        journal.close(remove=True)
+    _print(folder, run)
+    return SOME_UNREADABLE if run["counts"]["unreadable"] else ALL_READ
+
+
+def _classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
+    import torch
+
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"the device {device} cannot be used; type --device cpu or cuda:0.") from error
+    size = (64 if device.startswith("cuda") else 16) if settings.batch_size == "auto" else settings.batch_size
+    if not str(size).isdigit() or int(size) < 1:
+        raise UserError(f"--batch-size is {size}; expected auto or a number from 1.")
+    workers = settings.workers or max(2, torch.get_num_threads())
+    return StudyClassifier(
+        model, device, int(size), workers, settings.mask_corners, settings.low_confidence, settings.engine
+    )
+
+
+def _key(source: Path, model: Model, settings: ClassifySettings) -> dict[str, Any]:
+    return {
+        "input": str(source.expanduser().resolve()),
+        "model": model.sha256,
+        "version": __version__,
+        # engines in float32 agree
+        "options": [settings.mask_corners, settings.low_confidence, settings.engine.endswith("bfloat16")],
+    }
+
+
+def _results(
+    model: Model, classifier: StudyClassifier, settings: ClassifySettings, studies: list[Study]
+) -> Iterator[Found]:
+    """Item and picture of every study, from this process or from a cluster."""
+    if settings.engine_cluster is None:
+        yield from ((result.item, result.picture) for result in classifier.classify(studies))
+        return
+    absolute = [replace(study, files=tuple(file.resolve() for file in study.files)) for study in studies]
+    make = partial(_of_worker, model.path.resolve(), model.sha256, settings)
+    yield from classify_on_cluster(settings.engine_cluster, absolute, make)
+
+
+def _of_worker(path: Path, sha256: str, settings: ClassifySettings) -> StudyClassifier:
+    """The classifier of one worker of a cluster, which has to find the very same model."""
+    model = load_model(path)
+    if model.sha256 != sha256:
+        raise UserError(f"{path} is another model there; put the same files under the same path on all machines.")
+    return _classifier(model, settings)
+
+
+def _work(classify_studies: Callable[[list[Study]], Iterator[Found]], intake: Intake, journal: Journal) -> None:
+    done = {item["path"] for item in journal.items}
+    left = [study for study in intake.studies if study.name not in done]
+    if done:
+        console.print(f"{len(done)} of them were classified before; {len(left)} are left")
+    try:
+        with make_progress() as bar:
+            task = bar.add_task("classifying", total=len(intake.studies), completed=len(done))
+            for item, picture in classify_studies(left):
+                journal.add(item, picture)
+                bar.advance(task)
+    except KeyboardInterrupt:
+        journal.close(remove=False)
+        console.print(
+            f"stopped after {len(journal.items)} of {len(intake.studies)}; type the same command with --resume to go on"
+        )
+        raise
+
+
+def _run(
+    source: Path, model: Model, classifier: StudyClassifier, intake: Intake, items: list[dict[str, Any]], seconds: float
+) -> dict[str, Any]:
+    record, trust = model.record, model.record.get("trust", {})
+    return {
+        "notice": NOTICE,
+        "version": __version__,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": provenance.command(),
+        "model": {
+            "name": model.name,
+            "sha256": model.sha256,
+            "trained": record.get("finished", ""),
+            "classes": record["classes"],
+            "method": record.get("method", ""),
+            "mean_class_recall": record.get("metrics", {}).get("last_mean_class_recall"),
+            "temperature": trust.get("temperature"),
+            "ece_before": trust.get("ece_before"),
+            "ece_after": trust.get("ece_after"),
+        },
+        "rule": classifier.rule,
+        "thresholds": classifier.thresholds,
+        "counts": {
+            "items": len(items),
+            "unreadable": sum("unreadable" in item["flags"] for item in items),
+            "ignored_files": intake.ignored,
+            "flagged": sum(bool(item["flags"]) for item in items),
+        },
+        "seconds": seconds,
+        "input": source.name,
+    }
+
+
+def _write(folder: Path, run: dict[str, Any], journal: Journal, intake: Intake, settings: ClassifySettings) -> None:
+    studies = {study.name: study for study in intake.studies}
+    # in the order of the intake, whatever was resumed; an item that has gone since is left out
+    numbers = {item["path"]: i for i, item in enumerate(journal.items)}
+    order = [numbers[name] for name in studies if name in numbers]
+    items = [journal.items[i] for i in order]
+    rows = [_row(item, run["model"]["classes"]) for item in items]
+    if settings.with_patient_id:
+        rows = [{**row, "patient_id": _patient(studies[item["path"]])} for row, item in zip(rows, items, strict=True)]
+    write_atomically(folder / "predictions.csv", lambda file: file.write(_csv(rows)))
+    write_json(folder / "predictions.json", {**run, "items": items})
+    write_report(folder / "report.html", run, items, lambda i: journal.picture(order[i]))
+    extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
+    details = {"settings": _plain(asdict(settings)), "versions": provenance.versions(), "machine": provenance.machine()}
+    write_json(folder / "run.json", {**run, **details, **extra})
+
+
+def _sorted_and_reported(
+    folder: Path, run: dict[str, Any], found: list[tuple[Study, dict[str, Any]]], settings: ClassifySettings
+) -> dict[str, Any]:
+    read = [(study, item) for study, item in found if item["class"] is not None]
+    if settings.sort_into:
+        for study, item in read:
+            strange = {"unknown", "looks different"} & set(item["flags"])
+            sort_into(settings.sort_into, study, NOT_RECOGNISED if strange else item["class"])
+    if not settings.dicom_sr:
+        return {}
+    findings = [
+        (
+            study.study_uid,
+            study.files,
+            {
+                "predicted_class": item["class"],
+                "probabilities": item["probabilities"],
+                "unknown_score": item["unknown"],
+                "flags": item["flags"],
+            },
+        )
+        for study, item in read
+    ]
+    reports = prepare_output_dir(folder / "structured_reports")
+    written = write_study_reports(reports, findings, {"model_sha256": run["model"]["sha256"]})
+    console.print(f"{len(written.files)} structured reports; {written.skipped} items are no DICOM")
+    for uid, reason in written.failed:
+        console.print(f"no structured report of {uid}: {reason}")
+    return {"structured_reports": {"written": len(written.files), "skipped": written.skipped}}
+
+
+def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
+    def rounded(value: float | None) -> float | str:
+        return "" if value is None else round(value, 6)
+
+    return {
+        **{name: item[name] for name in FACTS},
+        "predicted_class": item["class"] or "",
+        "probability": rounded(item["probability"]),
+        "unknown_score": rounded(item["unknown"]),
+        "strangeness": rounded(item["strangeness"]),
+        "flags": "; ".join(item["flags"]),
+        "reason": item["reason"],
+        **{f"p_{name}": rounded(item["probabilities"].get(name)) for name in classes},
+    }
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    return text.getvalue().encode("utf-8", "replace")
+
+
+def _harmless(value: Any) -> Any:  # noqa: ANN401
+    """A text that a spreadsheet does not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+
+
+def _patient(study: Study) -> str:
+    with contextlib.suppress(Exception):
+        if study.format == "dicom":
+            return str(pydicom.dcmread(study.files[0], stop_before_pixels=True, specific_tags=["PatientID"]).PatientID)
+    return ""
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+
+
+def _print(folder: Path, run: dict[str, Any]) -> None:
+    counts = run["counts"]
+    rate = counts["items"] / max(run["seconds"], 1e-9)
+    for line in _lines(counts):
+        console.print(line)
+    console.print(f"{run['seconds']:.0f} s, {rate:.1f} a second. Open {folder / 'report.html'}. {NOTICE}")
+
+
+def _lines(counts: dict[str, int]) -> Iterator[str]:
+    yield (
+        f"{counts['items']} classified"
+        if not counts["unreadable"]
+        else (f"{counts['items'] - counts['unreadable']} classified, {counts['unreadable']} unreadable")
+    )
+    if counts["flagged"]:
+        yield f"{counts['flagged']} need a look: they come first in the report"

@@ -1,0 +1,145 @@
+"""The page a clinician reads: one HTML file with summary, table, pictures and heat maps that opens offline."""
+
+import base64
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from dynammo.runtime.files import write_atomically
+
+__all__ = ["FLAGS", "Picture", "write_report"]
+
+FLAGS = ("unreadable", "looks different", "unknown", "low confidence")  # what needs a look first, first
+
+Picture = Callable[[int], tuple[bytes, bytes | None] | None]
+"""Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
+
+# Nothing else of an item goes into the page: a patient's name that a caller might add stays outside.
+_TEXTS = ("path", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "reason")
+_DIGITS = 4  # of probabilities in the page
+
+
+def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str, Any]], picture: Picture) -> None:
+    """Write the report as one self-contained page that asks nothing of any other machine.
+
+    The page is written piece by piece: memory does not grow with the pictures.
+
+    Args:
+        file: the page, made or replaced as a whole.
+        run: notice, version, time, command, model, rule, thresholds and counts of the run. Measures
+            of the model and thresholds (the looks-different distance and shares between 0 and 1) may be
+            None where they were not fitted.
+        items: one mapping per study item: path, files, slices, format, modality, UIDs, class,
+            probability and probabilities (0 to 1), unknown score (0 to 1), flags out of `FLAGS`, reason.
+        picture: called once for each item, in order; its answer is written and forgotten.
+
+    Raises:
+        jinja2.UndefinedError: `run` lacks a key that the page shows.
+        OSError: the file cannot be written; an older one is still whole.
+    """
+    style, script = _asset("card.css") + _asset("report.css"), _asset("card.js") + _asset("report.js")
+    page = _environment().get_template("report.html.j2")
+    pieces = page.generate(
+        run=run,
+        style=Markup(style),
+        script=Markup(script),
+        policy=_policy(style, script),
+        settings={"flags": FLAGS, "unknown": _rounded(run["thresholds"]["unknown"])},
+        classes=_count_classes(items),
+        flags=Counter(flag for item in items for flag in set(item["flags"])),
+        files=sum(item["files"] for item in items),
+        rows=map(_row, items),
+        pictures=_pictures(len(items), picture),
+    )
+    # A file name may hold bytes that are no text; the page shows "?" for them.
+    write_atomically(file, lambda out: out.writelines(piece.encode("utf-8", "replace") for piece in pieces))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("dynammo.clinic", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "limit": _limit, "minute": _minute, "duration": _duration}
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (resources.files("dynammo.clinic") / "pages" / name).read_text("utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Content security policy: this style, this script and embedded pictures, nothing else."""
+    return (
+        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _count_classes(items: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
+    """Predicted class, its items, how many of them carry a flag; the most frequent class first."""
+    total = Counter(item["class"] for item in items if item["class"] is not None)
+    flagged = Counter(item["class"] for item in items if item["class"] is not None and item["flags"])
+    return [(name, count, flagged[name]) for name, count in total.most_common()]
+
+
+def _row(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page knows of an item."""
+    return {
+        **{key: item[key] for key in _TEXTS},
+        "files": item["files"],
+        "slices": item["slices"],
+        "flags": [flag for flag in FLAGS if flag in item["flags"]],
+        "probability": _rounded(item["probability"]),
+        "unknown": _rounded(item["unknown"]),
+        "probabilities": {name: _rounded(value) for name, value in (item["probabilities"] or {}).items()},
+    }
+
+
+def _pictures(count: int, picture: Picture) -> Iterator[tuple[int, str, str | None]]:
+    for index in range(count):
+        found = picture(index)
+        if found is not None:
+            jpeg, heat = found
+            yield index, base64.b64encode(jpeg).decode(), None if heat is None else base64.b64encode(heat).decode()
+
+
+def _rounded(value: float | None) -> float | None:
+    """JSON knows no NaN."""
+    return None if value is None or not math.isfinite(value) else round(float(value), _DIGITS)
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return "not measured" if _rounded(share) is None else f"{100 * float(share or 0):.{digits}f} %"
+
+
+def _limit(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3g}"
+
+
+def _minute(moment: str) -> str:
+    """An ISO time to the minute."""
+    return moment[:16].replace("T", " ")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{value} {unit}" for value, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if value]
+    return " ".join(parts) or "less than a second"

@@ -1,0 +1,166 @@
+"""`dynammo serve`: a page on this machine to drop images on; `dynammo.clinic.web_app` tells what it answers."""
+
+import contextlib
+import ipaddress
+import os
+import socket
+import sys
+import threading
+import warnings
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from rich.console import Console
+
+from dynammo.clinic.uploads import MEGABYTE, UploadLimits
+from dynammo.clinic.web_app import NOTICE, make_app, too_large
+from dynammo.errors import UserError
+from dynammo.inference.classifier import StudyClassifier
+from dynammo.runs.load import load_model
+
+try:
+    from waitress.channel import HTTPChannel
+    from waitress.parser import HTTPRequestParser
+    from waitress.server import create_server
+    from waitress.utilities import RequestEntityTooLarge
+except ImportError as error:  # an extra: only this command needs it
+    raise UserError("the page needs waitress, which is not installed; type pip install 'dynammo[serve]'.") from error
+
+__all__ = ["bind", "serve"]
+
+THREADS = 4  # one classifies, the others show the page and wait
+MARGIN = 2**20  # bytes of a form besides its files
+console = Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def serve(
+    model: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    device: str = "auto",
+    max_megabytes: int = 200,
+    allow_network: bool = False,
+    open_page: bool = True,
+    engine: str = "auto",
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    Args:
+        model: run, exported bundle or TorchScript file; None for the newest.
+        host: address to listen on.
+        port: 0 for any free one.
+        device: auto, cpu or such as cuda:0.
+        max_megabytes: of one upload.
+        allow_network: listen on an address that other machines can reach.
+        open_page: show the page in the browser.
+        engine: what computes, see `dynammo.inference.engines.make_engine`.
+
+    Raises:
+        UserError: an address that other machines can reach without `allow_network`, a port in use, no model, no such
+            device or engine.
+    """
+    _check_host(host, allow_network)
+    loaded = load_model(model)
+    limits = UploadLimits(max_megabytes)
+    names = _names(host) if allow_network else set()
+    app = make_app(StudyClassifier(loaded, _device(device), engine=engine), loaded, limits, names)
+    server = bind(app, host, port, limits)
+    warnings.simplefilter("ignore")  # pydicom's quote what stands in a header
+    address = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
+    console.print(f"model {loaded.name}: {', '.join(loaded.record['classes'])}")
+    console.print(f"open {address} in a browser; Ctrl-C ends. {NOTICE}")
+    if open_page and _has_screen():
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    server.run()  # ends by itself at Ctrl-C
+    console.print("stopped")
+
+
+def bind(app: Flask, host: str, port: int, limits: UploadLimits) -> Any:  # noqa: ANN401
+    """Make a waitress server that listens, with `effective_port`, `run` and `close`.
+
+    A request over the limit is refused at its first line, before any of its files is read.
+
+    Raises:
+        UserError: the address is in use or does not belong to this machine.
+    """
+    try:
+        server = create_server(
+            app,
+            host=host,
+            port=port,
+            threads=THREADS,
+            ident=None,
+            max_request_body_size=limits.megabytes * MEGABYTE + MARGIN,
+        )
+    except OSError as error:
+        raise UserError(
+            f"{host} port {port} cannot be used ({error.strerror or error}); type --port {port + 1} or another number."
+        ) from error
+    server.channel_class = _channel(too_large(limits))
+    return server
+
+
+def _channel(sentence: str) -> type[Any]:
+    """Connections that refuse a large request with a sentence of ours."""
+
+    class TooLarge(RequestEntityTooLarge):  # type: ignore[misc]
+        def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+            text = f"{sentence} {NOTICE}\n".encode()
+            return f"{self.code} {self.reason}", [("Content-Type", "text/plain; charset=utf-8")], text
+
+    class Parser(HTTPRequestParser):  # type: ignore[misc]
+        error: Any = None
+
+        def received(self, data: bytes) -> int:
+            taken: int = super().received(data)
+            if isinstance(self.error, RequestEntityTooLarge):
+                self.error = TooLarge(self.error.body)
+            return taken
+
+    class Channel(HTTPChannel):  # type: ignore[misc]
+        parser_class = Parser
+
+    return Channel
+
+
+def _check_host(host: str, allow_network: bool) -> None:
+    if allow_network or host == "localhost":
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:  # a name
+        pass
+    raise UserError(
+        f"--host {host} can be reached by other machines: images of patients and their results would cross the network "
+        "unencrypted, and anyone in it could use the page; leave --host out, or type --allow-network if that is "
+        "permitted where you work."
+    )
+
+
+def _names(host: str) -> set[str]:
+    """Names and addresses of this machine, which no other site can take."""
+    name = socket.gethostname()
+    found = {host, name, socket.getfqdn()}
+    with contextlib.suppress(OSError):  # a machine may not know its own name
+        found |= {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
+    return {known.lower() for known in found}
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"the device {name} cannot be used; type --device cpu or cuda:0.") from error
+    return name
+
+
+def _has_screen() -> bool:
+    """Without one, Python would open a browser for text in this terminal."""
+    return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

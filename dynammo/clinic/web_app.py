@@ -1,0 +1,219 @@
+"""The page to drop images on, as a WSGI application: `GET /` is the page, `POST /classify` classifies.
+
+`POST /classify` takes multipart/form-data with one or more files (images, all slices of a series, zips), such as
+
+    curl -F files=@image.png -F files=@volume.nii http://127.0.0.1:8765/classify
+
+and answers with JSON:
+
+    notice          "Research software. Not a medical device."
+    model           name, sha256, classes
+    rule            how several slices become one prediction
+    thresholds      unknown, false_alarm_rate, low_confidence, looks_different; null where not fitted
+    ignored_files   number of files that are no images
+    items           a list; of each: path, files, slices, format, modality, study_uid, series_uid, instance_uid, class,
+                    probability and probabilities (0 to 1), unknown (0 to 1), strangeness, flags, reason,
+                    picture and heat (data: URLs of a JPEG and of a grey PNG that covers the same area, or null)
+
+or, with status 400 to 500, with `notice` and `error`, one sentence. Nothing is kept: files lie in a temporary folder
+until the answer is made, and neither their names nor anything in them is logged.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import math
+import tempfile
+import threading
+from collections.abc import Collection, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, Response, jsonify, request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
+
+from dynammo import __version__
+from dynammo.clinic.report import FLAGS
+from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, without_folder
+from dynammo.errors import UserError
+from dynammo.inference.classifier import Result, StudyClassifier
+from dynammo.runs.load import Model
+
+__all__ = ["NOTICE", "make_app", "too_large"]
+
+NOTICE = "Research software. Not a medical device."
+# Nothing else of a result leaves: what a later version might add to it stays inside until it is listed here.
+TEXTS = ("path", "files", "slices", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "flags")
+NUMBERS = ("probability", "unknown", "strangeness")
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+CLOSED = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+SENTENCES = {
+    403: "the request came from another page than this one; open the page itself and drop the images there.",
+    404: "there is no such page; open / in a browser.",
+    405: "send files as multipart/form-data with POST /classify, or open / in a browser.",
+    421: "this server goes by another name; open the address that dynammo serve printed.",
+}
+
+
+def make_app(
+    classifier: StudyClassifier, model: Model, limits: UploadLimits | None = None, names: Collection[str] = ()
+) -> Flask:
+    """Make the application; it asks nothing of any other machine and sets no cookie.
+
+    Args:
+        classifier: of `model`; used by one request at a time.
+        model: what the page names.
+        limits: of a request.
+        names: host names, lower case, that the server goes by in a network; empty for this machine alone, where
+            only localhost and loopback addresses are answered, so that no other site can borrow the address.
+    """
+    limits = limits or UploadLimits()
+    app = Flask("dynammo", static_folder=None)
+    app.config.update(MAX_CONTENT_LENGTH=limits.megabytes * MEGABYTE, MAX_FORM_PARTS=limits.files + 1)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # classes in the order of the model
+    page, policy = _page(classifier, model, limits)
+    turn = threading.Lock()
+
+    @app.before_request
+    def check() -> None:
+        if not _is_ours(request.headers.get("Host", ""), names):
+            raise MisdirectedRequest
+        if request.method == "POST" and not _same_origin(request):
+            raise Forbidden
+
+    @app.get("/")
+    def show() -> Response:
+        return Response(page, mimetype="text/html", headers={"Content-Security-Policy": policy})
+
+    @app.post("/classify")
+    def classify() -> Response:
+        with turn:
+            return jsonify(_classify(classifier, limits) | _about(classifier, model))
+
+    @app.after_request
+    def protect(response: Response) -> Response:
+        response.headers.setdefault("Content-Security-Policy", CLOSED)
+        response.headers.update(HEADERS)
+        return response
+
+    @app.errorhandler(Exception)  # none is logged: its message may name a file
+    def explain(error: Exception) -> tuple[Response, int]:
+        status, sentence = _explanation(error, limits)
+        return jsonify(notice=NOTICE, error=sentence), status
+
+    return app
+
+
+def too_large(limits: UploadLimits) -> str:
+    """The sentence for a request over the limits."""
+    return (
+        f"the upload is too large: this page takes at most {limits.megabytes} MB and {limits.files} files at once; "
+        "type dynammo classify for more."
+    )
+
+
+def _is_ours(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header names this machine; a site whose name was led here (DNS rebinding) does not."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or name in names or ipaddress.ip_address(name).is_loopback
+    except ValueError:  # no address, but a name
+        return False
+
+
+def _same_origin(asked: Request) -> bool:
+    """Browsers say which page sends a POST; programs such as curl do not, and no site can make them send one."""
+    origin, site = asked.headers.get("Origin"), asked.headers.get("Sec-Fetch-Site")
+    return origin in (None, f"http://{asked.headers.get('Host', '')}") and site in (None, "none", "same-origin")
+
+
+def _classify(classifier: StudyClassifier, limits: UploadLimits) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="dynammo.", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        uploads = [upload for _, upload in request.files.items(multi=True) if upload.filename]
+        studies, ignored = find_uploaded(uploads, folder, limits)
+        items = [_item(result, folder) for result in classifier.classify(studies)]
+    return {"ignored_files": ignored, "items": items}
+
+
+def _item(result: Result, folder: Path) -> dict[str, Any]:
+    item = result.item
+    jpeg, heat = result.picture or (None, None)
+    return {
+        **{name: item[name] for name in TEXTS},
+        **{name: _finite(item[name]) for name in NUMBERS},
+        "probabilities": {name: _finite(value) for name, value in item["probabilities"].items()},
+        "reason": without_folder(item["reason"] or "", folder),
+        "picture": _data_url("image/jpeg", jpeg),
+        "heat": _data_url("image/png", heat),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no NaN."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _data_url(kind: str, data: bytes | None) -> str | None:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}" if data else None
+
+
+def _about(classifier: StudyClassifier, model: Model) -> dict[str, Any]:
+    return {
+        "notice": NOTICE,
+        "version": __version__,
+        "model": {"name": model.name, "sha256": model.sha256, "classes": classifier.classes},
+        "rule": classifier.rule,
+        "thresholds": classifier.thresholds,
+    }
+
+
+def _explanation(error: Exception, limits: UploadLimits) -> tuple[int, str]:
+    if isinstance(error, UserError):
+        return 400, str(error)
+    if isinstance(error, RequestEntityTooLarge):
+        return 413, too_large(limits)
+    if isinstance(error, HTTPException):
+        status = error.code or 500
+        return status, SENTENCES.get(status, "the request cannot be read; send files as multipart/form-data.")
+    if isinstance(error, OSError):
+        return 500, "the temporary folder of this machine is full or cannot be written; make room and try again."
+    return 500, f"these images could not be classified ({type(error).__name__}); try them one by one."
+
+
+def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits) -> tuple[str, str]:
+    """The page, and the content security policy that lets it use its own style and script and nothing else."""
+    style = "".join(map(_asset, ("report.css", "card.css", "serve.css")))
+    script = "".join(map(_asset, ("card.js", "serve.js")))
+    environment = Environment(
+        loader=PackageLoader("dynammo.clinic", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    about: Mapping[str, Any] = _about(classifier, model)
+    page = environment.get_template("serve.html.j2").render(
+        about=about, flags=FLAGS, limits=limits, too_large=too_large(limits), style=Markup(style), script=Markup(script)
+    )
+    policy = f"{CLOSED}; style-src {_source(style)}; script-src {_source(script)}; img-src data:; connect-src 'self'"
+    return page, policy
+
+
+def _asset(name: str) -> str:
+    return (resources.files("dynammo.clinic") / "pages" / name).read_text("utf-8")
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,312 @@
+"""What the user has (class folders or a data list) as checked, labelled items for each task."""
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dynammo.data.exemplars import Item
+from dynammo.data.tasks import Task, TaskSequence
+from dynammo.errors import UserError
+from dynammo.io.image_reader import frame_count, image_fault, image_format
+from dynammo.io.slides import tissue_tiles
+from dynammo.runtime.distributed import gathered, part
+from dynammo.runtime.progress import track
+
+__all__ = ["NOT_IMAGES", "ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
+
+NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders of pictures
+LONGEST_PATH = 1000  # characters; systems end between 260 and 4096
+LISTED = 5  # names shown in a message before "and N more"
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of the data set: where it lies, its class, `train` or `test`, and its patient or lesion.
+
+    `views` are what a network sees of it: the path, or paths with the `#fragment` of each slice or tile.
+    """
+
+    path: Path
+    class_name: str
+    split: str
+    group: str = ""
+    views: tuple[str, ...] = ()
+
+
+class ImageSet:
+    """The images of a data set, checked before anything is trained.
+
+    Args:
+        dataset_dir: folder with `train/<class>/*` and `test/<class>/*`; with a data list, the folder that its
+            paths start from.
+        data_list: JSON (a list of objects) or CSV with the columns path, label, split (train or test) and
+            optionally group (patient, lesion). Without a split the images are divided here, no group on both
+            sides.
+        test_fraction: share of the images that becomes the test split when the list has none.
+        seed: seed of that division.
+        skip_unreadable: leave unreadable images out and say so, instead of refusing.
+        slices: every slice of a volume becomes an item of its own. Slides always become their tiles with tissue.
+        allow_outside: paths of the data list may lead out of `dataset_dir`.
+
+    Raises:
+        UserError: missing or empty folder, malformed list, one that leads out of the folder, a class without training
+            image, a test class that is not in train, a group in both splits, unreadable images.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | Path,
+        data_list: str | Path | None = None,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        skip_unreadable: bool = False,
+        slices: bool = False,
+        allow_outside: bool = False,
+    ) -> None:
+        folder = Path(dataset_dir).expanduser()
+        if not folder.is_dir():
+            raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
+        if data_list is None:
+            records = _from_folder(folder)
+        else:
+            records = _from_list(Path(data_list).expanduser(), folder, allow_outside)
+        records = divided(records, test_fraction, seed)
+        check_classes(records)
+        _check_groups(records)
+        self.records = _readable(records, skip_unreadable, slices)
+        self.skipped = len(records) - len(self.records)
+        check_classes(self.records)
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names with training images, sorted."""
+        return sorted({record.class_name for record in self.records if record.split == "train"})
+
+
+class TaskImages:
+    """The images of a data set, labelled by the place of their class in the task sequence."""
+
+    def __init__(self, images: ImageSet, tasks: TaskSequence) -> None:
+        self.tasks = tasks
+        self._items: dict[str, list[Item]] = {"train": [], "test": []}
+        for record in images.records:
+            self._items[record.split] += items_of(record, tasks.label(record.class_name))
+
+    def train(self, task: Task) -> list[Item]:
+        """Training images of the new classes of `task`."""
+        return [item for item in self._items["train"] if item["label"] in task.labels]
+
+    def test(self) -> list[Item]:
+        """Test images of all classes, of later tasks too."""
+        return list(self._items["test"])
+
+    def digest(self) -> str:
+        """SHA-256 of split, name, label and size of every image: changes when one comes, goes or is exchanged."""
+        found = hashlib.sha256()
+        for split, items in self._items.items():
+            for item in items:
+                image = [split, item["image"], item["label"], Path(item["path"]).stat().st_size]
+                found.update(json.dumps(image).encode())
+        return found.hexdigest()
+
+
+def items_of(record: ImageRecord, label: int | None = None) -> list[Item]:
+    """One item for each view of an image; `path` says which belong together."""
+    known = {} if label is None else {"label": label}
+    return [{"image": view, **known, "path": str(record.path)} for view in record.views]
+
+
+def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = False) -> list[Item]:
+    """Every image below `folder`, sorted, for inference; `slices` as in `ImageSet`.
+
+    Raises:
+        UserError: missing or empty folder, unreadable images unless they are to be skipped.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give --dataset_dir a folder of images to classify.")
+    records = [ImageRecord(path, "", "test") for path in _files(folder)]
+    if not records:
+        raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
+    return [item for record in _readable(records, skip_unreadable, slices) for item in items_of(record)]
+
+
+def divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list[ImageRecord]:
+    """Give every record a split, each group on one side and each class on both; left as they are when all have one.
+
+    Args:
+        records: images; the split of all or of none is "".
+        test_fraction: share of the images of each class in test, 0 to 0.5.
+        seed: of the division.
+
+    Raises:
+        UserError: only some have a split, or a class comes from one group alone.
+    """
+    without = [record for record in records if not record.split]
+    if not without:
+        return records
+    if len(without) < len(records):
+        raise UserError(f"{len(without)} of {len(records)} rows have no split; give all rows one, or none.")
+    folds = max(2, round(1 / test_fraction))
+    groups = [record.group or str(record.path) for record in records]
+    labels = [record.class_name for record in records]
+    groups_of = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
+    rarest, count = min(groups_of.items(), key=lambda pair: pair[1])
+    if count < 2:
+        raise UserError(
+            f"the class {rarest} comes from one group alone, so it cannot be both in train and in test; give rows a "
+            "split, or add images of another group."
+        )
+    splitter = StratifiedGroupKFold(min(folds, count), shuffle=True, random_state=seed)
+    _, test = next(splitter.split(np.zeros(len(records)), labels, groups))
+    chosen = set(test.tolist())
+    return [
+        ImageRecord(r.path, r.class_name, "test" if i in chosen else "train", r.group) for i, r in enumerate(records)
+    ]
+
+
+def check_classes(records: Sequence[ImageRecord]) -> None:
+    """Refuse classes without training or without test image.
+
+    Raises:
+        UserError: naming them.
+    """
+    train = {record.class_name for record in records if record.split == "train"}
+    test = {record.class_name for record in records if record.split == "test"}
+    if not train:
+        raise UserError("the data has no training image; expected some with split train.")
+    if test - train:
+        raise UserError(
+            f"the classes {sorted(test - train)} are in test but have no training image; the training classes are "
+            f"{sorted(train)}. Add training images, or remove these classes from test."
+        )
+    if train - test:
+        raise UserError(
+            f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(p for p in found if not p.name.startswith(".") and p.name.lower() not in NOT_IMAGES)
+
+
+def _from_folder(folder: Path) -> list[ImageRecord]:
+    records = []
+    for split in ("train", "test"):
+        classes = sorted(p for p in (folder / split).glob("*") if p.is_dir() and not p.name.startswith("."))
+        if not classes:
+            raise UserError(
+                f"{folder} has no class folder in {split}/; expected {folder}/{split}/<class>/<images>, "
+                "or a data list: --data_list FILE."
+            )
+        for class_dir in classes:
+            files = _files(class_dir)
+            if not files:
+                raise UserError(f"the class folder {class_dir} holds no image; put images there or remove the folder.")
+            records += [ImageRecord(path, class_dir.name, split) for path in files]
+    return records
+
+
+def _from_list(file: Path, folder: Path, allow_outside: bool) -> list[ImageRecord]:
+    if not file.is_file():
+        raise UserError(f"there is no data list {file}; give --data_list a JSON or CSV file.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        rows: object = json.loads(text) if file.suffix.lower() == ".json" else list(csv.DictReader(text.splitlines()))
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
+        raise UserError(f"the data list {file} cannot be read ({error}); expected JSON or CSV in UTF-8.") from error
+    if not isinstance(rows, list):
+        raise UserError(f"the data list {file} is no list; expected one row or object for each image.")
+    if not rows:
+        raise UserError(f"the data list {file} is empty; expected one row for each image.")
+    return [_record(row, f"row {number} of {file}", folder, allow_outside) for number, row in enumerate(rows, start=1)]
+
+
+def _record(row: object, name: str, folder: Path, allow_outside: bool) -> ImageRecord:
+    if not isinstance(row, Mapping) or not row.get("path") or row.get("label") in (None, ""):
+        raise UserError(
+            f"{name} has no path or no label; expected the columns path, label, split and, if patients are known, "
+            "group."
+        )
+    split = str(row.get("split") or "").strip().lower()
+    if split not in ("", "train", "test"):
+        raise UserError(f"{name} has the split {split[:20]!r}; expected train or test, or none in all rows.")
+    group = str(row.get("group") or "").strip()
+    path = _listed_path(str(row["path"]), name, folder, allow_outside)
+    return ImageRecord(path, str(row["label"]).strip(), split, group)
+
+
+def _listed_path(path: str, name: str, folder: Path, allow_outside: bool) -> Path:
+    """Where a row leads; what the list says is not followed out of the folder, links that lie in the folder are."""
+    if "\0" in path or len(path) > LONGEST_PATH:
+        raise UserError(f"{name} has a path that no file can have; mend the list.")
+    if allow_outside:
+        return folder / path
+    start, found = os.path.abspath(folder), os.path.abspath(folder / path)  # without `..`, so that this is what is read
+    if Path(found) == Path(start) or not Path(found).is_relative_to(start):
+        raise UserError(
+            f"{name} leads out of {folder}; give --dataset_dir the folder that holds all images, or type "
+            "--allow_outside True if you trust the list."
+        )
+    return folder / os.path.relpath(found, start)
+
+
+def _check_groups(records: Sequence[ImageRecord]) -> None:
+    splits = {split: {r.group for r in records if r.group and r.split == split} for split in ("train", "test")}
+    shared = sorted(splits["train"] & splits["test"])
+    if shared:
+        raise UserError(
+            f"{len(shared)} groups (patients, lesions) are both in train and in test ({_some(shared)}), so test "
+            "results would be too good; keep each group on one side, or leave the split out of the data list."
+        )
+
+
+def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
+    """The records with their views; every image is read to its last pixel before anything is trained.
+
+    Of several processes each reads its part.
+    """
+    mine = [records[i] for i in part(len(records))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        looks = pool.map(lambda record: _look(record.path, slices), mine)
+        found = gathered(list(track(looks, "checking images", len(mine))))
+    faults, views = zip(*[look for of_process in found for look in of_process], strict=True)
+    bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
+    if bad and not skip_unreadable:
+        raise UserError(
+            f"{len(bad)} of {len(records)} images cannot be read ({_some(bad)}); mend or remove them, or type "
+            "--skip_unreadable True to go on without them."
+        )
+    for line in bad:
+        print(f"skipped, unreadable: {line}")
+    return [replace(record, views=seen) for record, seen in zip(records, views, strict=True) if seen]
+
+
+def _look(path: Path, slices: bool) -> tuple[str | None, tuple[str, ...]]:
+    """What is wrong with an image, or None and its views."""
+    if image_format(path) == "slide":
+        try:
+            tiles = tissue_tiles(path)
+        except UserError as error:
+            return str(error), ()
+        return (None, tuple(tiles)) if tiles else ("a slide without tissue", ())
+    fault = image_fault(path)
+    if fault:
+        return fault, ()
+    frames = frame_count(path) if slices else 1
+    return None, tuple(f"{path}#{frame}" for frame in range(frames)) if frames > 1 else (str(path),)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return "; ".join(names[:LISTED]) + more

@@ -1,0 +1,130 @@
+"""The images that a finished model meets next: folders of new and of known classes, and test images at hand."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dynammo.data.images import ImageRecord, ImageSet, images_in
+from dynammo.errors import UserError
+
+__all__ = ["IncrementImages", "Source"]
+
+Source = Mapping[str, Any]
+"""Where test images of earlier classes lie: `dataset_dir` and `data_list` (or None) as a training was given them."""
+
+
+class IncrementImages:
+    """Images for one more task of a model; takes the place of an `ImageSet`.
+
+    Test images of a class come from the first of these that has some: the folder itself, `test_dir`, the data that the
+    model was trained on before.
+
+    Args:
+        folder: class folders, or `train/` and `test/` with class folders; None for no new image.
+        known: classes of the model in label order.
+        test_dir: more test images: class folders, or `test/` with class folders.
+        earlier: data of earlier trainings of the model, used as far as it is still there.
+        skip_unreadable: leave unreadable images out and say so, instead of refusing.
+        slices: every slice of a volume becomes an item of its own.
+
+    Attributes:
+        records: training and test images.
+        new_classes: names of the folders that the model does not know, sorted.
+        updated: names of the folders of known classes, in label order.
+        sources: where test images of these classes may be found next time.
+
+    Raises:
+        UserError: missing or empty folders, unreadable images, images that the model has learnt already.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None,
+        known: Sequence[str],
+        test_dir: str | Path | None = None,
+        earlier: Sequence[Source] = (),
+        skip_unreadable: bool = False,
+        slices: bool = False,
+    ) -> None:
+        self._skip, self._slices = skip_unreadable, slices
+        train = self._training(folder, earlier)
+        names = {record.class_name for record in train}
+        self.new_classes = sorted(names - set(known))
+        self.updated = [name for name in known if name in names]
+        self.records = train + self._tests(folder, test_dir, earlier, [*known, *self.new_classes])
+        places = [Path(place).expanduser().resolve() for place in (folder, test_dir) if place is not None]
+        self.sources = [*map(dict, earlier), *({"dataset_dir": str(place), "data_list": None} for place in places)]
+
+    def images(self, split: str = "train") -> dict[str, int]:
+        """Number of images of every class that has some."""
+        names = [record.class_name for record in self.records if record.split == split]
+        return {name: names.count(name) for name in sorted(set(names))}
+
+    def _training(self, folder: str | Path | None, earlier: Sequence[Source]) -> list[ImageRecord]:
+        if folder is None:
+            return []
+        root = Path(folder).expanduser()
+        if not root.is_dir():
+            raise UserError(f"there is no folder {root}; give --data a folder with a folder of images for each class.")
+        if root.resolve() in [Path(source["dataset_dir"]).expanduser().resolve() for source in earlier]:
+            raise UserError(f"{root} is what the model was trained on; give --data a folder with new images alone.")
+        return _images(root / "train" if (root / "train").is_dir() else root, "train", self._skip, self._slices)
+
+    def _tests(
+        self, folder: str | Path | None, test_dir: str | Path | None, earlier: Sequence[Source], classes: Sequence[str]
+    ) -> list[ImageRecord]:
+        found: list[ImageRecord] = []
+        places = [Path(folder).expanduser() / "test"] if folder is not None else []
+        for place in [*places, *([_test_folder(Path(test_dir).expanduser())] if test_dir is not None else [])]:
+            if place.is_dir():
+                found += _missing(_images(place, "test", self._skip, self._slices), found, classes)
+        for source in earlier:
+            if {*classes} - {record.class_name for record in found}:
+                found += _missing(_if_usable(source, self._slices), found, classes)
+        return found
+
+
+def _missing(records: list[ImageRecord], found: list[ImageRecord], classes: Sequence[str]) -> list[ImageRecord]:
+    """Those of the records whose class is wanted and not found yet."""
+    wanted = {*classes} - {record.class_name for record in found}
+    return [record for record in records if record.class_name in wanted]
+
+
+def _if_usable(source: Source, slices: bool) -> list[ImageRecord]:
+    """Test images of an earlier training; what has become of them must not keep a model from learning."""
+    try:
+        return _earlier_tests(source, slices)
+    except UserError as error:
+        print(f"test images of an earlier training are passed by: {error}")
+        return []
+
+
+def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
+    """Test images of an earlier training that are still there and readable."""
+    root, data_list = Path(source["dataset_dir"]).expanduser(), source["data_list"]
+    if data_list is None:
+        return _images(root / "test", "test", True, slices) if (root / "test").is_dir() else []
+    if not root.is_dir() or not Path(data_list).expanduser().is_file():
+        return []
+    records = ImageSet(root, data_list, skip_unreadable=True, slices=slices).records
+    return [record for record in records if record.split == "test"]
+
+
+def _images(root: Path, split: str, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
+    """The images below the class folders of `root`, each read to its last pixel."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not folders:
+        raise UserError(f"{root} has no class folder; expected a folder of images for each class, named after it.")
+    views: dict[Path, list[str]] = {}
+    for folder in folders:
+        if not any(path.is_file() for path in folder.rglob("*")):
+            raise UserError(f"the class folder {folder} holds no image; put images there or remove the folder.")
+        for item in images_in(folder, skip_unreadable, slices):
+            views.setdefault(Path(item["path"]), []).append(item["image"])
+    return [ImageRecord(path, path.relative_to(root).parts[0], split, "", tuple(seen)) for path, seen in views.items()]
+
+
+def _test_folder(root: Path) -> Path:
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}; give --test-data a folder with a folder of images for each class.")
+    return root / "test" if (root / "test").is_dir() else root

@@ -1,0 +1,1 @@
+"""Bundles that stand alone, and apps for MONAI Label and MONAI Deploy."""

@@ -1,0 +1,97 @@
+"""`metadata.json` of an exported bundle: version, classes, measures and formats of one trained run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from dynammo.runs.record import Record
+from dynammo.runtime.bundle_files import bundle_config
+
+__all__ = ["INTENDED_USE", "changes", "class_recalls", "metadata"]
+
+INTENDED_USE = "Research software. Not a medical device. Not for diagnosis."
+NEEDED = ("pydicom", "nibabel", "pillow", "pytorch-ignite")  # by inference with MONAI alone
+UNKNOWN = "unknown"
+
+
+def metadata(
+    record: Record,
+    name: str,
+    changelog: Mapping[str, str],
+    intended_use: str = INTENDED_USE,
+    data_source: str = "",
+    modality: str = "",
+) -> dict[str, Any]:
+    """The metadata of MONAI's schema, from that of the training bundle and the record of a run.
+
+    Args:
+        record: `run.json`.
+        name: of the bundle.
+        changelog: what every version brought, the newest last; it is the version of the bundle.
+        intended_use: a sentence.
+        data_source: where the training images came from; the data set's folder where nothing is said.
+        modality: of the images, such as dermoscopy or CR; MONAI Deploy's application takes series of it. All that
+            dynammo reads where nothing is said.
+    """
+    base: dict[str, Any] = json.loads(bundle_config("metadata.json").read_text(encoding="utf-8"))
+    size = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
+    formats = base["network_data_format"]
+    formats["inputs"]["image"]["spatial_shape"] = size
+    formats["inputs"]["image"]["modality"] = modality or formats["inputs"]["image"]["modality"]
+    classes = list(record["classes"])
+    _describe(formats["outputs"]["pred"], [*classes, UNKNOWN])
+    _describe(formats["post_processed_outputs"]["pred"], classes)
+    return {
+        **base,
+        "name": name,
+        "version": list(changelog)[-1],
+        "changelog": dict(changelog),
+        "required_packages_version": {package: version(package) for package in NEEDED},
+        "task": f"Classification of {len(size)}-D medical images into {len(classes)} classes, learnt task after task",
+        "data_source": data_source or f"data set {record['config'].get('dataset_dir') or 'of the user'}",
+        "data_type": "DICOM, NIfTI, PNG, JPEG, TIFF",
+        "intended_use": intended_use,
+        "eval_metrics": {
+            "mean_class_recall": _rounded(record["results"][-1]["mean_class_recall"]),
+            "accuracy": _rounded(record["results"][-1]["accuracy"]),
+            "recall": {name: _rounded(value) for name, value in class_recalls(record).items()},
+        },
+    }
+
+
+def class_recalls(record: Record) -> dict[str, float | None]:
+    """Recall of every class on the test images after the last task; None for a class without any."""
+    confusion: Sequence[Sequence[int]] = record["results"][-1]["confusion"]
+    rows = zip(record["classes"], confusion, range(len(confusion)), strict=True)
+    return {name: row[label] / sum(row) if sum(row) else None for name, row, label in rows}
+
+
+def changes(record: Record, before: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The changelog of a bundle: one version for every task learnt, and one for other weights of the same tasks.
+
+    Args:
+        record: `run.json` of what is exported now.
+        before: changelog of the bundle of other weights that lies there.
+    """
+    tasks = list(zip(record["tasks"][: record["tasks_learnt"]], record["results"], strict=False))
+    entries = [f"task {number}: {', '.join(names)}{_after(result)}" for number, (names, result) in enumerate(tasks, 1)]
+    known = dict(before or {})
+    new = entries[sum(text.startswith("task ") for text in known.values()) :]
+    first = 1 + max((int(number.split(".")[1]) for number in known), default=0)
+    added = new or [f"other weights for {len(tasks)} tasks{_after(record['results'][-1])}"]
+    return known | {f"0.{first + step}.0": text for step, text in enumerate(added)}
+
+
+def _after(result: Mapping[str, Any]) -> str:
+    recall = result["mean_class_recall"]
+    return "" if recall is None else f"; mean class recall {100 * recall:.1f} % on its test images"
+
+
+def _describe(output: dict[str, Any], names: Sequence[str]) -> None:
+    output["num_channels"] = len(names)
+    output["channel_def"] = {str(number): name for number, name in enumerate(names)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

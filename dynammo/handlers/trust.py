@@ -1,0 +1,180 @@
+"""The watchers that find out, after every task, how far predictions can be trusted: `trust` in run.json."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import Dataset
+
+from dynammo.data.exemplars import Item
+from dynammo.heads.analytic import ClassStatistics, add_classes
+from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
+from dynammo.networks.out_of_distribution import Looks
+from dynammo.training.calibration import fit_temperature, tempered, threshold_at
+from dynammo.training.metrics import expected_calibration_error
+from dynammo.training.prediction import extract_looks, predict
+from dynammo.training.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["Calibrate", "LearnLooks", "make_looks", "mean_threshold"]
+
+FOLDS = 5
+SHRINKAGE = 0.1  # of the covariance towards a sphere: there may be fewer images than features
+
+
+class Calibrate:
+    """Fit the temperature, and the threshold of the unknown score, on images that the heads were not tuned on.
+
+    The handlers of the heads leave `engine.held_back`. Tuned heads come with images of all classes. Analytic ones have
+    images of the new classes alone, and have chosen their temperature on held-out images themselves: their threshold
+    is averaged over the tasks. Without either (fine-tuning) the new training images stand in.
+
+    Args:
+        transform: deterministic preprocessing of an item.
+        false_alarm_rate: share of images of known classes that may be called unknown.
+        batch_size: images for each pass.
+    """
+
+    def __init__(self, transform: Callable[[Any], Any], false_alarm_rate: float = 0.05, batch_size: int = 32) -> None:
+        self.transform = transform
+        self.false_alarm_rate = false_alarm_rate
+        self.batch_size = batch_size
+        self.found: list[tuple[float, int]] = []  # threshold and images of each task that counts
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_FITTED, self._calibrate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Threshold found after each task, and the images behind it."""
+        return {"found": [list(pair) for pair in self.found]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the thresholds of `state_dict`."""
+        self.found = [(threshold, images) for threshold, images in state["found"]]
+
+    def _calibrate(self, engine: IncrementalTrainer) -> None:
+        held_back = engine.held_back
+        probabilities, unknown, labels = (
+            part.numpy(force=True) for part in (held_back if held_back is not None else self._seen(engine))
+        )
+        found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
+        facts = {"temperature": 1.0, "held_back_images": count if held_back is not None else 0}
+        if held_back is not None and engine.network.head_layout != "analytic":
+            self.found = [*[(0.0, 0)] * engine.task.index, (found, count)]  # the newest speaks for all classes
+            facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
+            facts["ece_before"] = expected_calibration_error(probabilities, labels)
+            facts["ece_after"] = expected_calibration_error(tempered(probabilities, facts["temperature"]), labels)
+        else:
+            self.found.append((found, count))
+        threshold = mean_threshold(self.found)
+        engine.trust |= {**facts, "false_alarm_rate": self.false_alarm_rate, "unknown_threshold": threshold}
+
+    def _seen(self, engine: IncrementalTrainer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        dataset = Dataset(engine.data.train(engine.task), self.transform)
+        return predict(engine.network.classifier(), dataset, self.batch_size, "unknown scores")
+
+
+class LearnLooks:
+    """Learn what training images look like, from statistics of the stem; nothing of an image is kept.
+
+    Args:
+        transform: deterministic preprocessing of an item.
+        false_alarm_rate: share of images of the known kind that may be said to look different.
+        batch_size: images for each pass.
+    """
+
+    def __init__(self, transform: Callable[[Any], Any], false_alarm_rate: float = 0.01, batch_size: int = 32) -> None:
+        self.transform = transform
+        self.false_alarm_rate = false_alarm_rate
+        self.batch_size = batch_size
+        self.statistics: ClassStatistics | None = None
+        self.distances = torch.zeros(0)
+        self.labels = torch.zeros(0, dtype=torch.long)
+        self.newest: ClassScatters | None = None
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Class statistics; the distance of every training image from the others, and its label."""
+        statistics = self.statistics.state_dict() if self.statistics else {}
+        return {"statistics": statistics, "distances": self.distances, "labels": self.labels}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the statistics of `state_dict`."""
+        self.statistics = ClassStatistics(**state["statistics"]) if state["statistics"] else None
+        self.distances, self.labels = state["distances"], state["labels"]
+
+    def contribution(self) -> dict[str, torch.Tensor]:
+        """What the newest task has added to the statistics, class by class (`ClassScatters`)."""
+        return self.newest.state_dict() if self.newest else {}
+
+    def add_images(
+        self, engine: IncrementalTrainer, items: list[Item], before: ClassScatters, labels: list[int]
+    ) -> ClassScatters:
+        """Add more images of known classes, as `dynammo.handlers.analytic_head.AnalyticHeads.add_images` does."""
+        if self.statistics is None:
+            raise ValueError("there are no statistics yet that more images could be added to")
+        features, labels_of_images = self._features(engine, items)
+        more = scatter_classes(features[:, None], labels_of_images)
+        distances = _distances(make_looks(self.statistics), features)  # by what is known without these images
+        self._take(engine, update_classes(self.statistics, before, more, labels), distances, labels_of_images)
+        return more
+
+    def _learn(self, engine: IncrementalTrainer) -> None:
+        features, labels = self._features(engine, engine.data.train(engine.task))
+        known = self.statistics or ClassStatistics.empty(features.shape[1])
+        self.newest = scatter_classes(features[:, None], labels)
+        distances = _held_out_distances(known, features, labels)
+        self._take(engine, add_classes(known, features[:, None], labels), distances, labels)
+
+    def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
+        return extract_looks(engine.network.classifier(), Dataset(items, self.transform), self.batch_size)
+
+    def _take(
+        self, engine: IncrementalTrainer, statistics: ClassStatistics, distances: torch.Tensor, labels: torch.Tensor
+    ) -> None:
+        self.statistics = statistics
+        self.distances, self.labels = torch.cat([self.distances, distances]), torch.cat([self.labels, labels])
+        engine.network.looks = make_looks(statistics).to(next(engine.network.parameters()).device)
+        engine.trust |= {
+            "looks_threshold": threshold_at(self.distances.numpy(), self.false_alarm_rate),
+            "looks_false_alarm_rate": self.false_alarm_rate,
+        }
+
+
+def mean_threshold(found: Sequence[tuple[float, int]]) -> float:
+    """Mean of the thresholds of the tasks, each weighted by the images behind it."""
+    return sum(threshold * images for threshold, images in found) / sum(images for _, images in found)
+
+
+def make_looks(statistics: ClassStatistics) -> Looks:
+    """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere."""
+    spread = statistics.within
+    sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace().clamp(min=1e-12) / len(spread)
+    whitening = torch.linalg.cholesky(torch.linalg.inv((1 - SHRINKAGE) * spread + SHRINKAGE * sphere))
+    looks = Looks(len(statistics.counts), len(spread) // 2)
+    looks.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
+    return looks
+
+
+def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Distance (N,) of every image from classes that were described without it, fold by fold."""
+    turn = torch.zeros(len(labels), dtype=torch.long)
+    for label in labels.unique():  # type: ignore[no-untyped-call]
+        rows = (labels == label).nonzero().squeeze(1)
+        turn[rows] = torch.arange(len(rows))
+    folds = min(FOLDS, int(labels.unique(return_counts=True)[1].min()))  # type: ignore[no-untyped-call]
+    distances = torch.zeros(len(labels))
+    for fold in range(folds):
+        out = turn % folds == fold
+        rest = ~out if folds > 1 else out  # a class of one image can only be described with it
+        distances[out] = _distances(
+            make_looks(add_classes(known, features[rest][:, None], labels[rest])), features[out]
+        )
+    return distances
+
+
+def _distances(looks: Looks, features: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(looks.nearest(features))

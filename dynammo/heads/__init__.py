@@ -1,0 +1,1 @@
+"""Every kind of head, as pure functions of features and class statistics."""

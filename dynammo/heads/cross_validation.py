@@ -1,0 +1,182 @@
+"""Class statistics learnt with folds of the images left out, so that no image judges a head that has seen it.
+
+One pass over the features gives the statistics of all images and those without each fold: the folds' Gram matrices
+are computed once and taken away by turns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dynammo.heads.analytic import (
+    HEADS,
+    INVERSE_TEMPERATURES,
+    SHRINKAGES,
+    ClassStatistics,
+    LinearHeads,
+    count_new_classes,
+)
+from dynammo.heads.linear_algebra import CHUNK, add_gram, mirror, sum_images
+from dynammo.heads.scatters import ClassScatters, packed
+from dynammo.heads.shares import Share
+
+__all__ = ["FOLDS", "Fold", "Lesson", "fold_numbers", "learn_in_folds"]
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Heads that have not seen one fold of the newest images.
+
+    Attributes:
+        left: (n,) true for the images at hand that were left out.
+        statistics: of all classes without them.
+        heads: at every shrinkage.
+    """
+
+    left: torch.Tensor
+    statistics: ClassStatistics
+    heads: LinearHeads
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What learning new classes has given.
+
+    Attributes:
+        statistics: of all classes.
+        scatters: what each new class has added, where it was asked for.
+        losses: (k, G, 33) mean cross-entropy of the images of each new class among all classes, while left out, at
+            the logits times each of `INVERSE_TEMPERATURES`, for every shrinkage; zeros where there is but one
+            class, or one of a single image.
+        folds: none where a class has a single image.
+    """
+
+    statistics: ClassStatistics
+    scatters: ClassScatters | None
+    losses: torch.Tensor
+    folds: list[Fold]
+
+
+def learn_in_folds(
+    known: ClassStatistics,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    head: str,
+    shrinkages: Sequence[float] = SHRINKAGES,
+    folds: int = FOLDS,
+    share: Share | None = None,
+    keep_scatters: bool = False,
+) -> Lesson:
+    """Learn new classes, and heads without each fold of their images. Classes weigh the same in the losses.
+
+    Args:
+        known: statistics of the known classes.
+        features: (N, C, F) of the new classes, see `add_classes`; the first copy is the image itself.
+        labels: (N,).
+        head: a name of `HEADS`.
+        shrinkages: G values in (0, 1).
+        folds: parts of each class, fewer where a class has fewer images.
+        share: where other processes hold more images; features and labels are then of those at hand.
+        keep_scatters: give what each class has added apart too.
+
+    Raises:
+        ValueError: labels that leave a gap or belong to known classes.
+    """
+    share = share or Share.whole(labels)
+    counts = count_new_classes(known, share.labels)
+    parts = min(folds, int(counts.min()))
+    numbers = fold_numbers(share.labels, parts)
+    inside = torch.stack([_count(share.labels[numbers == i], known, len(counts)) for i in range(parts)])
+    here = numbers[share.here]
+    statistics, scatters = _learn(known, features, labels, here, counts, inside, share, keep_scatters)
+    if parts < 2:
+        return Lesson(statistics[-1], scatters, _no_losses(counts, shrinkages), [])
+    left_out = [Fold(here == i, statistics[i], HEADS[head](statistics[i], shrinkages)) for i in range(parts)]
+    losses = _no_losses(counts, shrinkages)
+    if len(statistics[-1].counts) > 1:
+        for fold in left_out:
+            losses += _losses(fold.heads, features[fold.left, 0], labels[fold.left], counts)
+    return Lesson(statistics[-1], scatters, share.total(losses), left_out)
+
+
+def fold_numbers(labels: torch.Tensor, folds: int) -> torch.Tensor:
+    """Number of the fold (N,) of each image: every class cut into `folds` runs of nearly the same length.
+
+    Runs of images in their given order keep similar neighbours together.
+    """
+    fold = torch.zeros_like(labels)
+    for label in labels.unique():  # type: ignore[no-untyped-call]
+        rows = (labels == label).nonzero()[:, 0]
+        fold[rows] = torch.arange(len(rows)) * folds // len(rows)
+    return fold
+
+
+def _learn(
+    known: ClassStatistics,
+    features: torch.Tensor,
+    labels: torch.Tensor,
+    fold: torch.Tensor,
+    counts: torch.Tensor,
+    inside: torch.Tensor,
+    share: Share,
+    keep_scatters: bool,
+) -> tuple[list[ClassStatistics], ClassScatters | None]:
+    """Statistics without each of P folds and, last, of all images; `inside` (P, k) counts the images of a fold."""
+    counted = torch.cat([counts - inside, counts[None]])  # (P + 1, k)
+    weights = 1 / counted if known.balanced else torch.ones_like(counted)
+    size = features.shape[2]
+    sums = torch.zeros(*counted.shape, size, dtype=torch.float64)
+    grams = [torch.zeros(size, size, dtype=torch.float64) for _ in counted]
+    whole, part = (torch.empty(size, size, dtype=torch.float64) for _ in range(2))
+    kept = []
+    for new in range(len(counts)):
+        whole.zero_()
+        for i in range(len(inside)):
+            rows = features[(labels == new + len(known.counts)) & (fold == i)]
+            add_gram(part.zero_(), rows)
+            whole += part
+            grams[i].sub_(part, alpha=float(weights[i, new]))
+            sums[i, new] = -sum_images(rows)
+        sums[-1, new] = -sums[:-1, new].sum(0)
+        for of_images, weight in zip(grams, weights[:, new], strict=True):
+            of_images.add_(whole, alpha=float(weight))
+        if keep_scatters:
+            kept.append(share.total(packed(whole)))
+    sums[:-1] += sums[-1].clone()
+    sums = share.total(sums)
+    learnt = [
+        ClassStatistics(
+            torch.cat([known.counts, n]),
+            torch.cat([known.sums, total]),
+            share.total(mirror(of_images)).add_(known.gram),
+            known.balanced,
+        )
+        for n, total, of_images in zip(counted, sums, grams, strict=True)
+    ]
+    return learnt, ClassScatters(counts, sums[-1], torch.stack(kept)) if keep_scatters else None
+
+
+def _losses(heads: LinearHeads, features: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """What the images, features (n, F), add to the mean loss (k, G, 33) of their class."""
+    first = heads.weight.shape[1] - len(counts)
+    losses = torch.zeros(len(counts), len(heads.weight), len(INVERSE_TEMPERATURES), dtype=torch.float64)
+    chunks = zip(features.split(CHUNK), labels.split(CHUNK), strict=True)  # type: ignore[no-untyped-call]
+    for rows, label in chunks:
+        logits = heads.logits(rows)  # (G, n, K)
+        of_truth = logits.gather(2, label.expand(len(logits), -1)[..., None])
+        behind = logits - of_truth
+        for column, factor in enumerate(INVERSE_TEMPERATURES):
+            loss = torch.logsumexp(factor * behind, dim=2)  # (G, n)
+            losses[..., column].index_add_(0, label - first, loss.T / counts[label - first][:, None])
+    return losses
+
+
+def _no_losses(counts: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tensor:
+    return torch.zeros(len(counts), len(shrinkages), len(INVERSE_TEMPERATURES), dtype=torch.float64)
+
+
+def _count(labels: torch.Tensor, known: ClassStatistics, classes: int) -> torch.Tensor:
+    return torch.bincount(labels - len(known.counts), minlength=classes).double()

@@ -1,0 +1,166 @@
+"""Headers of many DICOM files: which are images, which belong to one series, in which order."""
+
+import struct
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import Tag
+from pydicom.uid import UID
+
+from dynammo.io.dicom_geometry import place_slices
+
+__all__ = ["DicomHeader", "read_header", "slice_order"]
+
+TAGS = {  # numbers: pydicom would look every name up again for every file
+    name: Tag(name)
+    for name in (
+        "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber",
+        "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    )
+}  # fmt: skip
+ALL = list(TAGS.values())
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+HEAD = 1024  # bytes in which the transfer syntax stands
+META_LENGTH = slice(140, 144)  # bytes that hold the length of the file meta information behind them
+MOST_INFLATED = 2**20
+PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # float, double float, ordinary
+LONGEST_UID = 64
+
+
+@dataclass(frozen=True, slots=True)
+class DicomHeader:
+    """What sorting needs of a header, and nothing that names a patient.
+
+    Attributes:
+        kind: `image`; `no pixels`, where an image ought to be; `other`, a report, plan, curve, presentation state,
+            segmentation or raw data, which is not for classifying; `nothing`, no DICOM at all.
+        modality: such as CT; empty where the header does not say, as are the identifiers.
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        instance_uid: SOPInstanceUID.
+        series_number: SeriesNumber.
+        instance_number: InstanceNumber.
+        position: corner of the image in mm (3 numbers), of orientation.
+        orientation: directions of rows and columns (6 numbers).
+    """
+
+    kind: str
+    modality: str
+    study_uid: str
+    series_uid: str
+    instance_uid: str
+    series_number: int | None
+    instance_number: int | None
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+
+
+def read_header(path: Path) -> DicomHeader:
+    """Read the header of a DICOM file up to its pixels.
+
+    Raises:
+        Exception: of many kinds, for damaged headers and files that cannot be opened.
+    """
+    with path.open("rb") as stream:
+        deflated = DEFLATED in stream.read(HEAD)
+        stream.seek(0)
+        header, rest = _deflated_header(stream) if deflated else (_header(stream), stream)
+        pixels = _stands_before_pixels(rest.read(4))
+    return DicomHeader(
+        _kind(header, pixels),
+        sys.intern(_text(header, "Modality")),  # the same text for thousands of files
+        sys.intern(_text(header, "StudyInstanceUID")),
+        sys.intern(_text(header, "SeriesInstanceUID")),
+        _text(header, "SOPInstanceUID"),
+        _number(header, "SeriesNumber"),
+        _number(header, "InstanceNumber"),
+        _numbers(header, "ImagePositionPatient"),
+        _numbers(header, "ImageOrientationPatient"),
+    )
+
+
+def slice_order(headers: Sequence[DicomHeader]) -> list[int]:
+    """Order of the files of one series: along the normal of the slices, else by their number, else as they come."""
+    placed, affine = place_slices([_geometry(header) for header in headers])
+    if affine is not None:
+        return placed
+    numbers = [header.instance_number for header in headers]
+    return sorted(range(len(headers)), key=lambda i: (numbers[i] is None, numbers[i] or 0))
+
+
+def _header(stream: IO[bytes]) -> Dataset:
+    header: Dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=ALL, force=True)
+    return header
+
+
+def _deflated_header(stream: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
+    """Header of a deflated file from its first MiB: pydicom would inflate the whole, a thousandfold if it is a bomb."""
+    head = stream.read(META_LENGTH.stop)
+    stream.seek(META_LENGTH.stop + int.from_bytes(head[META_LENGTH], "little"))
+    data = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(MOST_INFLATED), MOST_INFLATED))
+    at_pixels = lambda tag, vr, length: tag.group == 0x7FE0  # noqa: E731
+    return read_dataset(data, False, True, stop_when=at_pixels, specific_tags=ALL), data
+
+
+def _stands_before_pixels(tag: bytes) -> bool:
+    """Whether the next element is pixel data, in either order of bytes."""
+    return any(struct.unpack(f"{order}HH", tag) in PIXELS for order in "<>") if len(tag) == 4 else False
+
+
+def _kind(header: Dataset, pixels: bool) -> str:
+    sop_class = UID(
+        _text(header, "SOPClassUID") or str(getattr(header, "file_meta", {}).get("MediaStorageSOPClassUID", ""))
+    )
+    if not sop_class and not pixels and "StudyInstanceUID" not in header:
+        return "nothing"
+    known = sop_class.name != sop_class  # pydicom names the classes of the standard
+    if known and "Image" not in sop_class.name and sop_class.name != "Enhanced US Volume Storage":
+        return "other"
+    if pixels:
+        return "image"
+    return "no pixels" if known or not sop_class else "other"
+
+
+def _geometry(header: DicomHeader) -> Dataset:
+    """Just enough for `place_slices`; the distance of pixels does not change the order."""
+    geometry = Dataset()
+    geometry.PixelSpacing = [1, 1]
+    if header.position and header.orientation:
+        geometry.ImagePositionPatient = list(header.position)
+        geometry.ImageOrientationPatient = list(header.orientation)
+    return geometry
+
+
+def _value(header: Dataset, name: str) -> Any:  # noqa: ANN401
+    """The value of an element; None where it is missing or unreadable, as in odd headers."""
+    try:
+        return header[TAGS[name]].value
+    except (KeyError, TypeError, ValueError, NotImplementedError):
+        return None
+
+
+def _text(header: Dataset, name: str) -> str:
+    value = _value(header, name)
+    return value.strip(" \0")[:LONGEST_UID] if isinstance(value, str) else ""
+
+
+def _number(header: Dataset, name: str) -> int | None:
+    try:
+        return int(_value(header, name))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _numbers(header: Dataset, name: str) -> tuple[float, ...] | None:
+    try:
+        return tuple(float(number) for number in _value(header, name))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,349 @@
+"""Every image that a clinic has, read alike: which format it is, how many frames, its values, what is wrong with it.
+
+Nothing here needs MONAI; `dynammo.io.monai_reader` puts it into MONAI's `LoadImaged`. Axes and values: docs/images.md.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynammo.errors import UserError
+from dynammo.io.dicom import DicomFile, DicomSeries, is_dicom_slide
+from dynammo.io.nifti import NiftiFile, is_nifti
+from dynammo.io.orientation import AS_STORED, frame_axis, laid_out_affine, lay_out, layout, stored_part
+from dynammo.io.pictures import PictureFile, may_be_slide
+from dynammo.io.slides import is_slide, read_tile
+
+__all__ = [
+    "MOST_VALUES",
+    "Frames",
+    "Image",
+    "Paths",
+    "Window",
+    "check_choices",
+    "frame_count",
+    "image_fault",
+    "image_format",
+    "read_image",
+    "split_fragment",
+]  # fmt: skip
+
+Floats = NDArray[np.float32]
+Frames = str | int
+Window = str | Sequence[float] | None
+Paths = str | Path | Sequence[str | Path]
+MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
+BRIGHTEST = 255.0
+HEAD = 1024  # bytes that tell the format
+LONGEST = 200  # characters of a message of a library
+FOLDERS = re.compile(
+    r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+"
+)  # libraries name whole paths, and folders may name patients
+SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
+TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter are BigTIFF
+OLD_DICOM = (b"\x08\0", b"\x02\0")  # groups that open a DICOM file without preamble
+FACTS = {"modality": "", "study_uid": "", "series_uid": "", "instance_uid": ""}
+
+
+@dataclass(frozen=True)
+class Image:
+    """What was read.
+
+    Attributes:
+        array: float32, image (C, H, W) or volume (C, D, H, W), C 1 or 3, finite.
+        meta: `format`, `modality`, `frames` (in the file), `display` (whether the values are 0 to 255 for the
+            screen, or measured), `spacing` (mm along the spatial axes, NaN where unknown), `affine` (4, 4) from
+            indices of the spatial axes (of an image: row, column, 0) to RAS mm, `original_channel_dim` 0,
+            `study_uid`, `series_uid`, `instance_uid`. Never the name, number or dates of a patient.
+    """
+
+    array: Floats
+    meta: dict[str, Any]
+
+
+class Source(Protocol):
+    """An opened file: what its header says, and a way to load a part of it; see `read_dicom.DicomFile`."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def affine(self) -> NDArray[np.float64] | None: ...
+    @property
+    def spacing(self) -> NDArray[np.float64]: ...
+    @property
+    def turns(self) -> bool: ...
+    @property
+    def finite(self) -> bool: ...
+    @property
+    def meta(self) -> dict[str, str]: ...
+
+    def close(self) -> None: ...
+    def load(self, part: tuple[slice, slice, slice], header_window: bool) -> tuple[Floats, bool]: ...
+
+
+def read_image(path: Paths, frames: Frames = "all", window: Window = None, pictures_as_rgb: bool = False) -> Image:
+    """Read an image or volume.
+
+    Args:
+        path: a file, of any name; behind `#` the frames of this file (`scan.nii.gz#12`, `cine.dcm#middle`) or the
+            tile of a slide (`slide.svs#tile=x,y,span,size`). Several files are the slices of one DICOM series.
+        frames: `all`, `middle`, `maximum` (projection along the frames) or the number of one, from 0. Frames of a
+            volume that knows its place are axial, counted from the feet; those of others as stored.
+        window: how measured values become 0 to 255 for the screen: None leaves them (Hounsfield units, counts),
+            `header` uses the VOI LUT or window of a DICOM image that has one, `(low, high)` clips. Values for the
+            screen already (8-bit pictures) are left.
+        pictures_as_rgb: give grey values for the screen as three equal channels, so that 3 channels always mean 0 to
+            255 and 1 channel measured values.
+
+    Raises:
+        UserError: no such file, no image, a damaged one, a format that is not read, more than 2^28 values at once, no
+            such frame, an impossible argument.
+    """
+    check_choices(frames, window)
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    try:
+        return _read([str(p) for p in paths], frames, window, pictures_as_rgb)
+    except Exception as error:  # decoders raise many kinds; to the user each is one unreadable image
+        if isinstance(error, UserError):
+            raise
+        name = split_fragment(paths[0])[0].name if paths else "nothing"
+        raise UserError(f"{name} cannot be read: {_reason(error)}.") from error
+
+
+def image_fault(path: str | Path) -> str | None:
+    """Why the image at `path` cannot be read to its last pixel, without its name; None when it can."""
+    try:
+        _read([str(path)], "all", None, False)
+    except Exception as error:
+        return _reason(error)
+    return None
+
+
+def image_format(path: str | Path) -> str | None:
+    """Tell the format by content: dicom, nifti, png, jpeg, tiff or slide; None for what is no image or not there."""
+    file = split_fragment(path)[0]
+    try:
+        return _kind(file, _head(file))
+    except OSError:
+        return None
+
+
+def _head(file: Path) -> bytes:
+    with file.open("rb") as stream:  # a missing file, a link in a circle, a file that may not be read
+        return stream.read(HEAD)
+
+
+def _kind(file: Path, head: bytes) -> str | None:
+    if head[128:132] == b"DICM":
+        return "slide" if is_dicom_slide(head) and is_slide(file) else "dicom"
+    if head.startswith(TIFFS):
+        return "slide" if may_be_slide(file) and is_slide(file) else "tiff"
+    picture = next((name for mark, name in SIGNATURES.items() if head.startswith(mark)), None)
+    if picture == "jpeg" and file.suffix.lower() == ".mrxs":  # MIRAX: the slide lies in a folder beside the picture
+        return "slide" if is_slide(file) else picture
+    if picture is None and is_nifti(file):
+        return "nifti"
+    if picture is None and head.startswith(OLD_DICOM) and head[3:4] == b"\0":
+        return "dicom"
+    return picture or ("slide" if is_slide(file) else None)
+
+
+def frame_count(path: str | Path) -> int:
+    """Count the frames of an image from its header: 1 for 2-D images and slides.
+
+    Raises:
+        UserError: see `read_image`.
+    """
+    file = split_fragment(path)[0]
+    try:
+        kind = _format(file)
+        if kind == "slide":
+            return 1
+        with closing(_open(file, kind)) as source:
+            return _depth(source, _turn(source))
+    except Exception as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file.name} cannot be read: {_reason(error)}.") from error
+
+
+def split_fragment(path: str | Path) -> tuple[Path, str]:
+    """Take a path apart into the file and what stands behind the last `#`; a file may have # in its name."""
+    whole = Path(path)
+    if "#" not in str(path) or whole.is_file():
+        return whole, ""
+    file, _, fragment = str(path).rpartition("#")
+    return Path(file), fragment
+
+
+def check_choices(frames: Frames, window: Window) -> None:
+    """Refuse impossible arguments of `read_image`.
+
+    Raises:
+        UserError: frames or window that mean nothing.
+    """
+    if frames not in ("all", "middle", "maximum") and not (type(frames) is int and frames >= 0):
+        raise UserError(f"frames is {frames!r}; expected all, middle, maximum or the number of a frame, from 0.")
+    if window in (None, "header"):
+        return
+    if isinstance(window, str) or len(window or ()) != 2 or not window[0] < window[1]:
+        raise UserError(f"window is {window!r}; expected nothing, header or [low, high] with low below high.")
+
+
+def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb: bool) -> Image:
+    if len(paths) != 1:
+        return _from_source(_series(paths), frames, window, pictures_as_rgb)
+    file, fragment = split_fragment(paths[0])
+    kind = _format(file)
+    if kind == "slide":
+        return _tile(file, fragment)
+    with closing(_open(file, kind)) as source:
+        return _from_source(source, _frames(fragment) if fragment else frames, window, pictures_as_rgb)
+
+
+def _series(paths: Sequence[str]) -> Source:
+    files = [Path(path) for path in paths]
+    others = [file.name for file in files if _format(file) != "dicom"]
+    if not files or others:
+        raise ValueError(f"several files are one volume only as slices of a DICOM series, but {others[:3]} are not")
+    return DicomSeries(files)
+
+
+def _format(file: Path) -> str:
+    if file.is_dir():
+        raise ValueError("it is a folder; expected a file")
+    head = _head(file)
+    if not head:
+        raise ValueError("it is empty")
+    kind = _kind(file, head)
+    if kind is None:
+        raise ValueError("it is neither DICOM nor NIfTI, PNG, JPEG, TIFF or a slide, whatever its name says")
+    return kind
+
+
+def _open(file: Path, kind: str) -> Source:
+    source: Source = {"dicom": DicomFile, "nifti": NiftiFile}.get(kind, PictureFile)(file)
+    return source
+
+
+def _tile(file: Path, fragment: str) -> Image:
+    if not fragment.startswith("tile="):
+        raise ValueError(f"it is a whole slide; name a tile of it, {file.name}#tile=x,y,span,size")
+    meta = {**FACTS, "format": "slide", "frames": 1, "display": True, "original_channel_dim": 0}
+    return Image(read_tile(file, fragment), meta | {"spacing": np.full(2, np.nan), "affine": np.eye(4)})
+
+
+def _frames(fragment: str) -> Frames:
+    if fragment.isascii() and fragment.isdigit():
+        return int(fragment)
+    check_choices(fragment, None)
+    return fragment
+
+
+def _turn(source: Source) -> NDArray[np.float64]:
+    if source.turns and source.affine is not None:
+        return layout(source.affine, source.shape)
+    return AS_STORED
+
+
+def _depth(source: Source, turn: NDArray[np.float64]) -> int:
+    return source.shape[frame_axis(turn)]
+
+
+def _from_source(source: Source, frames: Frames, window: Window, pictures_as_rgb: bool) -> Image:
+    turn = _turn(source)
+    count = _depth(source, turn)
+    frame = _chosen(frames, count)
+    part = stored_part(turn, source.shape, frame)
+    _check_size(source, part)
+    stored, display = source.load(part, window == "header")
+    array = lay_out(stored, turn)
+    if count == 1 or frame is not None:
+        array = array[:, 0]
+    elif frames == "maximum":
+        array = array.max(1)
+    array = np.ascontiguousarray(array)
+    if not (display or source.finite):
+        array = _finite(array)
+    if not display and window not in (None, "header"):
+        array, display = _clipped(array, window), True  # type: ignore[arg-type]
+    if pictures_as_rgb and display and len(array) == 1:
+        array = np.repeat(array, 3, axis=0)
+    return Image(array, _meta(source, array.ndim - 1, turn, frame, display))
+
+
+def _chosen(frames: Frames, count: int) -> int | None:
+    """Number of the one frame that is wanted; None asks for all."""
+    if frames == "middle":
+        return count // 2
+    if isinstance(frames, str):
+        return 0 if count == 1 else None
+    if frames >= count:
+        raise ValueError(f"frame {frames} is asked for, but it has {count}, counted from 0")
+    return frames
+
+
+def _check_size(source: Source, part: tuple[slice, slice, slice]) -> None:
+    sizes = [s.stop - s.start for s in part]
+    values = source.channels * math.prod(sizes)
+    if values > MOST_VALUES:
+        raise ValueError(
+            f"{' x '.join(map(str, sizes))} pixels of {source.channels} channels are more than the {MOST_VALUES} "
+            "values that are read at once; choose single frames (#middle, #12), tile it or make it smaller"
+        )
+
+
+def _finite(array: Floats) -> Floats:
+    """NaN and minus infinity become the smallest finite value, infinity the largest."""
+    if math.isfinite(np.dot(array.ravel(), array.ravel())):  # cheaper than a mask: NaN and infinity spread
+        return array
+    finite = np.isfinite(array)
+    if not finite.any():
+        raise ValueError("all its values are NaN or infinite")
+    low, high = float(array[finite].min()), float(array[finite].max())
+    return np.nan_to_num(array, nan=low, neginf=low, posinf=high)
+
+
+def _clipped(array: Floats, window: Sequence[float]) -> Floats:
+    low, high = window
+    return ((np.clip(array, low, high) - low) / (high - low) * BRIGHTEST).astype(np.float32)
+
+
+def _meta(
+    source: Source, dimensions: int, turn: NDArray[np.float64], frame: int | None, display: bool
+) -> dict[str, Any]:
+    spacing = source.spacing[np.argsort(turn[:, 0])]  # of frames, rows, columns
+    if source.affine is None:
+        affine = np.diag([*(1.0 if math.isnan(length) else length for length in spacing), 1.0])
+    else:
+        affine = laid_out_affine(source.affine, turn, source.shape, frame)
+    if dimensions == 2:
+        spacing, affine = spacing[1:], affine[:, [1, 2, 0, 3]]
+    facts = {"format": source.format, "frames": _depth(source, turn), "display": display, "original_channel_dim": 0}
+    return {**FACTS, **source.meta, **facts, "spacing": spacing, "affine": affine}
+
+
+def _reason(error: Exception) -> str:
+    """One line for a person, whatever a decoder raised."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()  # without the path that Python adds
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice for it"
+    line = FOLDERS.sub("", str(error).split("\n")[0]).rstrip(".")[:LONGEST]
+    if isinstance(error, UserError | ValueError) and line:
+        return line
+    kind = "it ends early" if isinstance(error, EOFError) else f"it is damaged ({type(error).__name__})"
+    return f"{kind}: {line}" if line and not isinstance(error, KeyError | IndexError | AttributeError) else kind

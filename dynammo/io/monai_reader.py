@@ -1,0 +1,58 @@
+"""The reader for MONAI's `LoadImaged`: `reader=ClinicalReader(...)` takes every format of `dynammo.io.image_reader`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import ImageReader
+from numpy.typing import NDArray
+
+from dynammo.io.image_reader import Frames, Paths, Window, check_choices, image_format, read_image
+
+__all__ = ["ClinicalReader"]
+
+
+class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
+    """Reads DICOM, NIfTI, PNG, JPEG, TIFF and tiles of slides by content, all with one order of axes.
+
+    Arrays are float32, channel first: images (C, H, W) upright, volumes (C, D, H, W); C is 1 or 3. The arguments are
+    those of `dynammo.io.image_reader.read_image`; a fragment behind a path (`scan.nii.gz#12`) wins over `frames`.
+
+    Args:
+        frames: `all`, `middle`, `maximum` or the number of a frame.
+        window: None leaves measured values, `header` and `(low, high)` scale them to 0 .. 255.
+        pictures_as_rgb: grey values for the screen get three equal channels.
+
+    Raises:
+        UserError: an impossible argument.
+    """
+
+    def __init__(self, frames: Frames = "all", window: Window = None, pictures_as_rgb: bool = False) -> None:
+        super().__init__()
+        check_choices(frames, window)
+        self.frames, self.window, self.pictures_as_rgb = frames, window, pictures_as_rgb
+
+    def verify_suffix(self, filename: Paths) -> bool:
+        """Say by content, not by ending, whether all files are images."""
+        paths = [filename] if isinstance(filename, str | Path) else filename
+        return all(image_format(path) is not None for path in paths)
+
+    def read(self, data: Paths, **kwargs: Any) -> list[str]:  # noqa: ANN401
+        """Note the files: MONAI would hide the sentence of an error raised here, but not of one from `get_data`."""
+        return [str(path) for path in ([data] if isinstance(data, str | Path) else data)]
+
+    def get_data(self, img: Sequence[str]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Read the files that `read` has noted.
+
+        Returns:
+            The array, and its meta data: those of `dynammo.io.image_reader.Image`, and MONAI's `spatial_shape`,
+            `original_affine` and `space`.
+
+        Raises:
+            UserError: see `dynammo.io.image_reader.read_image`.
+        """
+        image = read_image(img, self.frames, self.window, self.pictures_as_rgb)
+        affine = image.meta["affine"]
+        own = {"spatial_shape": np.array(image.array.shape[1:]), "original_affine": affine.copy(), "space": "RAS"}
+        return np.require(image.array, requirements="W"), image.meta | own  # torch may not share read-only memory

@@ -1,0 +1,1 @@
+"""Learn, forget, combine, history."""

@@ -1,0 +1,168 @@
+"""`dynammo learn`, `forget` and `combine`: a finished model in, a complete run in a new folder out."""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from dynammo.errors import UserError
+from dynammo.lifecycle.change_report import MeasureChange
+from dynammo.lifecycle.combine import combined
+from dynammo.lifecycle.forget import labels_to_forget, without
+from dynammo.lifecycle.learning_state import LearntModel, load_learnt
+from dynammo.runs.resume import UNFINISHED
+from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.files import write_json
+
+__all__ = ["LearnSettings", "combine", "forget", "learn"]
+
+
+@dataclass(frozen=True)
+class LearnSettings:
+    """How `learn` goes about it.
+
+    Attributes:
+        max_drop: percentage points of mean class recall that known classes may lose.
+        test_data: folder with more test images.
+        without_exemplars: go on without the images that the model kept.
+        skip_unreadable: leave unreadable images out instead of refusing.
+        overlays: config files over train.yaml, for what the record of the model does not hold: the augmentation.
+        device: such as cpu or cuda:0; auto for a GPU where there is one.
+        mlflow: record it in MLflow.
+        json: file for a copy of the report.
+    """
+
+    max_drop: float = 2.0
+    test_data: Path | None = None
+    without_exemplars: bool = False
+    skip_unreadable: bool = False
+    overlays: tuple[Path, ...] = ()
+    device: str = "auto"
+    mlflow: bool = True
+    json: Path | None = None
+
+
+def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None = None) -> dict[str, Any]:
+    """Teach a finished model the class folders in `data`; classes that it does not know become one next task.
+
+    Interrupted, the same call goes on. A model whose known classes lost too much is moved aside, to
+    `.<output>.refused`, where no command looks for models.
+
+    Args:
+        model: finished run or exported bundle; it is left as it is.
+        data: class folders, or `train/` and `test/` with class folders.
+        output: folder of the new run; it must hold no finished one.
+        settings: the defaults if left out.
+
+    Returns:
+        What `learning.json` says.
+
+    Raises:
+        UserError: anything that the user can mend, and known classes that lost more than `max_drop`.
+    """
+    settings = settings or LearnSettings()
+    output = _new_folder(output)
+    overrides = {
+        "model_dir": str(model), "dataset_dir": str(data), "max_drop": settings.max_drop,
+        "test_dir": str(settings.test_data) if settings.test_data else None,
+        "without_exemplars": settings.without_exemplars, "skip_unreadable": settings.skip_unreadable,
+        "mlflow": settings.mlflow, **_device(settings.device),
+    }  # fmt: skip
+    bundle = _bundle(output, overrides, settings.overlays)
+    _explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
+    change: MeasureChange = bundle.get_parsed_content("change")
+    if settings.json:
+        write_json(settings.json, change.report)
+    try:
+        change.check()
+    except UserError as error:
+        raise UserError(f"{error} The new model is kept aside in {_set_aside(output)}.") from error
+    return change.report
+
+
+def forget(
+    model: Path, output: Path, task: int | None = None, class_name: str | None = None, mlflow: bool = True
+) -> LearntModel:
+    """Write the model without a task (its number, from 1) or without a class as a new run.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    known = load_learnt(model)
+    labels = labels_to_forget(known, task, class_name)
+    return _record(lambda folder: without(known, labels, folder), output, mlflow)
+
+
+def combine(first: Path, second: Path, output: Path, same_classes: bool = False, mlflow: bool = True) -> LearntModel:
+    """Write one model that knows the classes of two models from the same backbone as a new run.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    models = load_learnt(first), load_learnt(second)
+    return _record(lambda folder: combined(*models, same_classes, folder), output, mlflow)
+
+
+def _record(change: Callable[[Path], LearntModel], output: Path, mlflow: bool) -> LearntModel:
+    """Write a changed model as a complete run: evaluated on the test images at hand, with every file."""
+    output = _new_folder(output)
+    with tempfile.TemporaryDirectory(prefix="dynammo-") as folder:
+        model = change(Path(folder))
+        overrides = {
+            "model": model, "mlflow": mlflow, "max_drop": 100.0,
+            "settings#dataset_dir": model.record["config"].get("dataset_dir"),
+            "incremental#trainer#handlers": "$[@continue_from, *@incremental#handlers]",
+        }  # fmt: skip
+        bundle = _bundle(output, overrides)
+        _explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
+    return model
+
+
+def _bundle(output: Path, overrides: Mapping[str, Any], overlays: Sequence[Path] = ()) -> ConfigParser:
+    """train.yaml, overlays and increment.yaml with these values, checked and ready."""
+    for file in overlays:
+        if not file.is_file():
+            raise UserError(f"there is no config file {file}; give --overlay a YAML file.")
+    parser = ConfigParser()
+    files = [bundle_config("train.yaml"), *overlays, bundle_config("increment.yaml")]
+    parser.read_config([str(file) for file in files])
+    parser.update({"output_dir": str(output), **overrides})
+    _explained(lambda: parser.get_parsed_content("initialize"))
+    return parser
+
+
+def _explained(act: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """The result of `act`; a mistake of the user comes out of what MONAI wraps it in."""
+    try:
+        return act()
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise cause from error
+        raise
+
+
+def _new_folder(output: Path) -> Path:
+    """A folder without a finished model; that of a learning that was interrupted will do."""
+    output = output.expanduser()
+    if (output / "run.json").is_file() and not (output / UNFINISHED).is_file():
+        raise UserError(f"{output} holds a finished model, which is not replaced; give --output another folder.")
+    return output
+
+
+def _set_aside(output: Path) -> Path:
+    kept, count = output.with_name(f".{output.name}.refused"), 1
+    while kept.exists():
+        kept, count = output.with_name(f".{output.name}.refused-{count}"), count + 1
+    os.replace(output, kept)
+    return kept
+
+
+def _device(name: str) -> dict[str, str]:
+    return {} if name == "auto" else {"device": f"$torch.device({name!r})"}

@@ -1,0 +1,214 @@
+"""A finished model as something that goes on learning: its record, its state, what its tasks contributed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dynammo.errors import UserError
+from dynammo.heads.scatters import packed, unpacked
+from dynammo.networks.folding import FOLDABLE
+from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.record import Kind, Record, check_usable, locate_model, read_record
+from dynammo.runtime.files import load_checkpoint, load_state, sha256
+
+__all__ = ["LEARNING_FILE", "LearntModel", "exported_history", "learning_state_of", "load_learnt", "sources_of"]
+
+LEARNING_FILE = "learning.pt"
+"""Name of the file beside the weights of an exported model that `learning_state_of` gives the content of."""
+NEEDED = {"adapters", "branches", "branch_count", "heads", "background", "looks", "temperature", "results", "handlers"}
+PRIVATE = ("ContinueFrom",)  # handlers whose state names places on this machine
+EARLIER = "was made by an earlier version of dynammo, which did not keep what going on needs; train it again"
+
+
+@dataclass(frozen=True)
+class LearntModel:
+    """A model that can learn more.
+
+    Attributes:
+        path: where it was found.
+        kind: run or bundle (exported).
+        record: its `run.json`.
+        state: its learning state (`IncrementalTrainer.load_learning_state`), the frozen backbone beside it.
+        history: what happened to it, oldest first.
+        folder: with what its tasks contributed; None for an exported model.
+        sha256: of its `model.pt`.
+    """
+
+    path: Path
+    kind: Kind
+    record: Record
+    state: dict[str, Any]
+    history: list[dict[str, Any]]
+    folder: Path | None
+    sha256: str
+
+    @property
+    def classes(self) -> list[str]:
+        """Names in label order."""
+        return list(self.record["classes"])
+
+    @property
+    def tasks(self) -> list[list[str]]:
+        """Class names of every task."""
+        return [list(task) for task in self.record["tasks"]]
+
+    def setting(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
+        """A setting that the model was trained with.
+
+        Args:
+            name: of the setting.
+            default: what models were trained with before there was this setting.
+
+        Raises:
+            UserError: the record does not know it, and there is no default.
+        """
+        if name not in self.record["config"] and default is None:
+            raise UserError(f"{self.path} {EARLIER}.")
+        return self.record["config"].get(name, default)
+
+    def contribution(self, task: int) -> dict[str, Any] | None:
+        """What the task with this index contributed; None where it was not kept."""
+        return load_contribution(self.folder, task)
+
+
+def load_learnt(path: str | Path) -> LearntModel:
+    """Load a finished run or an exported bundle, to go on learning from.
+
+    Raises:
+        UserError: no such model, an unfinished run, damaged files, or a model without what learning needs.
+    """
+    path = Path(path).expanduser()
+    kind, weights, record = _located(path)
+    if record.get("tasks_learnt") != len(record["tasks"]):
+        raise UserError(
+            f"{path} has learnt {record.get('tasks_learnt')} of {len(record['tasks'])} tasks; finish it first: type "
+            "the command that trains it again."
+        )
+    digest = sha256(weights)
+    if digest != record.get("files", {}).get(weights.name):
+        raise UserError(f"{weights} is not the file that run.json describes; copy both from the same run.")
+    folder = (weights.parent / FOLDER).resolve() if kind == "run" else None
+    state = _checkpoint(path, weights.parent) if kind == "run" else _restored(path, weights, record)
+    history = list(state["handlers"].get("SaveContributions", {}).get("history", []))
+    # what it is recorded as in MLflow is another run's, and so will the files of its tasks be
+    handlers = {name: part for name, part in state["handlers"].items() if name != "LogTaskToMLflow"}
+    handlers["SaveContributions"] = {"history": history, "source": str(folder or "")}
+    return LearntModel(path, kind, record, {**state, "handlers": handlers}, history, folder, digest)
+
+
+def sources_of(model: LearntModel) -> list[dict[str, Any]]:
+    """Data that a run was trained and tested on, as `dynammo.data.increments.Source`; none of an exported model."""
+    config = model.record["config"]
+    if model.kind != "run" or not isinstance(config.get("dataset_dir"), str):
+        return []
+    first = [{"dataset_dir": config["dataset_dir"], "data_list": config.get("data_list")}]
+    sources: list[dict[str, Any]] = model.state["handlers"].get("ContinueFrom", {}).get("sources", first)
+    return sources
+
+
+def learning_state_of(path: str | Path) -> dict[str, Any]:
+    """What an exported model needs to go on learning beside its `model.pt`: tensors and plain values, few of them.
+
+    No paths and no exemplars; of images only what the handlers' statistics say: counts, sums and one scatter matrix of
+    the features of each kind, losses by class, and for every training image how far its looks were from the others',
+    in no order.
+
+    Args:
+        path: folder of a finished run, or of an exported model.
+    """
+    model = load_learnt(path)
+    state = {name: value for name, value in model.state.items() if name not in ("run", "memory")}
+    foldable = model.setting("adapter") in FOLDABLE
+    if not foldable:  # its backbone is that of model.pt
+        del state["backbone"]
+    handlers = {name: dict(part) for name, part in state["handlers"].items() if name not in PRIVATE}
+    handlers["SaveContributions"] = {"history": model.history, "source": ""}
+    if handlers.get("LearnLooks"):
+        handlers["LearnLooks"] |= _unordered(handlers["LearnLooks"])
+    return {**state, "handlers": {name: _packed(part) for name, part in handlers.items()}}
+
+
+def exported_history(file: Path) -> list[dict[str, Any]]:
+    """The history in the `learning.pt` of an exported model.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    state = _checked(file, load_state(file))
+    history: list[dict[str, Any]] = state["handlers"].get("SaveContributions", {}).get("history", [])
+    return history
+
+
+def _located(path: Path) -> tuple[Kind, Path, Record]:
+    located = locate_model(path)
+    if located is None:
+        raise UserError(
+            f"there is no trained model in {path}; give --model the folder of a finished run or of an exported bundle."
+        )
+    kind, weights = located
+    if kind == "torchscript":
+        raise UserError(
+            f"{path} is a TorchScript file, which can only predict; give --model the run or the exported bundle that "
+            "it came from."
+        )
+    record = read_record(kind, weights)
+    check_usable(record, str(path))
+    return kind, weights, record
+
+
+def _checkpoint(path: Path, folder: Path) -> dict[str, Any]:
+    state = load_checkpoint(folder, "checkpoint")
+    if state is None:
+        raise UserError(
+            f"{path} has no checkpoint.pt with its checksum, which going on needs; give a whole copy of the run, or "
+            "the bundle exported from it."
+        )
+    return _checked(path, state)
+
+
+def _restored(path: Path, weights: Path, record: Record) -> dict[str, Any]:
+    """The state that `learning_state_of` packed, with the backbone of the exported weights."""
+    file = weights.with_name(LEARNING_FILE)
+    if not file.is_file():
+        raise UserError(
+            f"{path} was exported without {LEARNING_FILE}, so it can predict but not learn; give --model the run that "
+            "it came from, or export that again."
+        )
+    if sha256(file) != record.get("files", {}).get(file.name, sha256(file)):
+        raise UserError(f"{file} is not the file that run.json describes; copy both from the same export.")
+    state = _checked(path, load_state(file))
+    backbone = {k.removeprefix("backbone."): v for k, v in load_state(weights).items() if k.startswith("backbone.")}
+    handlers = {name: _unpacked(part) for name, part in state["handlers"].items()}
+    return {"backbone": backbone, "memory": {}, **state, "handlers": handlers}
+
+
+def _checked(path: Path, state: Any) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(state, dict) or NEEDED - state.keys():
+        raise UserError(f"{path} {EARLIER}.")
+    return state
+
+
+def _packed(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the symmetric matrix in class statistics, the upper half."""
+    statistics = part.get("statistics")
+    if not statistics:
+        return dict(part)
+    return {**part, "statistics": {**statistics, "gram": packed(statistics["gram"])}}
+
+
+def _unpacked(part: Mapping[str, Any]) -> dict[str, Any]:
+    statistics = part.get("statistics")
+    if not statistics:
+        return dict(part)
+    gram = unpacked(statistics["gram"], statistics["sums"].shape[1])
+    return {**part, "statistics": {**statistics, "gram": gram}}
+
+
+def _unordered(looks: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The distances of every class sorted, so that none can be told to be that of an image."""
+    order = torch.argsort(looks["distances"])
+    order = order[torch.argsort(looks["labels"][order], stable=True)]
+    return {"distances": looks["distances"][order], "labels": looks["labels"][order]}

@@ -1,0 +1,1 @@
+"""Backbones, adapters, pooling and the two networks; nothing here knows of tasks."""

@@ -1,0 +1,85 @@
+"""What a person sees: one line for each finished task, a table at the end."""
+
+import time
+from pathlib import Path
+
+from ignite.engine import Events
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from dynammo.runtime.distributed import is_first
+from dynammo.training.metrics import TaskResult, accuracy_matrix, summarise
+from dynammo.training.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["PrintTaskTable", "percent"]
+
+
+def percent(fraction: float) -> str:
+    """A fraction as percent with one decimal, `-` for NaN."""
+    return "-" if fraction != fraction else f"{100 * fraction:.1f}"
+
+
+class PrintTaskTable:
+    """Print a line after every task and the accuracy matrix with its measures after the last.
+
+    Args:
+        output_dir: folder named at the end as the place of all files.
+    """
+
+    def __init__(self, output_dir: str) -> None:
+        self.output_dir = Path(output_dir)
+        self.console = Console()
+        self._since = 0.0
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        if not is_first():
+            return
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._line)
+        engine.add_event_handler(Events.COMPLETED, self._table)
+
+    def _start(self, engine: IncrementalTrainer) -> None:
+        self._since = time.perf_counter()
+        images = len(engine.data.test())
+        train = sum(len(engine.data.train(task)) for task in engine.tasks)
+        self.console.print(
+            f"{len(engine.tasks.classes)} classes in {len(engine.tasks)} tasks, {train} training, {images} test images",
+            highlight=False,
+        )
+
+    def _line(self, engine: IncrementalTrainer) -> None:
+        result, task = engine.results[-1], engine.task
+        seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
+        self.console.print(
+            f"task {task.index + 1}/{len(engine.tasks)}  {task.seen:>3} classes seen  "
+            f"accuracy {percent(result.accuracy):>5} %  mean class recall {percent(result.mean_class_recall):>5} %  "
+            f"{seconds:>5.0f} s  {', '.join(task.classes)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _table(self, engine: IncrementalTrainer) -> None:
+        self.console.print("\naccuracy in % on each task, after learning each task", highlight=False)
+        self.console.print(_matrix_table(engine.results, [", ".join(task.classes) for task in engine.tasks]))
+        measures = summarise(engine.results)
+        ratio = engine.cost["gmac_per_image"] / engine.cost["gmac_backbone"]
+        for name, value in measures.items():
+            self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %", highlight=False)
+        self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone", highlight=False)
+        self.console.print(f"{'images kept':<30}{engine.cost['images_kept']:>7.0f}", highlight=False)
+        self.console.print(
+            f"all files are in {self.output_dir}: model.pt, run.json, plots", highlight=False, soft_wrap=True
+        )
+
+
+def _matrix_table(results: list[TaskResult], names: list[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("after task", overflow="fold")
+    for j in range(len(names)):
+        table.add_column(f"{j + 1}", justify="right", no_wrap=True)
+    table.add_column("all seen", justify="right", no_wrap=True)
+    for k, row in enumerate(accuracy_matrix(results)):
+        table.add_row(f"{k + 1}  {names[k]}", *[percent(value) for value in row], percent(results[k].accuracy))
+    return table

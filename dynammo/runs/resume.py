@@ -1,0 +1,287 @@
+"""Go on where an interrupted training stopped: the position of a run on disk, and the watcher that keeps it there.
+
+`unfinished.json` says what an unfinished run is (settings, tasks, digest of its images) and goes when it is finished.
+`checkpoint.pt` is the state after the last task, `stage.pt` that after the last epoch of the task being learnt.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from ignite.engine import Events
+
+from dynammo.errors import UserError
+from dynammo.runs.save_run import OUTPUTS
+from dynammo.runtime.distributed import count, gathered, is_first, of_first
+from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
+from dynammo.runtime.locking import lock_folder
+from dynammo.training.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "set_aside"]
+
+UNFINISHED = "unfinished.json"
+POSITION = tuple(
+    f"{name}{end}.pt{digest}"
+    for name in ("checkpoint", "stage")
+    for end in ("", ".previous")
+    for digest in ("", ".sha256")
+)
+CHANGEABLE = (
+    "epochs", "milestones", "learning_rate", "weight_decay", "batch_size", "workers", "head_epochs", "head_milestones",
+    "head_learning_rate", "head_copies",
+)  # fmt: skip
+"""Settings that may change on the way, with `resume_changed`: every task has them for itself."""
+WITHOUT_EFFECT = ("cache_images", "cache_dir")
+"""Settings that change no number."""
+UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+class ResumeRun:
+    """Go on with the unfinished run in the output folder, and keep the position; stands last in the list of handlers.
+
+    What stands before it in the list is done for a task when its checkpoint is written; what an interruption cuts
+    off is done again. The files of a finished run are moved to `earlier/<time it finished>/`. The folder is locked
+    until the run ends. Of several processes the first alone reads and writes; the others hear of it.
+
+    Args:
+        output_dir: folder of the run.
+        settings: the config values that define the run; others than those of the unfinished run are refused.
+        fresh: move an unfinished run to `earlier/` too, and start anew.
+        resume_changed: take up the unfinished run although settings of `CHANGEABLE`, or images of its classes, have
+            changed; it goes on at the start of the interrupted task.
+    """
+
+    def __init__(
+        self, output_dir: str, settings: Mapping[str, Any], fresh: bool = False, resume_changed: bool = False
+    ) -> None:
+        self.folder = Path(output_dir).expanduser()
+        self.settings = settings
+        self.fresh = fresh
+        self.resume_changed = resume_changed
+        self._lock: FileLock | None = None
+        self._running = False
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks and with the trainer of one task."""
+        engine.add_event_handler(TaskEvents.LEARNING_STARTED, self._start)
+        engine.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: self._save_stage(engine))
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save_task)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+        engine.add_event_handler(TaskEvents.LEARNING_ENDED, self._release)
+
+    def _start(self, engine: IncrementalTrainer) -> None:
+        _check_same_images(engine)
+        if is_first():
+            self._find(engine)
+        _share_position(engine)
+
+    def _find(self, engine: IncrementalTrainer) -> None:
+        self._lock = lock_folder(self.folder)
+        _sweep(self.folder)
+        tasks = [list(task.classes) for task in engine.tasks]
+        about = {"key": engine.key, "settings": _plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
+        known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
+        if known is None:
+            set_aside(self.folder)
+        else:
+            changed = _changed(known, about, self.resume_changed)
+            about["key"] = engine.key = known["key"]
+            if changed:
+                _remove(self.folder, "stage")
+            _take_up(engine, self.folder)
+        write_json(self.folder / UNFINISHED, about)
+        self._running = True
+
+    def _save_stage(self, engine: IncrementalTrainer) -> None:
+        state = {"run": engine.key, **engine.stage_state()}
+        if engine.tasks_learnt:  # the backbone lies in the checkpoint and no longer changes
+            state["network"] = {k: v for k, v in state["network"].items() if not k.startswith("backbone.")}
+        self._save("stage", state)
+
+    def _save_task(self, engine: IncrementalTrainer) -> None:
+        backbone = engine.network.backbone.state_dict()
+        self._save("checkpoint", {"run": engine.key, **engine.learning_state(), "backbone": backbone})
+        if is_first():
+            _remove(self.folder, "stage")
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        if not is_first():
+            return
+        try:
+            save_checkpoint(self.folder, name, state)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror}); make room or mend it, and type the same command "
+                "to go on."
+            ) from error
+
+    def _finish(self, engine: IncrementalTrainer) -> None:
+        if engine.tasks_learnt < len(engine.tasks) or not is_first():  # ended early by a handler
+            return
+        (self.folder / UNFINISHED).unlink()
+        _remove(self.folder, "checkpoint.previous")
+
+    def _release(self, engine: IncrementalTrainer) -> None:
+        if self._running and (self.folder / UNFINISHED).is_file():
+            print(f"interrupted in {_position(engine)}; type the same command to go on.")
+        self._running = False
+        if self._lock is not None:
+            self._lock.release()
+
+
+def check_unfinished(
+    output_dir: str | Path, settings: Mapping[str, Any], fresh: bool = False, resume_changed: bool = False
+) -> None:
+    """Find out before images are read whether `ResumeRun` would refuse the output folder; it takes the same arguments.
+
+    Raises:
+        UserError: another process is at it, or it holds an unfinished run with settings that differ.
+    """
+    folder = Path(output_dir).expanduser()
+    lock_folder(folder).release()
+    _unfinished(folder, settings, fresh, resume_changed)
+
+
+def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_changed: bool) -> dict[str, Any] | None:
+    """What is known of the unfinished run that is to go on; None where there is none, or with `fresh`."""
+    file = folder / UNFINISHED
+    if fresh or not file.is_file():
+        return None
+    known = _read(file)
+    old, new = known["settings"], _plain(settings)
+    names = [name for name in sorted({*old, *new} - {*WITHOUT_EFFECT}) if old.get(name) != new.get(name)]
+    if not names:
+        return known
+    lasting = [name for name in names if name not in CHANGEABLE]
+    if lasting or not resume_changed:
+        differences = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in lasting or names)
+        others = "" if lasting else "--resume_changed True to go on with the new ones from the next task, or "
+        raise UserError(
+            f"{file.parent} holds an unfinished run with other settings ({differences}); type the old ones to go on, "
+            f"{others}--fresh True to start anew (what is there is kept in earlier/)."
+        )
+    return known
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        if (
+            isinstance(known, dict)
+            and isinstance(known["settings"], dict)
+            and known.keys() >= {"key", "tasks", "images"}
+        ):
+            return known
+    except (OSError, ValueError, KeyError):
+        pass
+    raise UserError(f"{file} is damaged; type --fresh True to start anew (what is there is kept in earlier/).")
+
+
+def _changed(known: Mapping[str, Any], about: Mapping[str, Any], resume_changed: bool) -> bool:
+    """Whether anything is not as it was, where it may be so."""
+    if known["tasks"] != about["tasks"] or (known["images"] != about["images"] and not resume_changed):
+        allowed = "" if known["tasks"] != about["tasks"] else "--resume_changed True to go on with them, or "
+        raise UserError(
+            "the images or their classes are not those that the unfinished run began with; put them back, or type "
+            f"{allowed}--fresh True to start anew (what is there is kept in earlier/)."
+        )
+    return any(known[part] != about[part] for part in ("settings", "images"))
+
+
+def _take_up(engine: IncrementalTrainer, folder: Path) -> None:
+    state = load_checkpoint(folder, "checkpoint")
+    try:
+        if state is not None:
+            if state["run"] != engine.key:
+                raise ValueError("the checkpoint of another run")
+            engine.load_learning_state(state)
+    except UNFIT as error:
+        raise UserError(
+            f"{folder / 'checkpoint.pt'} does not fit this run ({type(error).__name__}); put the right file back, or "
+            "type --fresh True to start anew (what is there is kept in earlier/)."
+        ) from error
+    stage = _stage(engine, folder)
+    if stage is not None:
+        engine.load_stage_state(stage)
+    after = f", {stage['stage']}, after epoch {stage['epoch']}" if stage else ""
+    print(f"going on with the unfinished run in {folder}: {_position(engine)}{after}")
+
+
+def _check_same_images(engine: IncrementalTrainer) -> None:
+    if len(set(gathered(engine.data.digest()) if count() > 1 else ())) > 1:
+        raise UserError(
+            "not all processes find the same images; every machine needs the same files under the same --dataset_dir."
+        )
+
+
+def _share_position(engine: IncrementalTrainer) -> None:
+    """Let the other processes take up what the first has found in the output folder."""
+    if count() == 1:
+        return
+    backbone = engine.network.backbone.state_dict()
+    learnt = {**engine.learning_state(), "backbone": backbone} if engine.tasks_learnt else {}
+    position = of_first({"key": engine.key, "learnt": learnt, "stage": engine.stages.resumed})
+    if is_first():
+        return
+    engine.key = position["key"]
+    if position["learnt"]:
+        engine.load_learning_state(position["learnt"])
+    if position["stage"] is not None:
+        engine.load_stage_state(position["stage"])
+
+
+def _stage(engine: IncrementalTrainer, folder: Path) -> dict[str, Any] | None:
+    """The interrupted stage of the next task; without one the task starts anew, with the same result."""
+    try:
+        state = load_checkpoint(folder, "stage")
+    except UserError:
+        print(f"{folder / 'stage.pt'} is damaged; its task starts anew.")
+        return None
+    if not isinstance(state, dict) or not state.keys() >= {"run", "task", "stage", "epoch", "seconds"}:
+        return None
+    return state if (state["run"], state["task"]) == (engine.key, engine.tasks_learnt) else None
+
+
+def _position(engine: IncrementalTrainer) -> str:
+    count = len(engine.tasks)
+    return f"task {engine.tasks_learnt + 1} of {count}" if engine.tasks_learnt < count else "the records at the end"
+
+
+def set_aside(folder: Path) -> None:
+    """Keep the files of an earlier run: nobody should lose a trained model by typing a command twice."""
+    names = [name for name in (*OUTPUTS, "run.json", UNFINISHED, *POSITION, "tasks") if (folder / name).exists()]
+    if not names:
+        return
+    finished = time.strftime("%Y%m%d-%H%M%S", time.localtime(max((folder / name).stat().st_mtime for name in names)))
+    kept, count = folder / "earlier" / finished, 1
+    while kept.exists():  # two runs in one second, or a clock that was put back
+        kept, count = kept.with_name(f"{finished}-{count}"), count + 1
+    kept.mkdir(parents=True)
+    for name in names:
+        os.replace(folder / name, kept / name)
+    print(f"the files of the earlier run in {folder} are now in {kept}")
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes have left half written."""
+    for name in (*OUTPUTS, "run.json", UNFINISHED, *POSITION, "checkpoint.coming.pt", "stage.coming.pt"):
+        for file in folder.glob(f".{name}.????????"):
+            file.unlink()
+    for file in folder.glob("*.coming*"):
+        file.unlink()
+
+
+def _remove(folder: Path, name: str) -> None:
+    for file in folder.glob(f"{name}*"):
+        if file.name in POSITION:
+            file.unlink()
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON brings them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain

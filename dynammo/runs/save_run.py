@@ -1,0 +1,152 @@
+"""What a run leaves in its output folder: model, checkpoint, accuracy matrix, plots and `run.json`."""
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from dynammo.errors import UserError
+from dynammo.runs.plots import result_figures, save_figure
+from dynammo.runtime import provenance
+from dynammo.runtime.distributed import is_first
+from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_atomically, write_json
+from dynammo.training.cost import gmac, parameter_count, tensor_bytes
+from dynammo.training.metrics import matrix_csv, summarise
+from dynammo.training.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["MeasureCost", "SaveRun"]
+
+OUTPUTS = (
+    "model.pt",
+    "accuracy_matrix.csv",
+    "accuracy_matrix.png",
+    "accuracy_curve.png",
+    "confusion.png",
+)
+
+
+class MeasureCost:
+    """Fill `engine.cost` after every task: what the shipped network and its memory cost.
+
+    gmac_per_image and gmac_backbone in billions of multiply-accumulates for one image, parameters of the shipped
+    network, state_bytes of every tensor that the next task needs beside the frozen backbone, images_kept as
+    exemplars, train_seconds of all tasks from their start to the end of their evaluation.
+
+    Args:
+        image_size: height and width of an image in pixels.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self.seconds = 0.0
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._measure)
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds of the tasks so far."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up the seconds of `state_dict`."""
+        self.seconds = state["seconds"]
+
+    def _measure(self, engine: IncrementalTrainer) -> None:
+        self.seconds += engine.task_seconds
+        spec, classifier = engine.network.spec, engine.network.classifier()
+        shape = (int(spec["in_channels"]), *[self.image_size] * int(spec["spatial_dims"]))
+        engine.cost = {
+            "gmac_per_image": gmac(classifier, shape),
+            "gmac_backbone": gmac(engine.network.backbone, shape),
+            "parameters": parameter_count(classifier),
+            "state_bytes": tensor_bytes(_tensors(engine.learning_state())),
+            "images_kept": len(engine.memory),
+            "train_seconds": self.seconds,
+        }
+
+
+class SaveRun:
+    """Write what people and other programs take from a run, each file whole or not at all, after every task.
+
+    `model.pt` is the plain state dict of the `MergedClassifier`, `run.json` says how to build it and what it does.
+
+    Args:
+        output_dir: folder for all files, made if need be.
+        method: name of the method.
+        settings: the config values that define the run.
+    """
+
+    def __init__(self, output_dir: str, method: str, settings: Mapping[str, Any]) -> None:
+        self.folder = prepare_output_dir(output_dir) if is_first() else Path(output_dir).expanduser()
+        self.method = method
+        self.settings = dict(settings)
+        # read now: by the end of a long run the source tree may have moved on
+        self._source = {"versions": provenance.versions(), "commit": provenance.commit()}
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        if is_first():
+            engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
+
+    def _save(self, engine: IncrementalTrainer) -> None:
+        try:
+            self._save_files(engine)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror}); make room or mend it, and type the same command "
+                "to go on."
+            ) from error
+
+    def _save_files(self, engine: IncrementalTrainer) -> None:
+        save_state(self.folder / "model.pt", engine.network.classifier().cpu().state_dict())
+        write_atomically(self.folder / "accuracy_matrix.csv", partial(_write, matrix_csv(engine.results).encode()))
+        self._save_figures(engine)
+        write_json(self.folder / "run.json", self._record(engine))
+
+    def _save_figures(self, engine: IncrementalTrainer) -> None:
+        figures = result_figures(engine.results, [task.classes for task in engine.tasks])
+        for name, figure in figures.items():
+            image = io.BytesIO()
+            save_figure(figure, image)
+            write_atomically(self.folder / name, partial(_write, image.getvalue()))
+
+    def _record(self, engine: IncrementalTrainer) -> dict[str, Any]:
+        learnt = list(engine.tasks)[: len(engine.results)]
+        return {
+            "method": self.method,
+            "seed": engine.seed,
+            "classes": list(engine.tasks.classes[: learnt[-1].seen]),
+            "tasks": [list(task.classes) for task in engine.tasks],
+            "tasks_learnt": len(learnt),
+            "network": engine.network.classifier_spec(),
+            "metrics": summarise(engine.results),
+            "cost": engine.cost,
+            "trust": engine.trust,
+            "results": [asdict(result) for result in engine.results],
+            "config": self.settings,
+            **self._source,
+            "device": str(engine.trainer.state.device),
+            "machine": provenance.machine(),
+            "command": provenance.command(),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "files": {name: sha256(self.folder / name) for name in OUTPUTS},
+            "notice": "Research software. Not a medical device.",
+        }
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:  # noqa: ANN401
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, list | tuple) else []

@@ -1,0 +1,110 @@
+"""Run the shipped network over a dataset once: probabilities, or the features that heads are tuned on.
+
+Several processes share the passes; each of them gets the results of all, in the order of the dataset.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.data import DataLoader
+from torch.utils.data import Dataset, Subset
+
+from dynammo.networks.merged_classifier import MergedClassifier
+from dynammo.networks.out_of_distribution import look_features
+from dynammo.runtime.distributed import count, gathered, joined, part
+from dynammo.runtime.progress import track
+from dynammo.training.studies import study_means
+
+__all__ = ["extract_copies", "extract_features", "extract_looks", "predict"]
+
+
+@torch.no_grad()
+def predict(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str = "evaluating"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Class probabilities (S, K), unknown score (S,) and labels (S,) of every study, on the CPU.
+
+    A study is what shares a `path`: one image, or all slices of a volume.
+
+    Args:
+        classifier: network in eval mode; its device is used.
+        dataset: items with `image` (C, H, W), `label` and `path`.
+        batch_size: images for each pass.
+        stage: words that the progress bar shows.
+    """
+    paths: list[str] = []
+    rows = []
+    for images, batch in _batches(classifier, dataset, batch_size, stage):
+        paths += batch["path"]
+        rows.append((*classifier.classify(images), batch["label"]))
+    columns = [joined(torch.cat([row[i].cpu() for row in rows])).numpy() for i in range(3)]
+    paths = [path for of_process in gathered(paths) for path in of_process]
+    _, _, (probabilities, unknown, labels) = study_means(paths, *columns)
+    return torch.from_numpy(probabilities), torch.from_numpy(unknown).squeeze(1), torch.from_numpy(labels).long()
+
+
+@torch.no_grad()
+def extract_features(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str = "features"
+) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Features (N, F) of every item for each branch of `classifier`, and the labels (N,), on its device."""
+    rows = [
+        (classifier.features(images), batch["label"])
+        for images, batch in _batches(classifier, dataset, batch_size, stage)
+    ]
+    features = [joined(torch.cat([row[0][branch] for row in rows])) for branch in range(len(classifier.branches))]
+    return features, joined(torch.cat([row[1] for row in rows])).to(features[0].device)
+
+
+@torch.no_grad()
+def extract_copies(
+    classifier: MergedClassifier,
+    dataset: "Dataset[Any]",
+    batch_size: int,
+    mirrored: Sequence[tuple[int, ...]] = ((),),
+    stage: str = "statistics",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, C, F) of C mirrored copies of every item, and the labels (N,), on the CPU.
+
+    They may be large: of several processes each gets those of its part of the items alone
+    (`dynammo.runtime.distributed.part`).
+
+    Args:
+        classifier: network in eval mode with one branch.
+        dataset: items with `image` (C, H, W) and `label`.
+        batch_size: images for each pass.
+        mirrored: for each copy, the axes along which the image is mirrored; () for the image itself.
+        stage: words that the progress bar shows.
+    """
+    rows = []
+    for images, batch in _batches(classifier, dataset, batch_size, stage):
+        copies = [classifier.features(images.flip(axes) if axes else images)[0].cpu() for axes in mirrored]
+        rows.append((torch.stack(copies, dim=1), batch["label"]))
+    features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
+    return features, labels
+
+
+@torch.no_grad()
+def extract_looks(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`look_features` (N, 2 C) of every item, and the labels (N,), on the CPU; the stem alone is run."""
+    rows = [
+        (look_features(classifier.backbone.stem(images)).cpu(), batch["label"])
+        for images, batch in _batches(classifier, dataset, batch_size, "looks")
+    ]
+    return joined(torch.cat([row[0] for row in rows])), joined(torch.cat([row[1] for row in rows]))
+
+
+def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401
+    mine = part(len(dataset))  # type: ignore[arg-type]
+    if count() > 1:
+        dataset = Subset(dataset, mine or [0])
+    loader: Sequence[dict[str, Any]] = DataLoader(dataset, batch_size=batch_size)
+    device = next(classifier.parameters()).device
+    for batch in track(loader, stage, len(loader)):
+        # plain tensors: MONAI's own carry paths and headers of files, which have no place in a result
+        images = batch["image"].to(device).as_subclass(torch.Tensor)
+        # a process without an item takes part with nothing
+        yield (images, batch) if mine else (images[:0], {"label": batch["label"][:0], "path": []})

@@ -1,0 +1,178 @@
+"""The config of an exported bundle reads images as dynammo does, with MONAI's readers alone."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from monai.transforms import LoadImaged
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from synthetic.images import compressed, dicom, nifti, save, slices
+
+from dynammo.export.bundle_configs import standalone_evaluation, standalone_inference
+from dynammo.io.monai_reader import ClinicalReader
+from dynammo.runs.record import RECIPE
+
+VALUES: dict[str, Any] = dict.fromkeys(RECIPE, False) | {"spatial_dims": 2, "grey": "percentile", "window": [0, 1]}
+NOISE = np.random.default_rng(0)
+GREY = NOISE.integers(0, 4096, (40, 48)).astype(np.uint16)
+COLOUR = NOISE.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+VOLUME = NOISE.integers(-500, 900, (12, 10, 6)).astype(np.int16)
+Write = Callable[[Path], object]
+
+
+def text(**recipe: object) -> str:
+    config = {"image_size": 16, "recipe": VALUES | {"volumes": "middle"} | recipe}
+    return standalone_inference({"classes": ["MEL", "NV"], "config": config})
+
+
+def picture(mode: str, suffix: str, **saving: Any) -> Write:  # noqa: ANN401
+    return lambda folder: Image.fromarray(COLOUR).convert(mode).save(folder / f"image{suffix}", **saving)
+
+
+def turned(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR).save(folder / "turned.jpg", exif=exif)
+
+
+def deep(folder: Path) -> None:
+    Image.fromarray(GREY).save(folder / "deep.png")
+
+
+def dicom_of(pixels: np.ndarray, syntax: Any = None, **elements: Any) -> Write:  # noqa: ANN401
+    def write(folder: Path) -> None:
+        image = dicom(pixels, **elements)
+        save(compressed(image, syntax, folder) if syntax else image, folder / "image.dcm")
+
+    return write
+
+
+def slice_along(directions: list[int]) -> Write:
+    def write(folder: Path) -> None:
+        image = slices(VOLUME[:1])[0]
+        image.ImageOrientationPatient = directions
+        save(image, folder / "image.dcm")
+
+    return write
+
+
+def volume(codes: str) -> Write:
+    return lambda folder: nifti(VOLUME, codes).to_filename(folder / "volume.nii.gz")
+
+
+SIGNED = GREY.astype(np.int16) - 2000
+IMAGES: dict[str, Write] = {
+    **{f"{mode} png": picture(mode, ".png") for mode in ("RGB", "L", "RGBA", "LA", "P", "1")},
+    "jpeg": picture("RGB", ".jpg"),
+    "cmyk jpeg": picture("CMYK", ".jpg"),
+    "tiff": picture("RGB", ".tif"),
+    "turned jpeg": turned,
+    "16 bit png": deep,
+    "jpeg named png": picture("RGB", ".png", format="JPEG"),
+    "grey dicom": dicom_of(GREY, BitsStored=12, HighBit=11),
+    "rescaled": dicom_of(GREY, BitsStored=12, HighBit=11, RescaleSlope=2, RescaleIntercept=-1024),
+    "monochrome1": dicom_of(
+        GREY, BitsStored=12, HighBit=11, PhotometricInterpretation="MONOCHROME1", RescaleSlope=2, RescaleIntercept=-9
+    ),
+    "signed monochrome1": dicom_of(SIGNED, PhotometricInterpretation="MONOCHROME1"),
+    "padded": dicom_of(np.where(GREY < 900, 0, GREY), PixelPaddingValue=0, RescaleSlope=1, RescaleIntercept=-1024),
+    "padded, signed": dicom_of(np.where(SIGNED < 0, -2000, SIGNED), PixelPaddingValue=-2000),
+    "8 bit": dicom_of(COLOUR[..., 0].copy()),
+    "8 bit, windowed": dicom_of(COLOUR[..., 0].copy(), WindowCenter=60, WindowWidth=40),
+    "8 bit, whole window": dicom_of(COLOUR[..., 0].copy(), WindowCenter=128, WindowWidth=256),
+    "8 bit, inverted": dicom_of(COLOUR[..., 0].copy(), PhotometricInterpretation="MONOCHROME1"),
+    "rgb dicom": dicom_of(COLOUR),
+    "rgb dicom, rle": dicom_of(COLOUR, RLELossless),
+    "rgb dicom, jpeg": dicom_of(COLOUR, JPEGBaseline8Bit),
+    "grey dicom, jpeg 2000": dicom_of(GREY, JPEG2000Lossless),
+    "film": dicom_of(GREY[None].repeat(5, 0), NumberOfFrames=5),
+    "rgb film": dicom_of(COLOUR[None].repeat(5, 0), NumberOfFrames=5),
+    **{f"{name} slice": slice_along(axes) for name, axes in {
+        "axial": [1, 0, 0, 0, 1, 0], "prone": [-1, 0, 0, 0, -1, 0], "coronal": [1, 0, 0, 0, 0, -1],
+        "coronal from below": [-1, 0, 0, 0, 0, 1], "sagittal": [0, 1, 0, 0, 0, -1],
+    }.items()},
+    **{f"nifti {codes}": volume(codes) for codes in ("LPS", "RAS", "PIR", "SLA")},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def parsers() -> dict[str, ConfigParser]:
+    """The exported config with each way to see a volume."""
+    made = {}
+    for volumes in ("middle", "maximum", "all"):
+        recipe = {"spatial_dims": 3} if volumes == "all" else {"volumes": volumes}
+        made[volumes] = ConfigParser(yaml.safe_load(text(**recipe)))
+    return made
+
+
+@pytest.mark.parametrize("volumes", ["middle", "maximum", "all"])
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_are_read_as_dynammo_reads_them(
+    name: str, volumes: str, parsers: dict[str, ConfigParser], tmp_path: Path
+) -> None:
+    IMAGES[name](tmp_path)
+    (file,) = tmp_path.glob("[itdv]*.*")
+    reader = ClinicalReader(frames=volumes, pictures_as_rgb=True)
+    expected = LoadImaged("image", reader, image_only=True)({"image": str(file)})["image"].as_tensor()
+    read = parsers[volumes].get_parsed_content("loading")({"image": str(file)})["image"]
+    assert read.shape == expected.shape
+    torch.testing.assert_close(torch.as_tensor(np.asarray(read)), expected, atol=2e-3, rtol=0)
+
+
+def test_nan_takes_the_smallest_value(parsers: dict[str, ConfigParser], tmp_path: Path) -> None:
+    image = nifti(np.where(VOLUME > 500, np.nan, VOLUME.astype(np.float32)))
+    image.to_filename(tmp_path / "volume.nii")
+    read = parsers["middle"].get_parsed_content("loading")({"image": str(tmp_path / "volume.nii")})["image"]
+    assert read.isfinite().all()
+
+
+def test_palettes_are_refused_with_a_reason(parsers: dict[str, ConfigParser], tmp_path: Path) -> None:
+    dicom_of(COLOUR[..., 0].copy(), PhotometricInterpretation="PALETTE COLOR")(tmp_path)
+    with pytest.raises(RuntimeError) as refusal:
+        parsers["middle"].get_parsed_content("loading")({"image": str(tmp_path / "image.dcm")})
+    assert "use dynammo classify" in str(refusal.value.__cause__)
+
+
+def test_no_name_of_a_patient_is_read(parsers: dict[str, ConfigParser], tmp_path: Path) -> None:
+    dicom_of(GREY)(tmp_path)
+    load = parsers["middle"].get_parsed_content("loading").transforms[0]
+    meta = load({"image": str(tmp_path / "image.dcm")})["image"].meta
+    assert "00280010" in meta
+    assert "Doe" not in str(meta) and "SECRET" not in str(meta)
+
+
+def test_values_of_the_recipe_are_those_of_the_run() -> None:
+    config = yaml.safe_load(text(volumes="maximum", crop_borders=True, window=[-100, 200]))
+    assert config["crop_borders"] is True
+    assert (config["volumes"], config["window"], config["image_size"]) == ("maximum", [-100, 200], 16)
+    assert config["classes"] == ["MEL", "NV"]
+
+
+def test_nothing_of_dynammo_is_named() -> None:
+    for part in (text(), standalone_evaluation()):
+        lines = [line for line in part.splitlines() if not line.lstrip().startswith("#")]
+        assert not any("dynammo." in line for line in lines)
+        assert len(set(yaml.safe_load(part))) == len([line for line in lines if line[:1].isalpha()])  # no key twice
+
+
+def test_pictures_are_read_upright_where_dynammo_is_not_installed(tmp_path: Path) -> None:
+    """In a process of its own: what one library imports may hide that another needs it."""
+    (tmp_path / "inference.yaml").write_text(text())
+    Image.fromarray(COLOUR).save(tmp_path / "image.png")
+    code = (
+        "import sys; sys.modules['dynammo'] = None\n"
+        "from monai.bundle import ConfigParser\n"
+        f"parser = ConfigParser(); parser.read_config({str(tmp_path / 'inference.yaml')!r})\n"
+        f"image = parser.get_parsed_content('loading')({{'image': {str(tmp_path / 'image.png')!r}}})['image']\n"
+        "print(tuple(image.shape))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "(3, 20, 30)"

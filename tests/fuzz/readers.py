@@ -1,0 +1,145 @@
+"""Damage images at random and read them: each ends as an image or as a sentence, in bounded time and memory.
+
+Type `python tests/fuzz_readers.py --count 2000 --seconds 60` from the repository root. Every input is read in a
+process of its own making, which may take 4 GiB more than it has and 20 s for each; what kills it is a crash.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from io import BytesIO
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pydicom.uid import JPEGBaseline8Bit
+from synthetic.images import LOSSLESS, compressed, dicom, nifti, save
+
+from dynammo.errors import UserError
+from dynammo.io.image_reader import read_image
+
+LONGEST_READ = 20.0  # seconds
+MEMORY = 4 * 2**30  # bytes
+RAMP = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40)
+
+
+def seeds(folder: Path) -> dict[str, bytes]:
+    """Whole files of every format, to be damaged."""
+    colour = np.stack([RAMP % 251, RAMP % 241, RAMP % 17], axis=2).astype(np.uint8)
+    files = {"plain dicom": save(dicom(RAMP, RescaleSlope=2, RescaleIntercept=-9, PixelPaddingValue=3), folder / "a")}
+    for syntax in LOSSLESS:
+        files[syntax.keyword] = save(compressed(dicom(RAMP), syntax, folder), folder / syntax.keyword)
+    files["JPEGBaseline8Bit"] = save(compressed(dicom(colour), JPEGBaseline8Bit, folder), folder / "b")
+    film = np.stack([colour] * 3)
+    files["film"] = save(dicom(film, NumberOfFrames=3), folder / "film")
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    for name, picture, options in (
+        ("png", colour, {}), ("png 16", RAMP, {}), ("jpeg", colour, {}), ("tiff", colour, {"compression": "tiff_lzw"}),
+    ):  # fmt: skip
+        stream = BytesIO()
+        Image.fromarray(picture).save(stream, name.split()[0].upper(), **options)
+        contents[name] = stream.getvalue()
+    contents["nifti"] = nifti(RAMP.reshape(12, 16, 10).astype(np.int16)).to_bytes()
+    return contents
+
+
+def damaged(content: bytes, random: np.random.Generator) -> bytes:
+    """The content with a few bytes changed, a part cut, doubled or zeroed."""
+    data, at = bytearray(content), int(random.integers(len(content)))
+    kind = random.integers(5)
+    if kind == 0:
+        return bytes(data[:at])
+    if kind == 1:
+        return bytes(data[:at] + data[at : at + 64] * 2 + data[at + 64 :])
+    if kind == 2:
+        data[at : at + int(random.integers(1, 64))] = b"\0" * 8
+        return bytes(data)
+    for place in random.integers(len(data), size=int(random.integers(1, 9))):
+        data[place] = random.choice([0, 1, 0x7F, 0x80, 0xFF, int(random.integers(256))])
+    return bytes(data)
+
+
+def inputs(count: int, seed: int, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """`count` damaged files, format by format in turns."""
+    random, contents = np.random.default_rng(seed), list(seeds(folder).items())
+    for k in range(count):
+        name, content = contents[k % len(contents)]
+        yield name, damaged(content, random)
+
+
+def outcome(path: Path) -> str:
+    """`image`, `sentence`, or the name of an error that is neither."""
+    try:
+        array = read_image(path, window="header", pictures_as_rgb=True).array
+    except UserError:
+        return "sentence"
+    except Exception as error:
+        return f"error {type(error).__name__}"
+    return "image" if np.isfinite(array).all() and array.ndim in (3, 4) else "error in the values"
+
+
+def _serve(pipe: Connection) -> None:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "damaged"
+        while True:
+            path.write_bytes(pipe.recv_bytes())
+            pipe.send(outcome(path))
+
+
+def fuzz(count: int, seconds: float, seed: int = 0) -> Counter[str]:
+    """Read damaged files until there are `count` or the time is over; count what became of them."""
+    found: Counter[str] = Counter()
+    context, until = multiprocessing.get_context("spawn"), time.monotonic() + seconds
+    worker = None
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in inputs(count, seed, Path(folder)):
+            if time.monotonic() > until:
+                break
+            if worker is None:
+                pipe, theirs = context.Pipe()
+                worker = context.Process(target=_serve, args=(theirs,), daemon=True)
+                worker.start()
+                theirs.close()
+            result = _ask(pipe, data)
+            found[result] += 1
+            if result not in ("image", "sentence"):
+                print(f"{name}: {result}; the file is {_keep(data)}")
+            if result in ("hang", "crash"):
+                worker.kill()
+                worker = None
+    if worker is not None:
+        worker.kill()
+    return found
+
+
+def _ask(pipe: Connection, data: bytes) -> str:
+    try:
+        pipe.send_bytes(data)
+        return str(pipe.recv()) if pipe.poll(LONGEST_READ) else "hang"
+    except (EOFError, ConnectionError):
+        return "crash"
+
+
+def _keep(data: bytes) -> str:
+    with tempfile.NamedTemporaryFile(prefix="fuzz_", delete=False) as file:
+        file.write(data)
+    return file.name
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Damage images at random and read them.")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    start = time.monotonic()
+    results = fuzz(options.count, options.seconds, options.seed)
+    print(f"{results.total()} damaged files in {time.monotonic() - start:.0f} s: {dict(results)}")
+    raise SystemExit(bool(set(results) - {"image", "sentence"}))

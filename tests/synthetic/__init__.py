@@ -1,0 +1,1 @@
+"""Made-up data, runs and processes that several test files share."""
