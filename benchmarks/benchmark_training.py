@@ -129,7 +129,7 @@ def make_incremental_network(settings: CostSettings) -> IncrementalNetwork:
         settings.architecture, settings.stages, weights="first_task", image_size=settings.image_size
     )
     for task in _tasks():
-        network.start_task(task)
+        network.start_task(len(task.classes), task.seen)
     network.set_branches([copy_state(network.adapters)])
     return network
 

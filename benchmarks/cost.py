@@ -17,7 +17,7 @@ from torch import nn
 from dynammo.errors import UserError
 from dynammo.networks.backbones import Backbone
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.training.cost import gmac
+from dynammo.training.metrics import gmac
 
 __all__ = [
     "CLASSES_OF_A_TASK",

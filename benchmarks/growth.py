@@ -25,7 +25,7 @@ from dynammo.heads.cross_validation import learn_in_folds
 from dynammo.heads.scatters import ClassScatters, add_images, pool, scatter_classes
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runtime.devices import give_freed_memory_back, keep_freed_memory
-from dynammo.training.cost import tensor_bytes
+from dynammo.training.metrics import tensor_bytes
 
 __all__ = [
     "GrowthSettings",

@@ -23,11 +23,11 @@ from benchmarks.timing import COPIES, Call, Copies, Took, copies_of, times_by_tu
 from dynammo.errors import UserError
 from dynammo.inference.engines import ENGINES, engine_of, make_engine
 from dynammo.inference.graph import BackboneAlone
+from dynammo.networks.adapters import fused
 from dynammo.networks.backbones import Backbone
-from dynammo.networks.folding import fused
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runtime import provenance
-from dynammo.runtime.device_ceilings import Ceilings, measure_ceilings
+from dynammo.runtime.devices import Ceilings, measure_ceilings
 from dynammo.runtime.files import write_json
 
 __all__ = [

@@ -21,7 +21,7 @@ from benchmarks.material import SETS, shared_folder
 from benchmarks.report import Bar, check_writable
 from dynammo.errors import UserError
 from dynammo.inference.engines import ENGINES, check_engine, make_engine
-from dynammo.networks.folding import fused
+from dynammo.networks.adapters import fused
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runtime import provenance
 from dynammo.runtime.bundle_files import bundle_config

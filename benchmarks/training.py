@@ -40,7 +40,7 @@ from dynammo.handlers.mixed_precision import Autocast
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.runtime import provenance
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.device_ceilings import has_bfloat16
+from dynammo.runtime.devices import has_bfloat16
 from dynammo.runtime.files import write_json
 
 __all__ = ["SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_set"]
@@ -153,7 +153,7 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
     parser = _bundle(folder, settings)
     trainer, network = (parser.get_parsed_content(name) for name in ("incremental#trainer", "network"))
     transform = parser.get_parsed_content("train#preprocessing")
-    network.start_task(trainer.tasks[0])
+    network.start_task(len(trainer.tasks[0].classes), trainer.tasks[0].seen)
     items = [{**item, "label": trainer.task.local_label(item["label"])} for item in trainer.data.train(trainer.task)]
     count = min(settings.images, len(items))
     items = [items[i * len(items) // count] for i in range(count)]  # of every class as many as it has of all

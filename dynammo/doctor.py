@@ -2,21 +2,242 @@
 
 import math
 import os
-from collections.abc import Sequence
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
+from typing import Literal
 
+from packaging.requirements import InvalidRequirement, Requirement
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError
-from dynammo.installation import Check, State, check_decoders, check_extras, check_packages, check_python
-from dynammo.machine_checks import check_disk, check_memory, check_torch, check_variables
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
 from dynammo.runtime.bundle_files import bundle_config
 
-__all__ = ["run_doctor"]
+__all__ = [
+    "Check",
+    "State",
+    "check_decoders",
+    "check_disk",
+    "check_extras",
+    "check_memory",
+    "check_packages",
+    "check_python",
+    "check_torch",
+    "check_variables",
+    "run_doctor",
+]
+
+State = Literal["ok", "missing", "fails"]
+SHOWN = ("torch", "monai", "pydicom", "pillow", "nibabel")  # with their versions; the others are counted
+EXTRAS = {  # what an extra is for; those of developers are not spoken of
+    "clinic": "DICOM structured reports",
+    "slides": "whole slides",
+    "serve": "page to drop images on",
+}
+COMPRESSED = {  # names of transfer syntaxes in pydicom.uid, one for each decoder, and what brings it
+    "RLE": ("RLELossless", "pylibjpeg pylibjpeg-rle"),
+    "JPEG": ("JPEGBaseline8Bit", "pillow"),
+    "JPEG 12 bit": ("JPEGExtended12Bit", "python-gdcm"),
+    "JPEG lossless": ("JPEGLosslessSV1", "python-gdcm"),
+    "JPEG-LS": ("JPEGLSLossless", "pyjpegls"),
+    "JPEG 2000": ("JPEG2000", "pylibjpeg pylibjpeg-openjpeg"),
+    "HTJ2K": ("HTJ2K", "pylibjpeg pylibjpeg-openjpeg"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the screen.
+
+    Attributes:
+        name: what was looked at.
+        state: ok; missing, something cannot be done; fails, nothing can be classified.
+        detail: what was found, or what to type.
+    """
+
+    name: str
+    state: State
+    detail: str
+
+
+def check_python() -> Check:
+    """Python and dynammo itself."""
+    here = platform.python_version()
+    try:
+        wanted = Requirement(f"python{metadata('dynammo')['Requires-Python']}")
+    except PackageNotFoundError:
+        return Check("Python", "fails", f"{here}; dynammo is not installed: pip install -e . in its folder")
+    if here not in wanted.specifier:
+        return Check("Python", "fails", f"{here}; needed is {wanted.specifier}: make PYTHON=python3.12")
+    return Check("Python", "ok", f"{here}, dynammo {version('dynammo')}")
+
+
+def check_packages() -> list[Check]:
+    """Packages without which nothing is classified: the main ones, the faulty ones, and how many others are there."""
+    needed = [r for r in _requirements() if r.marker is None or r.marker.evaluate({"extra": ""})]
+    unmet = [r for r in needed if _unmet(r)]
+    shown = [f"{r.name} {version(r.name)}" for r in needed if r.name in SHOWN and r not in unmet]
+    others = len(needed) - len(unmet) - len(shown)
+    found = Check("packages", "ok", f"{', '.join(shown)} and {others} others")
+    return [found, *(Check(r.name, "fails", _how_to_mend([r])) for r in unmet)]
+
+
+def check_extras() -> list[Check]:
+    """Extras: packages that some commands need."""
+    checks = []
+    for extra, purpose in EXTRAS.items():
+        wanted = [r for r in _requirements() if r.marker and _is_of(r, extra)]
+        if not wanted:
+            continue
+        unmet = [r for r in wanted if _unmet(r)]
+        detail = (
+            f"for that: {_how_to_mend(unmet)}" if unmet else ", ".join(f"{r.name} {version(r.name)}" for r in wanted)
+        )
+        checks.append(Check(purpose, "missing" if unmet else "ok", detail))
+    return checks
+
+
+def check_decoders() -> list[Check]:
+    """Which compressed DICOM images can be decoded, by the decoder that the reader takes for each."""
+    try:
+        from pydicom import uid
+        from pydicom.pixels import get_decoder
+
+        from dynammo.io.dicom import PLUGINS
+    except ImportError as error:
+        package = {"gdcm": "python-gdcm", "PIL": "pillow"}.get(str(error.name), str(error.name))
+        return [Check("DICOM", "fails", f"images cannot be read without {package}: pip install {package}")]
+    lacking = {}
+    for name, (keyword, packages) in COMPRESSED.items():
+        syntax = getattr(uid, keyword)
+        if PLUGINS[syntax] not in get_decoder(syntax).available_plugins:
+            lacking[name] = packages
+    there = ", ".join(["uncompressed", *(name for name in COMPRESSED if name not in lacking)])
+    missing = [
+        Check(f"DICOM {name}", "missing", f"such images cannot be read: pip install {packages}")
+        for name, packages in lacking.items()
+    ]
+    return [Check("DICOM decoders", "ok", there), *missing]
+
+
+def _requirements() -> list[Requirement]:
+    found = []
+    try:
+        lines = requires("dynammo") or []
+    except PackageNotFoundError:
+        lines = []
+    for line in lines:
+        try:
+            found.append(Requirement(line))
+        except InvalidRequirement:
+            continue
+    return found
+
+
+def _is_of(requirement: Requirement, extra: str) -> bool:
+    marker = requirement.marker
+    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+
+
+def _unmet(requirement: Requirement) -> bool:
+    try:
+        return not requirement.specifier.contains(version(requirement.name), prereleases=True)
+    except PackageNotFoundError:
+        return True
+
+
+def _how_to_mend(requirements: Iterable[Requirement]) -> str:
+    return "pip install " + " ".join(f'"{r.name}{r.specifier}"' if r.specifier else r.name for r in requirements)
+
+
+LEAST_DISK = 200e6  # bytes: results of some thousand images
+LEAST_MEMORY = 2e9  # bytes: the network, MONAI and a batch
+CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use, of Linux
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "MLFLOW_TRACKING_URI",
+    "OMP_NUM_THREADS",
+    "TORCH_HOME",
+)
+
+
+def check_torch() -> Check:
+    """Whether PyTorch can be imported, and what it computes on."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a library of it that does not fit the machine
+        reason = type(error).__name__
+        return Check(
+            "computes on", "fails", f"PyTorch cannot be imported ({reason}): pip install --force-reinstall torch"
+        )
+    threads = torch.get_num_threads()
+    processor = f"{threads} {'thread' if threads == 1 else 'threads'} of the processor"
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        return Check("computes on", "ok", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
+    if torch.version.cuda:
+        return Check("computes on", "missing", f"{processor}; no GPU is found, see whether nvidia-smi finds one")
+    return Check("computes on", "ok", f"{processor}; this PyTorch is made for processors alone")
+
+
+def check_disk() -> Check:
+    """Whether results can be written into the working directory."""
+    try:
+        with tempfile.TemporaryFile(dir="."):
+            pass
+        free = shutil.disk_usage(".").free
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return Check("working folder", "fails", f"cannot be written ({reason}): cd to a folder of yours")
+    if free < LEAST_DISK:
+        return Check(
+            "working folder", "fails", f"only {free / 1e6:.0f} MB are free: delete files or cd to another disk"
+        )
+    return Check("working folder", "ok", f"can be written, {free / 1e9:.0f} GB free")
+
+
+def check_memory() -> Check:
+    """Cores and memory that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    words = f"{cores} {'core' if cores == 1 else 'cores'}"
+    memory = _memory()
+    if memory is None:
+        return Check("machine", "ok", words)
+    detail = f"{words}, {memory / 2**30:.1f} GiB memory"
+    if memory < LEAST_MEMORY:
+        return Check("machine", "missing", f"{detail}: too little for large images, type --batch-size 1 --workers 0")
+    return Check("machine", "ok", detail)
+
+
+def check_variables() -> Check:
+    """Variables of the environment that matter, by name alone."""
+    ours = {name for name in os.environ if name.startswith("DYNAMMO_")}
+    names = sorted(ours | {name for name in VARIABLES if os.environ.get(name)})
+    telemetry = os.environ.get("MLFLOW_DISABLE_TELEMETRY", "").lower() not in ("true", "1")
+    note = "; MLflow reports usage to its makers, unset MLFLOW_DISABLE_TELEMETRY to stop that" if telemetry else ""
+    return Check("variables set", "ok", (", ".join(names) or "none") + note)
+
+
+def _memory() -> float | None:
+    """Bytes of memory that this process may use; None where the system does not tell."""
+    try:
+        memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
+    try:
+        return min(memory, float(CONTROL_GROUP.read_text()))  # "max" where there is no limit
+    except (OSError, ValueError):
+        return memory
+
 
 NOTICE = "Research software. Not a medical device."
 COLOURS: dict[State, str] = {"ok": "green", "missing": "yellow", "fails": "red"}

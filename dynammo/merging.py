@@ -11,11 +11,10 @@ from functools import reduce
 
 import torch
 
-from dynammo.networks.adapters import State
-
 __all__ = [
     "STRATEGIES",
     "Merged",
+    "State",
     "Strategy",
     "Weight",
     "add_weights",
@@ -28,6 +27,8 @@ __all__ = [
     "to_device",
 ]
 
+State = dict[str, torch.Tensor]
+"""Tensors of a module by name, as `state_dict` gives them."""
 Weight = float | State
 MergeFunction = Callable[[Sequence[State], Sequence[Weight], State], State]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dynammo import installation, machine_checks
+from dynammo import doctor as installation
+from dynammo import doctor as machine_checks
 from dynammo.doctor import run_doctor
 
 Trained = Callable[..., Path]

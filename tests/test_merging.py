@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynammo.merging import STRATEGIES, Merged, Weight, add_weights, average, fisher, merge_all, merge_next, ties
-from dynammo.networks.adapters import State, copy_state, make_adapters
+from dynammo.merging import STRATEGIES, Merged, State, Weight, add_weights, average, fisher, merge_all, merge_next, ties
+from dynammo.networks.adapters import copy_state, make_adapters
 
 MERGING = sorted(name for name, strategy in STRATEGIES.items() if strategy.merge is not None)
 

@@ -22,8 +22,7 @@ from monai.data import Dataset
 
 from dynammo.heads.analytic import ClassStatistics, choose, lda
 from dynammo.heads.cross_validation import learn_in_folds
-from dynammo.merging import average, fisher, ties
-from dynammo.networks.adapters import State
+from dynammo.merging import State, average, fisher, ties
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.contributions import FOLDER, load_contribution

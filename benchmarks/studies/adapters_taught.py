@@ -17,7 +17,7 @@ from torch import nn
 
 from benchmarks.studies.adapters_add import Run, Study, Wanted, known, record, study_of
 from dynammo.merging import average
-from dynammo.networks.folding import adapt
+from dynammo.networks.adapters import adapt
 from dynammo.networks.merged_classifier import MergedClassifier
 
 EPOCHS, BATCH, RATE = 15, 32, 0.01

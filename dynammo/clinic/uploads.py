@@ -9,8 +9,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Protocol
 
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_zip
 from dynammo.io.studies import Study, find_studies
-from dynammo.io.unpacking import is_zip
 
 __all__ = ["Upload", "UploadLimits", "find_uploaded", "without_folder"]
 

@@ -1,15 +1,21 @@
 """The transforms of a config: those of the bundle's inference workflow with the recipe of a run, or an export's own."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
+from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.transforms import Compose
 
+from dynammo.data.exemplars import Item
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.files import prepare_output_dir
 
-__all__ = ["exported_preprocessing", "preprocessing_of"]
+__all__ = ["cached_dataset", "exported_preprocessing", "preprocessing_of"]
 
 
 def preprocessing_of(record: Mapping[str, Any]) -> Compose:
@@ -27,3 +33,45 @@ def _parsed(config: Path, **values: Any) -> Compose:  # noqa: ANN401
     parser.read_config(ConfigParser.load_config_files([str(config)]))
     parser.update(values)
     return parser.get_parsed_content("preprocessing")
+
+
+class _KeptDataset(PersistentDataset):  # type: ignore[misc]  # MONAI is untyped
+    """A `PersistentDataset` that keeps its files when its items change: every task brings other items."""
+
+    def set_data(self, data: list[Item]) -> None:
+        """Take other items; MONAI's own method would delete the folder."""
+        self.data = data
+
+
+def cached_dataset(
+    data: list[Item],
+    transform: Callable[[Item], Item],
+    recipe: Mapping[str, Any],
+    cache_images: int = 0,
+    cache_dir: str | Path | None = None,
+) -> Dataset:
+    """A dataset whose deterministic transforms run once for each image; MONAI draws the line at the first random one.
+
+    Args:
+        data: items with `image` (path).
+        transform: MONAI `Compose`.
+        recipe: settings that decide what the deterministic transforms do: the key of the files in `cache_dir`,
+            with the path, size and time of change of the image.
+        cache_images: images kept in memory, where there is no `cache_dir`; filled in parallel.
+        cache_dir: folder that keeps preprocessed images from run to run, several processes may share it. They are
+            pixels of patients: protect it as the images themselves.
+
+    Raises:
+        UserError: `cache_dir` cannot be written.
+    """
+    if cache_dir is None:
+        return CacheDataset(data, transform, cache_num=cache_images, num_workers=os.cpu_count(), progress=False)
+    key = json.dumps(dict(recipe), sort_keys=True)
+    return _KeptDataset(data, transform, prepare_output_dir(cache_dir), hash_func=lambda item: _digest(item, key))
+
+
+def _digest(item: Item, recipe: str) -> bytes:
+    file = Path(str(item["path"]))
+    state = file.stat()
+    text = json.dumps([recipe, file.resolve().as_posix(), state.st_size, state.st_mtime_ns, item], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest().encode()

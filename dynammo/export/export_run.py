@@ -18,8 +18,7 @@ from monai.data import save_net_with_metadata
 from dynammo.errors import UserError
 from dynammo.export.agreement import Agreement, check_agreement, sample_images
 from dynammo.export.bundle_configs import standalone_evaluation, standalone_inference
-from dynammo.export.bundle_metadata import INTENDED_USE, changes, metadata
-from dynammo.export.model_card import model_card
+from dynammo.export.bundle_metadata import INTENDED_USE, changes, metadata, model_card
 from dynammo.inference.onnx import check_onnx_packages, write_onnx
 from dynammo.lifecycle.learning_state import LEARNING_FILE, learning_state_of
 from dynammo.networks.merged_classifier import MergedClassifier

@@ -16,13 +16,13 @@ from dynammo.heads.analytic import (
     Background,
     ClassStatistics,
     LinearHeads,
+    Share,
     background_of,
     choose,
 )
 from dynammo.heads.cross_validation import Fold, learn_in_folds
 from dynammo.heads.linear import BackgroundScore, join_heads
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
-from dynammo.heads.shares import Share
 from dynammo.runtime.distributed import joined, share_of, summed
 from dynammo.training.prediction import extract_copies
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents

@@ -6,7 +6,7 @@ import torch
 from monai.inferers import SimpleInferer
 
 from dynammo.errors import UserError
-from dynammo.runtime.device_ceilings import has_bfloat16
+from dynammo.runtime.devices import has_bfloat16
 from dynammo.training.trainer import IncrementalTrainer
 
 __all__ = ["Autocast", "MixedPrecision", "wants_mixed_precision"]

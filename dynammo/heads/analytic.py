@@ -1,9 +1,4 @@
-"""Analytic heads: closed-form classifiers over class statistics, equal to learning all images at once.
-
-On features that do not change between tasks, class counts, class sums and one Gram matrix say everything that a
-ridge regression or a linear discriminant analysis needs. Pure functions in float64: features in, statistics out;
-statistics in, linear heads out. No image and no feature of an image is kept.
-"""
+"""Analytic heads: closed-form classifiers over class statistics, equal to learning all images at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -11,9 +6,7 @@ from typing import Any
 
 import torch
 
-from dynammo.heads.linear_algebra import CHUNK, gram, in_double
-from dynammo.heads.shares import Share
-from dynammo.heads.shrunk_systems import solve_shrunk
+from dynammo.heads.linear_algebra import CHUNK, gram, in_double, solve_shrunk
 
 __all__ = [
     "HEADS",
@@ -22,6 +15,7 @@ __all__ = [
     "Background",
     "ClassStatistics",
     "LinearHeads",
+    "Share",
     "add_classes",
     "background",
     "background_of",
@@ -30,6 +24,33 @@ __all__ = [
     "lda",
     "ridge",
 ]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of all images are at hand here; other processes hold the others and do the same at the same time.
+
+    Sums over all processes are those over all images, but for rounding in float64; no feature leaves its process.
+
+    Attributes:
+        labels: (N,) of all images.
+        here: (N,) true for the n that are at hand, in the same order.
+        total: sums a tensor over all processes, in each of them.
+    """
+
+    labels: torch.Tensor
+    here: torch.Tensor
+    total: Callable[[torch.Tensor], torch.Tensor]
+
+    @classmethod
+    def whole(cls, labels: torch.Tensor) -> "Share":
+        """All images are at hand."""
+        return cls(labels, torch.ones_like(labels, dtype=torch.bool), lambda of_all: of_all)
+
+    def only(self, some: torch.Tensor) -> "Share":
+        """The share of some of all images (N,)."""
+        return Share(self.labels[some], self.here[some], self.total)
+
 
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85)
 INVERSE_TEMPERATURES = tuple(10 ** (k / 8 - 2) for k in range(33))  # 0.01 to 100

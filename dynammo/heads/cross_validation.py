@@ -4,10 +4,11 @@ One pass over the features gives the statistics of all images and those without 
 are computed once and taken away by turns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from dynammo.heads.analytic import (
     HEADS,
@@ -15,13 +16,14 @@ from dynammo.heads.analytic import (
     SHRINKAGES,
     ClassStatistics,
     LinearHeads,
+    Share,
     count_new_classes,
 )
+from dynammo.heads.linear import grow_head
 from dynammo.heads.linear_algebra import CHUNK, add_gram, mirror, sum_images
 from dynammo.heads.scatters import ClassScatters, packed
-from dynammo.heads.shares import Share
 
-__all__ = ["FOLDS", "Fold", "Lesson", "fold_numbers", "learn_in_folds"]
+__all__ = ["FOLDS", "Fold", "Lesson", "assign_folds", "held_out_logits", "learn_in_folds"]
 
 FOLDS = 5
 
@@ -88,7 +90,7 @@ def learn_in_folds(
     share = share or Share.whole(labels)
     counts = count_new_classes(known, share.labels)
     parts = min(folds, int(counts.min()))
-    numbers = fold_numbers(share.labels, parts)
+    numbers = assign_folds(share.labels, parts)
     inside = torch.stack([_count(share.labels[numbers == i], known, len(counts)) for i in range(parts)])
     here = numbers[share.here]
     statistics, scatters = _learn(known, features, labels, here, counts, inside, share, keep_scatters)
@@ -102,16 +104,58 @@ def learn_in_folds(
     return Lesson(statistics[-1], scatters, share.total(losses), left_out)
 
 
-def fold_numbers(labels: torch.Tensor, folds: int) -> torch.Tensor:
-    """Number of the fold (N,) of each image: every class cut into `folds` runs of nearly the same length.
+def assign_folds(labels: torch.Tensor, folds: int, interleaved: bool = False) -> torch.Tensor:
+    """Number of the fold (N,) of each image, every class cut into `folds` parts of nearly the same size.
 
-    Runs of images in their given order keep similar neighbours together.
+    Args:
+        labels: (N,); of equal labels where classes are not to be cut apart.
+        folds: parts, from 1.
+        interleaved: image after image goes to the next fold; otherwise a fold is a run of images in their given
+            order, which keeps similar neighbours together.
     """
     fold = torch.zeros_like(labels)
     for label in labels.unique():  # type: ignore[no-untyped-call]
         rows = (labels == label).nonzero()[:, 0]
-        fold[rows] = torch.arange(len(rows)) * folds // len(rows)
+        place = torch.arange(len(rows), device=labels.device)
+        fold[rows] = place % folds if interleaved else place * folds // len(rows)
     return fold
+
+
+def held_out_logits(
+    heads: nn.ModuleList,
+    features: list[torch.Tensor],
+    targets: list[torch.Tensor],
+    images: int,
+    folds: int,
+    tune: Callable[[nn.ModuleList, list[torch.Tensor], list[torch.Tensor]], float],
+) -> list[torch.Tensor]:
+    """Logits of every image from heads that were tuned on the other folds: what new images would get.
+
+    Args:
+        heads: their sizes alone matter; they are not changed.
+        features: as for `tune_heads`; after the first `images` rows come augmented copies in the same order.
+        targets: as for `tune_heads`.
+        images: number of images N.
+        folds: parts of which each is held out once, 2 and more.
+        tune: `tune_heads` with its settings.
+
+    Returns:
+        (N, outputs) for each head. The state of the random generators is as before.
+    """
+    device = features[0].device
+    logits = [torch.zeros(images, int(head.out_features), device=device) for head in heads]  # type: ignore[arg-type]
+    fold_of_image = assign_folds(torch.zeros(images, dtype=torch.long, device=device), folds, interleaved=True)
+    fold_of_row = fold_of_image.repeat(len(targets[0]) // images)
+    with torch.random.fork_rng():
+        for fold in range(folds):
+            fresh = nn.ModuleList(grow_head(None, h.in_features, h.out_features) for h in heads)  # type: ignore[arg-type]
+            fresh.to(device)
+            kept, out = fold_of_row != fold, fold_of_image == fold
+            tune(fresh, [x[kept] for x in features], [y[kept] for y in targets])
+            for i, head in enumerate(fresh):
+                with torch.no_grad():
+                    logits[i][out] = head(features[min(i, len(features) - 1)][:images][out])
+    return logits
 
 
 def _learn(

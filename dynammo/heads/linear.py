@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
-__all__ = ["BackgroundScore", "grow_head", "held_back_logits", "join_heads", "join_others", "tune_heads"]
+__all__ = ["BackgroundScore", "grow_head", "join_heads", "join_others", "tune_heads"]
 
 
 def join_others(
@@ -150,38 +150,3 @@ def _even_rows(targets: Sequence[torch.Tensor]) -> Callable[[], torch.Tensor]:
     """Draws as many rows as there are, of every class as many."""
     _, label, count = torch.stack(list(targets)).unique(dim=1, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     return partial(torch.multinomial, (1.0 / count)[label].cpu(), len(label), replacement=True)
-
-
-def held_back_logits(
-    heads: nn.ModuleList,
-    features: list[torch.Tensor],
-    targets: list[torch.Tensor],
-    images: int,
-    folds: int,
-    tune: Callable[[nn.ModuleList, list[torch.Tensor], list[torch.Tensor]], float],
-) -> list[torch.Tensor]:
-    """Logits of every image from heads that were tuned on the other folds: what new images would get.
-
-    Args:
-        heads: their sizes alone matter; they are not changed.
-        features: as for `tune_heads`; after the first `images` rows come augmented copies in the same order.
-        targets: as for `tune_heads`.
-        images: number of images N.
-        folds: parts that are held back by turns, 2 and more.
-        tune: `tune_heads` with its settings.
-
-    Returns:
-        (N, outputs) for each head. The state of the random generators is as before.
-    """
-    logits = [torch.zeros(images, int(head.out_features), device=features[0].device) for head in heads]  # type: ignore[arg-type]
-    fold_of = torch.arange(len(targets[0]), device=features[0].device) % images % folds
-    with torch.random.fork_rng():
-        for fold in range(folds):
-            fresh = nn.ModuleList(grow_head(None, h.in_features, h.out_features) for h in heads)  # type: ignore[arg-type]
-            fresh.to(features[0].device)
-            kept, out = fold_of != fold, (fold_of == fold)[:images]
-            tune(fresh, [x[kept] for x in features], [y[kept] for y in targets])
-            for i, head in enumerate(fresh):
-                with torch.no_grad():
-                    logits[i][out] = head(features[min(i, len(features) - 1)][:images][out])
-    return logits

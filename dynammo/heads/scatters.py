@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from dynammo.heads.analytic import ClassStatistics
+from dynammo.heads.analytic import ClassStatistics, Share
 from dynammo.heads.linear_algebra import add_gram, sum_images
-from dynammo.heads.shares import Share
 
 __all__ = [
     "ClassScatters",

@@ -13,12 +13,11 @@ from monai.transforms import Compose, EnsureTyped
 from dynammo.data.preprocessing import preprocessing_of
 from dynammo.errors import UserError
 from dynammo.inference.engines import check_engine, make_engine
-from dynammo.inference.pictures import heat_png, picture_jpeg
-from dynammo.inference.visualisation import heat_maps
+from dynammo.inference.visualisation import heat_maps, heat_png, picture_jpeg
 from dynammo.io.image_reader import frame_count
 from dynammo.io.slides import tissue_tiles
 from dynammo.io.studies import Study
-from dynammo.networks.folding import fused
+from dynammo.networks.adapters import fused
 from dynammo.runs.load import Model
 
 __all__ = ["Result", "StudyClassifier"]

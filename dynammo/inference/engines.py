@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from dynammo.errors import UserError
-from dynammo.inference.engine_onnx import OnnxEngine
-from dynammo.inference.engine_openvino import OpenVinoEngine
 from dynammo.inference.graph import Engine, Graph, OnePass, Seen, arrange, in_bfloat16
-from dynammo.runtime.device_ceilings import has_bfloat16
-from dynammo.runtime.devices import keep_freed_memory
+from dynammo.inference.onnx import OnnxEngine, OpenVinoEngine
+from dynammo.runtime.devices import has_bfloat16, keep_freed_memory
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
     from dynammo.networks.merged_classifier import MergedClassifier
@@ -48,7 +46,7 @@ def make_engine(
 
     Args:
         name: one of `ENGINES`.
-        network: in eval mode, its BatchNorms folded (`dynammo.networks.folding.fused`), on `device`.
+        network: in eval mode, its BatchNorms folded (`dynammo.networks.adapters.fused`), on `device`.
         size: height and width, or depth, height and width, of what it will see, in pixels.
         device: such as cpu or cuda:0.
         batch_size: images of a full batch; `compile` compiles for that number.

@@ -15,8 +15,7 @@ from dynammo.data.images import ImageSet, items_of
 from dynammo.errors import UserError
 from dynammo.runs.console import percent
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
-from dynammo.training.metrics import evaluate_predictions
-from dynammo.training.studies import study_means
+from dynammo.training.metrics import evaluate_predictions, study_means
 
 __all__ = ["PrintEvaluation", "SavePredictions", "test_items"]
 

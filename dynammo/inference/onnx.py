@@ -1,6 +1,7 @@
 """The network as ONNX, for machines without torch."""
 
 import logging
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,18 @@ from typing import Any
 import torch
 
 from dynammo.errors import UserError
+from dynammo.inference.graph import Graph, Seen, arrange
 
-__all__ = ["INPUT", "OUTPUT", "check_onnx_packages", "onnx_outputs", "write_onnx"]
+__all__ = [
+    "INPUT",
+    "OUTPUT",
+    "OnnxEngine",
+    "OpenVinoEngine",
+    "check_onnx_packages",
+    "graph_file",
+    "onnx_outputs",
+    "write_onnx",
+]
 
 INPUT, OUTPUT = "image", "pred"
 
@@ -62,3 +73,95 @@ def onnx_outputs(file: Path, images: torch.Tensor) -> torch.Tensor:
 
     session: Any = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+class OnnxEngine:
+    """Passes by ONNX Runtime on the processor, with as many threads as PyTorch has.
+
+    Args:
+        one_pass: the graph, on the CPU.
+        size: height and width, or depth, height and width, of what it will see, in pixels.
+
+    Raises:
+        UserError: a package that is not installed, with what to type.
+    """
+
+    def __init__(self, one_pass: Graph, size: Sequence[int]) -> None:
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                f"--engine onnx needs a package that is not installed ({error.name}); type pip install "
+                '"dynammo[onnx]", or leave --engine out.'
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # threads wait idle between passes
+        with tempfile.TemporaryDirectory() as folder:
+            file = graph_file(one_pass, size, Path(folder))
+            self.session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.one_pass = one_pass
+
+    def __call__(self, images: torch.Tensor) -> Seen:
+        """One pass, see `dynammo.inference.graph.Engine`."""
+        found = self.session.run(self.one_pass.outputs, {INPUT: images.contiguous().numpy()})
+        return arrange(self.one_pass, [torch.from_numpy(array) for array in found])
+
+
+def graph_file(one_pass: Graph, size: Sequence[int], folder: Path) -> Path:
+    """Write the graph of a pass as ONNX, with its weights, for any number of images."""
+    file = folder / "pass.onnx"
+    write_onnx(one_pass, size, file, one_pass.outputs)
+    return file
+
+
+class OpenVinoEngine:
+    """Passes by OpenVINO on the processor, in float32, with as many threads as PyTorch has.
+
+    The graph comes by way of ONNX, the form that exports are checked in too.
+
+    Args:
+        one_pass: the graph, on the CPU.
+        size: height and width, or depth, height and width, of what it will see, in pixels.
+
+    Raises:
+        UserError: a package that is not installed, with what to type.
+    """
+
+    def __init__(self, one_pass: Graph, size: Sequence[int]) -> None:
+        self.one_pass = one_pass
+        self.request = _request(one_pass, size)
+
+    def __call__(self, images: torch.Tensor) -> Seen:
+        """One pass, see `dynammo.inference.graph.Engine`."""
+        found = self.request.infer([images.contiguous().numpy()], share_inputs=True)
+        return arrange(self.one_pass, [torch.from_numpy(found[name].copy()) for name in self.one_pass.outputs])
+
+
+def _request(one_pass: Graph, size: Sequence[int]) -> Any:  # noqa: ANN401
+    """An inference request for a graph, images (B, 3, *size) to its outputs.
+
+    Raises:
+        UserError: a package that is not installed, with what to type.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+        import openvino
+    except ImportError as error:
+        raise UserError(
+            f"--engine openvino needs a package that is not installed ({error.name}); type pip install "
+            '"dynammo[openvino]", or leave --engine out.'
+        ) from error
+    settings = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # processors that can would take bfloat16 by themselves
+    }
+    core = openvino.Core()
+    with tempfile.TemporaryDirectory() as folder:
+        model = core.read_model(graph_file(one_pass, size, Path(folder)))
+        return core.compile_model(model, "CPU", settings).create_infer_request()

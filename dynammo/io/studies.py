@@ -11,9 +11,16 @@ from pathlib import Path, PurePosixPath
 
 from dynammo.errors import UserError
 from dynammo.io.dicom_headers import DicomHeader, read_header, slice_order
-from dynammo.io.file_sources import FoundFiles, files_of_dicomdir, files_of_folder, files_of_list, is_dicomdir
+from dynammo.io.file_sources import (
+    FoundFiles,
+    files_of_dicomdir,
+    files_of_folder,
+    files_of_list,
+    is_dicomdir,
+    is_zip,
+    unpack,
+)
 from dynammo.io.image_reader import image_format
-from dynammo.io.unpacking import is_zip, unpack
 from dynammo.runtime.progress import track
 
 __all__ = ["Intake", "Study", "find_studies"]

@@ -12,8 +12,8 @@ from dynammo.errors import UserError
 from dynammo.heads.analytic import ClassStatistics
 from dynammo.heads.scatters import ClassScatters, add_images, combine, replace_classes, select_classes, update_classes
 from dynammo.lifecycle.forget import places_of, scatters_of, without
-from dynammo.lifecycle.learning_state import LearntModel, sources_of
-from dynammo.lifecycle.learnt_parts import (
+from dynammo.lifecycle.learning_state import (
+    LearntModel,
     Parts,
     adapter_parts,
     head_parts,
@@ -21,6 +21,7 @@ from dynammo.lifecycle.learnt_parts import (
     heads_together,
     looks_parts,
     relabelled,
+    sources_of,
     threshold_parts,
     unmeasured,
 )

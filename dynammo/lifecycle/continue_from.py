@@ -12,7 +12,7 @@ from dynammo.data.exemplars import Item
 from dynammo.data.increments import Source
 from dynammo.errors import UserError
 from dynammo.handlers.analytic_head import AnalyticHeads
-from dynammo.handlers.trust import LearnLooks
+from dynammo.handlers.out_of_distribution import LearnLooks
 from dynammo.heads.scatters import ClassScatters, add_images, join_scatters, replace_classes, select_classes
 from dynammo.lifecycle.learning_state import LearntModel
 from dynammo.runs.contributions import SaveContributions, contribution_file

@@ -15,8 +15,8 @@ import torch
 from dynammo.errors import UserError
 from dynammo.heads.analytic import ClassStatistics
 from dynammo.heads.scatters import ClassScatters, join_scatters, pool, remove_classes, select_classes
-from dynammo.lifecycle.learning_state import LearntModel
-from dynammo.lifecycle.learnt_parts import (
+from dynammo.lifecycle.learning_state import (
+    LearntModel,
     Parts,
     adapter_parts,
     head_parts,
@@ -26,8 +26,7 @@ from dynammo.lifecycle.learnt_parts import (
     relabelled,
     threshold_parts,
 )
-from dynammo.merging import STRATEGIES, merge_all
-from dynammo.networks.adapters import State
+from dynammo.merging import STRATEGIES, State, merge_all
 from dynammo.runs.contributions import contribution_file, event
 from dynammo.runtime.files import save_state
 

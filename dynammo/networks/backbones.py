@@ -10,7 +10,7 @@ from monai.networks.nets import resnet18, resnet34, resnet50
 from torch import nn
 
 from dynammo.errors import UserError
-from dynammo.networks.adapters import State
+from dynammo.merging import State
 
 __all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained"]
 

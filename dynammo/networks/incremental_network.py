@@ -6,12 +6,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from dynammo.data.tasks import Task
 from dynammo.errors import UserError
 from dynammo.heads.linear import BackgroundScore, grow_head
-from dynammo.networks.adapters import ADAPTERS, State, copy_state, make_adapters
+from dynammo.merging import State
+from dynammo.networks.adapters import ADAPTERS, FOLDABLE, adapt, copy_state, fold, make_adapters, weight_changes
 from dynammo.networks.backbones import Backbone, load_pretrained
-from dynammo.networks.folding import FOLDABLE, adapt, fold, weight_changes
 from dynammo.networks.merged_classifier import MergedClassifier, build_classifier
 from dynammo.networks.out_of_distribution import Looks
 from dynammo.networks.pooling import Pooling
@@ -33,7 +32,7 @@ class IncrementalNetwork(nn.Module):
         stages: see `Backbone`.
         weights: path, `imagenet` or `first_task`, see `dynammo.networks.backbones.load_pretrained`.
         adapter: kind of adapter, a name of `dynammo.networks.adapters.ADAPTERS` or, foldable,
-            `dynammo.networks.folding.FOLDABLE`.
+            `dynammo.networks.adapters.FOLDABLE`.
         head_layout: `others` (one head for each task, with an "others" output), `softmax` (one head over all
             classes, which grows) or `analytic` (one head over all classes that a handler computes; stage 1 fits a
             temporary one).
@@ -90,16 +89,21 @@ class IncrementalNetwork(nn.Module):
         """Stage 1 fits a head of the new classes and "others"."""
         return self.head_layout != "softmax"
 
-    def start_task(self, task: Task) -> None:
-        """A new head for `task`; the adapters go on from those of the task before."""
+    def start_task(self, new_classes: int, seen_classes: int) -> None:
+        """A new head; the adapters start as copies of those of the task before.
+
+        Args:
+            new_classes: classes of the task.
+            seen_classes: classes of all tasks so far, this one among them.
+        """
         self.temperature = 1.0
         if self.head_layout == "analytic":
             self.heads, self.background = nn.ModuleList(), None
         if self.others:
-            self.heads.append(grow_head(None, self.pooling.features, len(task.classes) + 1))
+            self.heads.append(grow_head(None, self.pooling.features, new_classes + 1))
         else:
             old = self.heads[0] if len(self.heads) else None
-            self.heads = nn.ModuleList([grow_head(old, self.pooling.features, task.seen)])  # type: ignore[arg-type]
+            self.heads = nn.ModuleList([grow_head(old, self.pooling.features, seen_classes)])  # type: ignore[arg-type]
         self.to(next(self.backbone.parameters()).device)
 
     def trainable_parameters(self) -> list[nn.Parameter]:

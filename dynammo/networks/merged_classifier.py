@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from dynammo.heads.linear import BackgroundScore, join_heads
-from dynammo.networks.adapters import State, make_adapters
+from dynammo.merging import State
+from dynammo.networks.adapters import make_adapters
 from dynammo.networks.backbones import Backbone
 from dynammo.networks.out_of_distribution import Looks
 from dynammo.networks.pooling import Pooling

@@ -9,7 +9,7 @@ from dynammo.runs.find import default_model, find_models, short_path
 from dynammo.runs.record import Kind, Record, check_usable, locate_model, read_record
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
-    from dynammo.networks.adapters import State
+    from dynammo.merging import State
     from dynammo.networks.merged_classifier import MergedClassifier
 
 __all__ = ["Model", "load_model"]

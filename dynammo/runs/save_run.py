@@ -8,18 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import torch
-
 from dynammo.errors import UserError
 from dynammo.runs.plots import result_figures, save_figure
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_atomically, write_json
-from dynammo.training.cost import gmac, parameter_count, tensor_bytes
 from dynammo.training.metrics import matrix_csv, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["MeasureCost", "SaveRun"]
+__all__ = ["SaveRun"]
 
 OUTPUTS = (
     "model.pt",
@@ -28,47 +25,6 @@ OUTPUTS = (
     "accuracy_curve.png",
     "confusion.png",
 )
-
-
-class MeasureCost:
-    """Fill `engine.cost` after every task: what the shipped network and its memory cost.
-
-    gmac_per_image and gmac_backbone in billions of multiply-accumulates for one image, parameters of the shipped
-    network, state_bytes of every tensor that the next task needs beside the frozen backbone, images_kept as
-    exemplars, train_seconds of all tasks from their start to the end of their evaluation.
-
-    Args:
-        image_size: height and width of an image in pixels.
-    """
-
-    def __init__(self, image_size: int) -> None:
-        self.image_size = image_size
-        self.seconds = 0.0
-
-    def attach(self, engine: IncrementalTrainer) -> None:
-        """Register with the loop over tasks."""
-        engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._measure)
-
-    def state_dict(self) -> dict[str, float]:
-        """Seconds of the tasks so far."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Take up the seconds of `state_dict`."""
-        self.seconds = state["seconds"]
-
-    def _measure(self, engine: IncrementalTrainer) -> None:
-        self.seconds += engine.task_seconds
-        spec, classifier = engine.network.spec, engine.network.classifier()
-        shape = (int(spec["in_channels"]), *[self.image_size] * int(spec["spatial_dims"]))
-        engine.cost = {
-            "gmac_per_image": gmac(classifier, shape),
-            "gmac_backbone": gmac(engine.network.backbone, shape),
-            "parameters": parameter_count(classifier),
-            "state_bytes": tensor_bytes(_tensors(engine.learning_state())),
-            "images_kept": len(engine.memory),
-            "train_seconds": self.seconds,
-        }
 
 
 class SaveRun:
@@ -142,11 +98,3 @@ class SaveRun:
 
 def _write(content: bytes, file: IO[bytes]) -> None:
     file.write(content)
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:  # noqa: ANN401
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, list | tuple) else []

@@ -5,11 +5,17 @@ The accuracy matrix a (T, T) holds in a[k, j] the accuracy on the test images of
 """
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = [
     "TaskResult",
@@ -18,9 +24,16 @@ __all__ = [
     "class_recalls",
     "evaluate_predictions",
     "expected_calibration_error",
+    "fit_temperature",
     "forgetting",
+    "gmac",
     "matrix_csv",
+    "parameter_count",
+    "study_means",
     "summarise",
+    "tempered",
+    "tensor_bytes",
+    "threshold_at",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -154,3 +167,84 @@ def summarise(results: list[TaskResult]) -> dict[str, float]:
         "forgetting": forgetting(matrix),
         "backward_transfer": backward_transfer(matrix),
     }
+
+
+Column = np.ndarray[Any, np.dtype[Any]]
+
+
+def study_means(studies: Sequence[str], *columns: Column) -> tuple[list[str], list[int], list[Column]]:
+    """Average the rows of each study: every slice has one vote, weighted by how sure it is.
+
+    Args:
+        studies: for each of N rows, the study it belongs to.
+        columns: arrays (N,) or (N, K), such as probabilities, which still sum to 1 afterwards.
+
+    Returns:
+        The S studies in the order of their first row, the rows of each, and the columns as (S,) or (S, K).
+    """
+    names = list(dict.fromkeys(studies))
+    place = {name: i for i, name in enumerate(names)}
+    index = np.array([place[study] for study in studies], dtype=int)
+    counts = np.bincount(index, minlength=len(names))
+    if len(names) == len(studies):
+        return names, counts.tolist(), list(columns)
+    means = []
+    for column in columns:
+        total = np.zeros((len(names), *column.shape[1:]))
+        np.add.at(total, index, column)
+        means.append((total.T / counts).T)
+    return names, counts.tolist(), means
+
+
+COLDEST, HOTTEST = 0.05, 20.0
+
+
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """Probabilities (N, K) of a softmax as they were had its scores been divided by `temperature`."""
+    scores = np.log(np.clip(probabilities, 1e-30, None)) / temperature
+    scores -= scores.max(1, keepdims=True)
+    return np.asarray(np.exp(scores) / np.exp(scores).sum(1, keepdims=True))
+
+
+def fit_temperature(probabilities: Floats, labels: npt.NDArray[np.int64]) -> float:
+    """The temperature under which images that were not learnt from are least surprising (Guo et al., 1706.04599).
+
+    Args:
+        probabilities: (N, K) at temperature 1.
+        labels: (N,).
+
+    Returns:
+        Between 0.05 and 20; above 1 where the network was too sure.
+    """
+    rows = np.arange(len(labels))
+
+    def surprise(logarithm: float) -> float:
+        right = tempered(probabilities, float(np.exp(logarithm)))[rows, labels]
+        return float(-np.log(np.clip(right, 1e-30, None)).mean())
+
+    found = minimize_scalar(surprise, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def threshold_at(scores: Floats, false_alarm_rate: float) -> float:
+    """The smallest of the (N,) scores of known images that no more than this share of them exceeds."""
+    return float(np.quantile(scores, 1 - false_alarm_rate, method="higher"))
+
+
+@torch.no_grad()
+def gmac(network: nn.Module, shape: tuple[int, ...]) -> float:
+    """Billions of multiply-accumulates (GMAC) to pass one image of `shape` (C, H, W) through `network`."""
+    network.eval()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, *shape, device=next(network.parameters()).device))
+    return float(counter.get_total_flops()) / 2 / 1e9  # the counter counts 2 FLOP for each multiply-accumulate
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def tensor_bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of all tensors together."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

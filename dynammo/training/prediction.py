@@ -14,7 +14,7 @@ from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import look_features
 from dynammo.runtime.distributed import count, gathered, joined, part
 from dynammo.runtime.progress import track
-from dynammo.training.studies import study_means
+from dynammo.training.metrics import study_means
 
 __all__ = ["extract_copies", "extract_features", "extract_looks", "predict"]
 

@@ -69,7 +69,7 @@ class IncrementalTrainer(Engine):
         key: names the run in all processes that have a share in it.
         stages: fits the stages of a task.
         results: measures after each task learnt so far.
-        cost: what the network of this moment costs, see `dynammo.runs.save_run.MeasureCost`.
+        cost: what the network of this moment costs, see `dynammo.handlers.evaluation.MeasureCost`.
         held_back: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
             not seen; None where no handler has made them.
         trust: how far the network of this moment can be trusted, see `dynammo.handlers.trust`.
@@ -203,7 +203,7 @@ class IncrementalTrainer(Engine):
     def _learn(self, engine: Engine, task: Task) -> None:
         self.task, self.held_back, self._started = task, None, time.perf_counter()
         set_determinism(self.seed + 1000 * (task.index + 1))
-        self.network.start_task(task)
+        self.network.start_task(len(task.classes), task.seen)
         self.fire_event(TaskEvents.TASK_STARTED)
         parameters = self.network.trainable_parameters()
         fits = self.adapter_tasks is None or task.index < self.adapter_tasks

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from benchmarks.studies import adapters_add
-from dynammo.networks.adapters import State, make_adapters
+from dynammo.merging import State
+from dynammo.networks.adapters import make_adapters
 from dynammo.networks.merged_classifier import MergedClassifier
 
 

@@ -21,7 +21,7 @@ from benchmarks.benchmark_training import (
 from benchmarks.cost import TASKS, CostSettings, Spread, count_gmac, take_turns
 from benchmarks.report import Costs, check_writable, compare
 from dynammo.errors import UserError
-from dynammo.training.cost import gmac
+from dynammo.training.metrics import gmac
 
 TINY = CostSettings(image_size=32, batch_size=8, stages=2, repeats=1, threads=1)
 CPU = torch.device("cpu")

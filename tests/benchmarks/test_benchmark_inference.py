@@ -25,7 +25,7 @@ from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 from dynammo.networks.backbones import Backbone
 from dynammo.networks.incremental_network import IncrementalNetwork
-from dynammo.runtime.device_ceilings import Ceilings, measure_ceilings
+from dynammo.runtime.devices import Ceilings, measure_ceilings
 
 TINY = InferenceSettings(image_size=32, batch_size=2, stages=1, repeats=2, threads=1, engines=("torch",))
 
@@ -58,7 +58,7 @@ def test_the_folded_network_is_what_foldable_adapters_ship_as() -> None:
     learnt = IncrementalNetwork(stages=2, adapter="low_rank", weights="first_task", image_size=32)
     tasks = TaskSequence([f"class {i}" for i in range(6)], increments=2)
     for task in tasks:
-        learnt.start_task(task)
+        learnt.start_task(len(task.classes), task.seen)
     learnt.set_branches([learnt.adapter_state()])
     shipped, measured_one = learnt.classifier(), folded_network(InferenceSettings(stages=2), 3)
     measured_one.looks = None  # which handlers add to what ships

@@ -15,14 +15,17 @@ from synthetic.datasets import shared
 from dynammo.data.exemplars import ExemplarMemory, Item
 from dynammo.data.tasks import Task, TaskSequence
 from dynammo.errors import UserError
-from dynammo.handlers.handlers import EvaluateTasks, MergeAdapters, SelectExemplars, TrainBackbone, TuneHeads
+from dynammo.handlers.backbone import TrainBackbone
+from dynammo.handlers.evaluation import EvaluateTasks, MeasureCost
+from dynammo.handlers.exemplars import SelectExemplars
+from dynammo.handlers.head_tuning import TuneHeads
+from dynammo.handlers.merge_adapters import MergeAdapters
 from dynammo.merging import STRATEGIES
 from dynammo.networks.adapters import ADAPTERS
 from dynammo.networks.backbones import Backbone, load_pretrained
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import build_classifier
-from dynammo.runs.save_run import MeasureCost
-from dynammo.training.cost import gmac
+from dynammo.training.metrics import gmac
 from dynammo.training.trainer import IncrementalTrainer
 
 RESNET = {

@@ -43,7 +43,7 @@ def trainer(tiny_data: Path, tmp_path: Path) -> IncrementalTrainer:
     trainer.trainer.run = lambda: None
 
     def run(left: list[Any], **_: Any) -> None:  # noqa: ANN401
-        trainer.network.start_task(left[0])
+        trainer.network.start_task(len(left[0].classes), left[0].seen)
         trainer.fit(trainer.data.train(left[0]), trainer.network, trainer.network.trainable_parameters(), "adapters")
 
     trainer.run = run  # type: ignore[assignment, method-assign]

@@ -11,7 +11,6 @@ from conftest import Trained
 from PIL import Image
 from synthetic.datasets import TINY, make_data, run_bundle
 
-from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 from dynammo.handlers.analytic_head import AnalyticHeads, make_head
 from dynammo.heads.analytic import ClassStatistics, add_classes
@@ -31,7 +30,7 @@ def shipped(projection: int = 0, head: str = "lda") -> MergedClassifier:
         stages=2, weights="first_task", adapter="none", image_size=32, head_layout="analytic",
         pooling={**POOLING, "projection": projection},
     )  # fmt: skip
-    network.start_task(TaskSequence(list("abcde"), [5])[0])
+    network.start_task(5, 5)
     network.set_branches([{}])
     features = torch.randn(60, 1, network.pooling.features)
     statistics = add_classes(ClassStatistics.empty(features.shape[2]), features, torch.arange(60) % 5)

@@ -8,7 +8,8 @@ import torch
 from conftest import Trained
 from synthetic.datasets import make_data, run_bundle
 
-from dynammo.heads.linear import grow_head, held_back_logits, tune_heads
+from dynammo.heads.cross_validation import held_out_logits
+from dynammo.heads.linear import grow_head, tune_heads
 from dynammo.networks.out_of_distribution import Looks, look_features
 from dynammo.runs.load import load_model
 
@@ -65,7 +66,7 @@ def test_held_back_images_do_not_know_their_own_label() -> None:
         return tune_heads(h, x, y, epochs=60, learning_rate=1e-2)
 
     state = torch.random.get_rng_state()
-    held_back = held_back_logits(heads, features, labels, 40, 5, tune)[0].argmax(1)
+    held_back = held_out_logits(heads, features, labels, 40, 5, tune)[0].argmax(1)
     assert torch.equal(state, torch.random.get_rng_state())
     tune(heads, features, labels)
     seen = heads[0](features[0]).argmax(1)

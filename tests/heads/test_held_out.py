@@ -10,12 +10,12 @@ from dynammo.heads.analytic import (
     INVERSE_TEMPERATURES,
     SHRINKAGES,
     ClassStatistics,
+    Share,
     add_classes,
     choose,
 )
-from dynammo.heads.cross_validation import fold_numbers, learn_in_folds
+from dynammo.heads.cross_validation import assign_folds, learn_in_folds
 from dynammo.heads.scatters import pool, scatter_classes
-from dynammo.heads.shares import Share
 
 FEATURES = 6
 
@@ -108,7 +108,7 @@ def test_shares_of_images_sum_to_the_whole() -> None:
 @pytest.mark.parametrize("count", [2, 5, 13])
 def test_folds_are_runs_of_nearly_one_length(count: int) -> None:
     labels = torch.arange(3).repeat(count)
-    fold = fold_numbers(labels, 2)
+    fold = assign_folds(labels, 2)
     for label in range(3):
         of_class = fold[labels == label]
         assert (of_class.diff() >= 0).all()

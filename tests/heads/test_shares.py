@@ -9,10 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynammo.heads.analytic import ClassStatistics, add_classes
+from dynammo.heads.analytic import ClassStatistics, Share, add_classes
 from dynammo.heads.cross_validation import learn_in_folds
 from dynammo.heads.scatters import pool, scatter_classes
-from dynammo.heads.shares import Share
 
 FEATURES, SHARES = 5, 4
 COUNTS = st.lists(st.integers(1, 12), min_size=1, max_size=5)

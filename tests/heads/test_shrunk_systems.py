@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.linalg import lapack
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dynammo.heads.shrunk_systems import solve_shrunk
+from dynammo.heads.linear_algebra import solve_shrunk
 
 
 @settings(deadline=None, max_examples=40)

@@ -20,7 +20,7 @@ from dynammo.inference.graph import Engine
 from dynammo.inference.onnx import write_onnx
 from dynammo.inference.visualisation import heat_maps
 from dynammo.io.studies import find_studies
-from dynammo.networks.folding import fused
+from dynammo.networks.adapters import fused
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import look_features
 from dynammo.runs.load import load_model

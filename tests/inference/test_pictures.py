@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynammo.inference.pictures import heat_png, picture_jpeg
+from dynammo.inference.visualisation import heat_png, picture_jpeg
 
 
 def opened(data: bytes) -> np.ndarray:

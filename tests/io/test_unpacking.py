@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dynammo.errors import UserError
-from dynammo.io import unpacking
-from dynammo.io.unpacking import unpack
+from dynammo.io import file_sources as unpacking
+from dynammo.io.file_sources import unpack
 
 
 def pack(file: Path, **members: bytes) -> Path:

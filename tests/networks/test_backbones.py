@@ -8,7 +8,7 @@ from synthetic.datasets import shared
 
 from dynammo.errors import UserError
 from dynammo.networks.backbones import Backbone, load_pretrained
-from dynammo.training.cost import gmac
+from dynammo.training.metrics import gmac
 
 TORCHVISION = {
     "spatial_dims": 2, "n_input_channels": 3, "num_classes": 1000, "conv1_t_size": 7, "conv1_t_stride": 2,

@@ -7,16 +7,15 @@ from synthetic.datasets import TINY, run_bundle
 
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
-from dynammo.handlers.handlers import MergeAdapters
+from dynammo.handlers.merge_adapters import MergeAdapters
 from dynammo.merging import STRATEGIES
-from dynammo.networks.adapters import ConvAdapter
+from dynammo.networks.adapters import FOLDABLE, ConvAdapter, adapt, fused
 from dynammo.networks.backbones import Backbone
-from dynammo.networks.folding import FOLDABLE, adapt, fused
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.load import load_model
 from dynammo.runtime.files import load_state
-from dynammo.training.cost import gmac
+from dynammo.training.metrics import gmac
 
 TASKS = TaskSequence(list("abcde"), [2, 1, 2])
 KINDS = pytest.mark.parametrize("kind", sorted(FOLDABLE))
@@ -30,7 +29,7 @@ def learnt(kind: str) -> IncrementalNetwork:
         if name.endswith(("running_var", "weight")) and value.dim() == 1:
             value.uniform_(0.5, 2)
     for task in TASKS[:2]:
-        network.start_task(task)
+        network.start_task(len(task.classes), task.seen)
     for parameter in network.adapters.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return network.eval()

@@ -19,7 +19,7 @@ def grown(head_layout: str = "others", merged: bool = True) -> IncrementalNetwor
     network = IncrementalNetwork(stages=2, weights="first_task", image_size=32, head_layout=head_layout)
     states = []
     for task in TASKS:
-        network.start_task(task)
+        network.start_task(len(task.classes), task.seen)
         for parameter in network.adapters.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         states.append(copy_state(network.adapters))
@@ -60,7 +60,7 @@ def test_torchscript_gives_the_same() -> None:
 
 def test_adapters_hardly_change_anything_at_birth() -> None:
     network = IncrementalNetwork(stages=2, weights="first_task", image_size=32).eval()
-    network.start_task(TASKS[0])
+    network.start_task(len(TASKS[0].classes), TASKS[0].seen)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         plain = network.heads[0](network.backbone(images))
@@ -90,9 +90,9 @@ def test_only_adapters_and_head_are_trained() -> None:
 
 def test_a_softmax_head_keeps_old_classes_in_their_place() -> None:
     network = IncrementalNetwork(stages=1, weights="first_task", image_size=32, head_layout="softmax")
-    network.start_task(TASKS[0])
+    network.start_task(len(TASKS[0].classes), TASKS[0].seen)
     old = network.heads[0].weight.detach().clone()
-    network.start_task(TASKS[1])
+    network.start_task(len(TASKS[1].classes), TASKS[1].seen)
     assert torch.equal(network.heads[0].weight[:2], old)
 
 
@@ -124,7 +124,7 @@ def test_the_learnt_state_brings_back_what_ships(adapter: str, head_layout: str,
     network, again = fresh(0), fresh(1)
     states = []
     for task in TASKS:
-        network.start_task(task)
+        network.start_task(len(task.classes), task.seen)
         for parameter in network.adapters.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         states.append(network.adapter_state())

@@ -58,7 +58,7 @@ class Learner(Engine):
 
     def _learn(self, engine: Engine, task: Any) -> None:  # noqa: ANN401
         self.task = task
-        self.network.start_task(task)
+        self.network.start_task(len(task.classes), task.seen)
         self.fire_event(TaskEvents.TASK_STARTED)
         if task.index == self.fail_at:
             raise self.error("made up")
@@ -329,7 +329,7 @@ def test_a_resumed_run_goes_on_in_the_same_runs(
     assert [run.info.status for run in runs(folder)[1]] == ["FINISHED", cut]
     learner = Learner(handler(folder))
     learner.key, learner.results = broken.key, [made_up_result(0)]
-    learner.network.start_task(learner.tasks[0])
+    learner.network.start_task(len(learner.tasks[0].classes), learner.tasks[0].seen)
     learner.learn(start=1)
     assert_complete(folder)
     for run in runs(folder)[1]:

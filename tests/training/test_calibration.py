@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynammo.training.calibration import fit_temperature, tempered, threshold_at
-from dynammo.training.metrics import expected_calibration_error
+from dynammo.training.metrics import expected_calibration_error, fit_temperature, tempered, threshold_at
 
 
 def drawn(temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynammo.training.studies import study_means
+from dynammo.training.metrics import study_means
 
 
 def test_slices_are_averaged_in_the_order_of_their_studies() -> None:

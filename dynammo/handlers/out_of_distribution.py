@@ -1,6 +1,6 @@
-"""The watchers that find out, after every task, how far predictions can be trusted: `trust` in run.json."""
+"""The handler that learns what training images look like, to flag images of another kind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,70 +8,16 @@ from monai.data import Dataset
 
 from dynammo.data.exemplars import Item
 from dynammo.heads.analytic import ClassStatistics, add_classes
+from dynammo.heads.cross_validation import FOLDS, assign_folds
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
 from dynammo.networks.out_of_distribution import Looks
-from dynammo.training.calibration import fit_temperature, tempered, threshold_at
-from dynammo.training.metrics import expected_calibration_error
-from dynammo.training.prediction import extract_looks, predict
+from dynammo.training.metrics import threshold_at
+from dynammo.training.prediction import extract_looks
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["Calibrate", "LearnLooks", "make_looks", "mean_threshold"]
+__all__ = ["LearnLooks", "make_looks"]
 
-FOLDS = 5
 SHRINKAGE = 0.1  # of the covariance towards a sphere: there may be fewer images than features
-
-
-class Calibrate:
-    """Fit the temperature, and the threshold of the unknown score, on images that the heads were not tuned on.
-
-    The handlers of the heads leave `engine.held_back`. Tuned heads come with images of all classes. Analytic ones have
-    images of the new classes alone, and have chosen their temperature on held-out images themselves: their threshold
-    is averaged over the tasks. Without either (fine-tuning) the new training images stand in.
-
-    Args:
-        transform: deterministic preprocessing of an item.
-        false_alarm_rate: share of images of known classes that may be called unknown.
-        batch_size: images for each pass.
-    """
-
-    def __init__(self, transform: Callable[[Any], Any], false_alarm_rate: float = 0.05, batch_size: int = 32) -> None:
-        self.transform = transform
-        self.false_alarm_rate = false_alarm_rate
-        self.batch_size = batch_size
-        self.found: list[tuple[float, int]] = []  # threshold and images of each task that counts
-
-    def attach(self, engine: IncrementalTrainer) -> None:
-        """Register with the loop over tasks."""
-        engine.add_event_handler(TaskEvents.TASK_FITTED, self._calibrate)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Threshold found after each task, and the images behind it."""
-        return {"found": [list(pair) for pair in self.found]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the thresholds of `state_dict`."""
-        self.found = [(threshold, images) for threshold, images in state["found"]]
-
-    def _calibrate(self, engine: IncrementalTrainer) -> None:
-        held_back = engine.held_back
-        probabilities, unknown, labels = (
-            part.numpy(force=True) for part in (held_back if held_back is not None else self._seen(engine))
-        )
-        found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
-        facts = {"temperature": 1.0, "held_back_images": count if held_back is not None else 0}
-        if held_back is not None and engine.network.head_layout != "analytic":
-            self.found = [*[(0.0, 0)] * engine.task.index, (found, count)]  # the newest speaks for all classes
-            facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
-            facts["ece_before"] = expected_calibration_error(probabilities, labels)
-            facts["ece_after"] = expected_calibration_error(tempered(probabilities, facts["temperature"]), labels)
-        else:
-            self.found.append((found, count))
-        threshold = mean_threshold(self.found)
-        engine.trust |= {**facts, "false_alarm_rate": self.false_alarm_rate, "unknown_threshold": threshold}
-
-    def _seen(self, engine: IncrementalTrainer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        dataset = Dataset(engine.data.train(engine.task), self.transform)
-        return predict(engine.network.classifier(), dataset, self.batch_size, "unknown scores")
 
 
 class LearnLooks:
@@ -144,11 +90,6 @@ class LearnLooks:
         }
 
 
-def mean_threshold(found: Sequence[tuple[float, int]]) -> float:
-    """Mean of the thresholds of the tasks, each weighted by the images behind it."""
-    return sum(threshold * images for threshold, images in found) / sum(images for _, images in found)
-
-
 def make_looks(statistics: ClassStatistics) -> Looks:
     """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere."""
     spread = statistics.within
@@ -161,14 +102,11 @@ def make_looks(statistics: ClassStatistics) -> Looks:
 
 def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Distance (N,) of every image from classes that were described without it, fold by fold."""
-    turn = torch.zeros(len(labels), dtype=torch.long)
-    for label in labels.unique():  # type: ignore[no-untyped-call]
-        rows = (labels == label).nonzero().squeeze(1)
-        turn[rows] = torch.arange(len(rows))
     folds = min(FOLDS, int(labels.unique(return_counts=True)[1].min()))  # type: ignore[no-untyped-call]
+    numbers = assign_folds(labels, folds, interleaved=True)
     distances = torch.zeros(len(labels))
     for fold in range(folds):
-        out = turn % folds == fold
+        out = numbers == fold
         rest = ~out if folds > 1 else out  # a class of one image can only be described with it
         distances[out] = _distances(
             make_looks(add_classes(known, features[rest][:, None], labels[rest])), features[out]

@@ -1,0 +1,71 @@
+"""The handler that finds out how far probabilities and the unknown score can be trusted."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.data import Dataset
+
+from dynammo.training.metrics import expected_calibration_error, fit_temperature, tempered, threshold_at
+from dynammo.training.prediction import predict
+from dynammo.training.trainer import IncrementalTrainer, TaskEvents
+
+__all__ = ["Calibrate", "mean_threshold"]
+
+
+class Calibrate:
+    """Fit the temperature, and the threshold of the unknown score, on images that the heads were not tuned on.
+
+    The handlers of the heads leave `engine.held_back`. Tuned heads come with images of all classes. Analytic ones have
+    images of the new classes alone, and have chosen their temperature on held-out images themselves: their threshold
+    is averaged over the tasks. Without either (fine-tuning) the new training images stand in.
+
+    Args:
+        transform: deterministic preprocessing of an item.
+        false_alarm_rate: share of images of known classes that may be called unknown.
+        batch_size: images for each pass.
+    """
+
+    def __init__(self, transform: Callable[[Any], Any], false_alarm_rate: float = 0.05, batch_size: int = 32) -> None:
+        self.transform = transform
+        self.false_alarm_rate = false_alarm_rate
+        self.batch_size = batch_size
+        self.found: list[tuple[float, int]] = []  # threshold and images of each task that counts
+
+    def attach(self, engine: IncrementalTrainer) -> None:
+        """Register with the loop over tasks."""
+        engine.add_event_handler(TaskEvents.TASK_FITTED, self._calibrate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Threshold found after each task, and the images behind it."""
+        return {"found": [list(pair) for pair in self.found]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the thresholds of `state_dict`."""
+        self.found = [(threshold, images) for threshold, images in state["found"]]
+
+    def _calibrate(self, engine: IncrementalTrainer) -> None:
+        held_back = engine.held_back
+        probabilities, unknown, labels = (
+            part.numpy(force=True) for part in (held_back if held_back is not None else self._seen(engine))
+        )
+        found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
+        facts = {"temperature": 1.0, "held_back_images": count if held_back is not None else 0}
+        if held_back is not None and engine.network.head_layout != "analytic":
+            self.found = [*[(0.0, 0)] * engine.task.index, (found, count)]  # the newest speaks for all classes
+            facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
+            facts["ece_before"] = expected_calibration_error(probabilities, labels)
+            facts["ece_after"] = expected_calibration_error(tempered(probabilities, facts["temperature"]), labels)
+        else:
+            self.found.append((found, count))
+        threshold = mean_threshold(self.found)
+        engine.trust |= {**facts, "false_alarm_rate": self.false_alarm_rate, "unknown_threshold": threshold}
+
+    def _seen(self, engine: IncrementalTrainer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        dataset = Dataset(engine.data.train(engine.task), self.transform)
+        return predict(engine.network.classifier(), dataset, self.batch_size, "unknown scores")
+
+
+def mean_threshold(found: Sequence[tuple[float, int]]) -> float:
+    """Mean of the thresholds of the tasks, each weighted by the images behind it."""
+    return sum(threshold * images for threshold, images in found) / sum(images for _, images in found)
