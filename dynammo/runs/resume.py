@@ -17,7 +17,8 @@ from ignite.engine import Events
 from dynammo.errors import UserError
 from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import count, gathered, is_first, of_first
-from dynammo.runtime.files import load_checkpoint, lock_folder, save_checkpoint, write_json
+from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
+from dynammo.runtime.locking import lock_folder
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "set_aside"]

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from dynammo.errors import UserError
 
 __all__ = [
     "load_checkpoint",
     "load_state",
-    "lock_folder",
     "prepare_output_dir",
     "save_checkpoint",
     "save_state",
@@ -224,23 +222,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value
-
-
-def lock_folder(folder: Path) -> FileLock:
-    """Lock `folder` until `release` is called or the process ends, however it ends.
-
-    Where a network drive knows no locks the folder is used without one, and that is said.
-
-    Raises:
-        UserError: another process has it.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"another training writes to {folder} at this moment; wait for its end, or give another --output_dir."
-        ) from error
-    except OSError as error:
-        print(f"{folder} cannot be locked ({error.strerror}); do not start a second training that writes to it.")
-    return lock

@@ -289,7 +289,7 @@ def test_torchscript_of_a_trained_run_agrees(trained: Trained) -> None:
 
 def test_a_swapped_model_file_is_refused(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes((trained("dynammo") / "run.json").read_bytes())
-    with pytest.raises(UserError, match=r"no model file"):
+    with pytest.raises(UserError, match=r"is not a trained model"):
         load_model(tmp_path)
     (tmp_path / "model.pt").write_bytes((trained("acl") / "model.pt").read_bytes())
     with pytest.raises(UserError, match=r"not the file that run\.json describes"):

@@ -14,8 +14,8 @@ from PIL import Image
 from scipy.ndimage import median_filter
 from typer.testing import CliRunner
 
+from data_prep.phantoms import volumes as phantom_volumes
 from data_prep.phantoms.__main__ import SETS, app, render_phantom
-from data_prep.phantoms.__main__ import volumes as phantom_volumes
 
 TINY = ["--size", "48", "--train", "2", "--test", "1"]
 TINY_VOLUMES = ["--only", "volumes", "--size", "24", "--train", "2", "--test", "1"]

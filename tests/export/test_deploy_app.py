@@ -60,12 +60,15 @@ def requirements(file: Path) -> dict[str, str]:
 
 def test_the_application_carries_the_readers_of_dynammo_unchanged(tmp_path: Path) -> None:
     app = write_deploy_app(write_bundle(tmp_path / "bundle"), tmp_path / "app")
-    carried = {file.stem for file in (app / "dynammo").glob("*.py")}
-    assert carried == {"__init__", *carried_modules()} and {"reading", "read_dicom", "structured_report"} <= carried
+    carried = {file.relative_to(app / "dynammo").as_posix() for file in (app / "dynammo").rglob("*.py")}
+    assert carried == set(carried_modules())
+    assert {"io/image_reader.py", "io/dicom.py", "clinic/structured_report.py"} <= carried
     for name in carried:
-        assert (app / "dynammo" / f"{name}.py").read_bytes() == (ROOT / "dynammo" / f"{name}.py").read_bytes()
+        assert (app / "dynammo" / name).read_bytes() == (ROOT / "dynammo" / name).read_bytes()
     for file in app.rglob("*.py"):
-        needed = {name.split(".")[1] for name in imported(file) if name.startswith("dynammo.")}
+        needed = {
+            f"{name.removeprefix('dynammo.').replace('.', '/')}.py" for name in imported(file) if "dynammo." in name
+        }
         assert needed <= carried
 
 

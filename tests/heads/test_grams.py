@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynammo.heads.linear import linear_algebra as grams
+from dynammo.heads import linear_algebra as grams
 from dynammo.heads.linear_algebra import add_gram, gram, mirror
 
 

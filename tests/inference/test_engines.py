@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from synthetic.datasets import CLASSES, write_image
 
 from dynammo.errors import UserError
+from dynammo.inference import engines
+from dynammo.inference import onnx as engine_onnx
 from dynammo.inference.classifier import StudyClassifier
 from dynammo.inference.engines import make_engine
-from dynammo.inference.evaluators import engine_onnx, engines
 from dynammo.inference.graph import Engine
 from dynammo.inference.onnx import write_onnx
 from dynammo.inference.visualisation import heat_maps

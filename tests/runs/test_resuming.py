@@ -18,7 +18,7 @@ from synthetic.runs import Interrupted, at_epoch, interrupted, left_by, make_tra
 from dynammo.errors import UserError
 from dynammo.runs import resume as resuming
 from dynammo.runtime import files as checkpoint
-from dynammo.runtime.files import lock_folder
+from dynammo.runtime.locking import lock_folder
 
 pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
 
@@ -217,7 +217,7 @@ def test_a_full_disk_ends_in_a_sentence(
 
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from dynammo.runtime.files import lock_folder; " \
+    code = "import sys, time; from pathlib import Path; from dynammo.runtime.locking import lock_folder; " \
         "lock = lock_folder(Path(sys.argv[1])); print('locked', flush=True); time.sleep(60)"  # fmt: skip
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT) as first:
         assert first.stdout is not None and first.stdout.readline() == b"locked\n"
