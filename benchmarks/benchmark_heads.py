@@ -8,7 +8,7 @@ from benchmarks.cost import Spread
 from benchmarks.growth import made_up_vectors
 from dynammo.handlers.analytic_head import make_head
 from dynammo.heads.analytic import ClassStatistics, add_classes
-from dynammo.heads.cross_validation import learn_in_folds
+from dynammo.heads.cross_validation import fit_with_folds
 
 __all__ = ["FEATURES", "VECTORS", "HeadSeconds", "measure_heads"]
 
@@ -37,7 +37,7 @@ def measure_heads() -> HeadSeconds:
         make_head(add_classes(empty, features[:, None], labels), "lda", 0.1, 1.0)
 
     def chosen() -> None:
-        learn_in_folds(empty, features[:, None], labels, "lda", keep_scatters=True)
+        fit_with_folds(empty, features[:, None], labels, "lda", keep_scatters=True)
 
     return HeadSeconds(_seconds(given), _seconds(chosen))
 

@@ -21,7 +21,7 @@ from benchmarks.growth_fits import Series
 from dynammo.errors import UserError
 from dynammo.handlers.analytic_head import make_head
 from dynammo.heads.analytic import SHRINKAGES, ClassStatistics, add_classes, choose
-from dynammo.heads.cross_validation import learn_in_folds
+from dynammo.heads.cross_validation import fit_with_folds
 from dynammo.heads.scatters import ClassScatters, add_images, pool, scatter_classes
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runtime.devices import give_freed_memory_back, keep_freed_memory
@@ -190,11 +190,11 @@ def _learn_task(
     known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor
 ) -> tuple[ClassStatistics, torch.Tensor, ClassScatters]:
     """Everything that `AnalyticHeads` computes for a task, from features to the head."""
-    lesson = learn_in_folds(known, features, labels, "lda", keep_scatters=True)
-    losses = torch.cat([lesson.losses.new_zeros(len(known.counts), *lesson.losses.shape[1:]), lesson.losses])
-    make_head(lesson.statistics, "lda", *choose(losses, SHRINKAGES))
-    assert lesson.scatters is not None
-    return lesson.statistics, losses, lesson.scatters
+    fitted = fit_with_folds(known, features, labels, "lda", keep_scatters=True)
+    losses = torch.cat([fitted.losses.new_zeros(len(known.counts), *fitted.losses.shape[1:]), fitted.losses])
+    make_head(fitted.statistics, "lda", *choose(losses, SHRINKAGES))
+    assert fitted.scatters is not None
+    return fitted.statistics, losses, fitted.scatters
 
 
 def _known(classes: int, size: int) -> ClassStatistics:

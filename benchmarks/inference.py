@@ -145,7 +145,7 @@ def analytic_network(settings: InferenceSettings, tasks: int) -> MergedClassifie
     pooling = {"taps": list(range(settings.stages + 1)), "deviation": True, "centre": True, "power": 0.5}
     network = MergedClassifier(
         [classes], others=False, architecture=settings.architecture, stages=settings.stages, adapter="none",
-        background=True, pooling=pooling, looks=classes,
+        background=True, pooling=pooling, out_of_distribution=classes,
     )  # fmt: skip
     return network.eval().requires_grad_(False)
 
@@ -155,7 +155,7 @@ def folded_network(settings: InferenceSettings, tasks: int) -> MergedClassifier:
     torch.manual_seed(0)
     network = MergedClassifier(
         [CLASSES_OF_A_TASK] * tasks, architecture=settings.architecture, stages=settings.stages, adapter="none",
-        looks=CLASSES_OF_A_TASK * tasks,
+        out_of_distribution=CLASSES_OF_A_TASK * tasks,
     )  # fmt: skip
     return network.eval().requires_grad_(False)
 

@@ -85,14 +85,18 @@ def write_model(folder: Path, image_size: int = 224, stages: int = 4) -> Path:
     torch.manual_seed(0)
     spec: dict[str, Any] = {
         "heads": [CLASSES_OF_A_TASK] * (len(CLASSES) // CLASSES_OF_A_TASK), "branches": 1, "architecture": "resnet18",
-        "stages": stages, "adapter": "conv", "spatial_dims": 2, "in_channels": 3, "others": True, "looks": len(CLASSES),
+        "stages": stages, "adapter": "conv", "spatial_dims": 2, "in_channels": 3, "others": True,
+        "out_of_distribution": len(CLASSES),
     }  # fmt: skip
     weights = prepare_output_dir(folder) / "model.pt"
     save_state(weights, MergedClassifier(**spec).state_dict())
     record = {
         "method": "dynammo", "classes": CLASSES, "network": spec, "files": {"model.pt": sha256(weights)},
         "config": {"image_size": image_size, "recipe": RECIPE},
-        "trust": {"false_alarm_rate": 0.05, "unknown_threshold": 0.5, "looks_threshold": 3.0, "temperature": 1.0},
+        "trust": {
+            "false_alarm_rate": 0.05, "unknown_threshold": 0.5, "out_of_distribution_threshold": 3.0,
+            "temperature": 1.0,
+        },
     }  # fmt: skip
     write_json(folder / "run.json", record)
     return folder

@@ -21,7 +21,7 @@ from monai.bundle import ConfigParser
 from monai.data import Dataset
 
 from dynammo.heads.analytic import ClassStatistics, choose, lda
-from dynammo.heads.cross_validation import learn_in_folds
+from dynammo.heads.cross_validation import fit_with_folds
 from dynammo.merging import State, average, fisher, ties
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import MergedClassifier
@@ -219,9 +219,9 @@ class Study:
             now, rows = features(task.index if transported is not None else len(self.tasks) - 1), self.rows(task.labels)
             if transported and task.index > 0:
                 known = transport(known, features(task.index - 1)[rows], now[rows])
-            lesson = learn_in_folds(known, now[rows][:, None], self.labels[rows], "lda", folds=2)
-            losses.append(lesson.losses)
-            known = lesson.statistics
+            fitted = fit_with_folds(known, now[rows][:, None], self.labels[rows], "lda", folds=2)
+            losses.append(fitted.losses)
+            known = fitted.statistics
             recalls.append(self.recall(known, torch.cat(losses), now))
         return recalls if transported is not None else recalls[-1:]
 

@@ -22,7 +22,7 @@ from dynammo.clinic.structured_report import write_study_reports
 from dynammo.errors import UserError
 from dynammo.inference.classifier import LOW_CONFIDENCE, StudyClassifier
 from dynammo.inference.cluster import Found, classify_on_cluster
-from dynammo.io.studies import Intake, Study, find_studies
+from dynammo.io.studies import Study, StudyList, find_studies
 from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
@@ -73,16 +73,16 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
     started = time.perf_counter()
     folder = prepare_output_dir(output_dir)
     with tempfile.TemporaryDirectory(prefix=".unpacked.", dir=folder) as unpacked:
-        intake = find_studies(source, unpacked, [path for path in (folder, settings.sort_into) if path])
-        console.print(f"{len(intake.studies)} studies or images, {intake.ignored} other files ignored")
+        listed = find_studies(source, unpacked, [path for path in (folder, settings.sort_into) if path])
+        console.print(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
         model = load_model(settings.model)
         console.print(f"model {model.name}: {', '.join(model.record['classes'])}")
         classifier = _classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
-            _work(partial(_results, model, classifier, settings), intake, journal)
-            run = _run(source, model, classifier, intake, journal.items, time.perf_counter() - started)
-            _write(folder, run, journal, intake, settings)
+            _work(partial(_results, model, classifier, settings), listed, journal)
+            run = _run(source, model, classifier, listed, journal.items, time.perf_counter() - started)
+            _write(folder, run, journal, listed, settings)
         except OSError as error:
             raise UserError(
                 f"{folder} cannot be written ({error.strerror or error}); what was classified so far is kept there: "
@@ -142,27 +142,32 @@ def _of_worker(path: Path, sha256: str, settings: ClassifySettings) -> StudyClas
     return _classifier(model, settings)
 
 
-def _work(classify_studies: Callable[[list[Study]], Iterator[Found]], intake: Intake, journal: Journal) -> None:
+def _work(classify_studies: Callable[[list[Study]], Iterator[Found]], listed: StudyList, journal: Journal) -> None:
     done = {item["path"] for item in journal.items}
-    left = [study for study in intake.studies if study.name not in done]
+    left = [study for study in listed.studies if study.name not in done]
     if done:
         console.print(f"{len(done)} of them were classified before; {len(left)} are left")
     try:
         with make_progress() as bar:
-            task = bar.add_task("classifying", total=len(intake.studies), completed=len(done))
+            task = bar.add_task("classifying", total=len(listed.studies), completed=len(done))
             for item, picture in classify_studies(left):
                 journal.add(item, picture)
                 bar.advance(task)
     except KeyboardInterrupt:
         journal.close(remove=False)
         console.print(
-            f"stopped after {len(journal.items)} of {len(intake.studies)}; type the same command with --resume to go on"
+            f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume to go on"
         )
         raise
 
 
 def _run(
-    source: Path, model: Model, classifier: StudyClassifier, intake: Intake, items: list[dict[str, Any]], seconds: float
+    source: Path,
+    model: Model,
+    classifier: StudyClassifier,
+    listed: StudyList,
+    items: list[dict[str, Any]],
+    seconds: float,
 ) -> dict[str, Any]:
     record, trust = model.record, model.record.get("trust", {})
     return {
@@ -186,7 +191,7 @@ def _run(
         "counts": {
             "items": len(items),
             "unreadable": sum("unreadable" in item["flags"] for item in items),
-            "ignored_files": intake.ignored,
+            "ignored_files": listed.ignored,
             "flagged": sum(bool(item["flags"]) for item in items),
         },
         "seconds": seconds,
@@ -194,9 +199,9 @@ def _run(
     }
 
 
-def _write(folder: Path, run: dict[str, Any], journal: Journal, intake: Intake, settings: ClassifySettings) -> None:
-    studies = {study.name: study for study in intake.studies}
-    # in the order of the intake, whatever was resumed; an item that has gone since is left out
+def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyList, settings: ClassifySettings) -> None:
+    studies = {study.name: study for study in listed.studies}
+    # in the order of the listed, whatever was resumed; an item that has gone since is left out
     numbers = {item["path"]: i for i, item in enumerate(journal.items)}
     order = [numbers[name] for name in studies if name in numbers]
     items = [journal.items[i] for i in order]
@@ -251,7 +256,8 @@ def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
         "predicted_class": item["class"] or "",
         "probability": rounded(item["probability"]),
         "unknown_score": rounded(item["unknown"]),
-        "strangeness": rounded(item["strangeness"]),
+        "ood_score": rounded(item["ood_score"]),
+        "strangeness": rounded(item["ood_score"]),  # its name in 0.1, beside the new one for one release
         "flags": "; ".join(item["flags"]),
         "reason": item["reason"],
         **{f"p_{name}": rounded(item["probabilities"].get(name)) for name in classes},

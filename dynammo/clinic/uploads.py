@@ -71,8 +71,8 @@ def find_uploaded(uploads: Sequence[Upload], folder: Path, limits: UploadLimits)
     ignored = sum(others for _, others in archives)
     if plain:
         try:
-            intake = find_studies(_apart(zips, folder), folder)
-            studies, ignored = [*intake.studies, *studies], ignored + intake.ignored
+            listed = find_studies(_apart(zips, folder), folder)
+            studies, ignored = [*listed.studies, *studies], ignored + listed.ignored
         except UserError as error:  # no image among them
             if not studies:
                 raise UserError(without_folder(str(error), folder)) from error
@@ -130,10 +130,10 @@ def _apart(zips: Sequence[Path], folder: Path) -> Path:
 def _in_zip(file: Path, folder: Path, limits: UploadLimits) -> tuple[list[Study], int]:
     try:
         _check_zip(file, limits)
-        intake = find_studies(file, folder / "unpacked" / file.name)
+        listed = find_studies(file, folder / "unpacked" / file.name)
     except UserError as error:
         return [Study((file,), file.name, reason=without_folder(str(error), folder))], 0
-    return intake.studies, intake.ignored
+    return listed.studies, listed.ignored
 
 
 def _check_zip(file: Path, limits: UploadLimits) -> None:

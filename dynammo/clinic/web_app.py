@@ -12,7 +12,7 @@ and answers with JSON:
     thresholds      unknown, false_alarm_rate, low_confidence, looks_different; null where not fitted
     ignored_files   number of files that are no images
     items           a list; of each: path, files, slices, format, modality, study_uid, series_uid, instance_uid, class,
-                    probability and probabilities (0 to 1), unknown (0 to 1), strangeness, flags, reason,
+                    probability and probabilities (0 to 1), unknown (0 to 1), ood_score, flags, reason,
                     picture and heat (data: URLs of a JPEG and of a grey PNG that covers the same area, or null)
 
 or, with status 400 to 500, with `notice` and `error`, one sentence. Nothing is kept: files lie in a temporary folder
@@ -48,7 +48,7 @@ __all__ = ["NOTICE", "make_app", "too_large"]
 NOTICE = "Research software. Not a medical device."
 # Nothing else of a result leaves: what a later version might add to it stays inside until it is listed here.
 TEXTS = ("path", "files", "slices", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "flags")
-NUMBERS = ("probability", "unknown", "strangeness")
+NUMBERS = ("probability", "unknown", "ood_score", "strangeness")
 HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",

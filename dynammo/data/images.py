@@ -18,7 +18,7 @@ from dynammo.data.tasks import Task, TaskSequence
 from dynammo.errors import UserError
 from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
-from dynammo.runtime.distributed import gathered, part
+from dynammo.runtime.distributed import all_gather_object, shard
 from dynammo.runtime.progress import track
 
 __all__ = ["NOT_IMAGES", "ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
@@ -276,10 +276,10 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -
 
     Of several processes each reads its part.
     """
-    mine = [records[i] for i in part(len(records))]
+    mine = [records[i] for i in shard(len(records))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = pool.map(lambda record: _look(record.path, slices), mine)
-        found = gathered(list(track(looks, "checking images", len(mine))))
+        checked = pool.map(lambda record: _look(record.path, slices), mine)
+        found = all_gather_object(list(track(checked, "checking images", len(mine))))
     faults, views = zip(*[look for of_process in found for look in of_process], strict=True)
     bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
     if bad and not skip_unreadable:

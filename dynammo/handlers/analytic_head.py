@@ -16,14 +16,14 @@ from dynammo.heads.analytic import (
     Background,
     ClassStatistics,
     LinearHeads,
-    Share,
+    Shard,
     background_of,
     choose,
 )
-from dynammo.heads.cross_validation import Fold, learn_in_folds
+from dynammo.heads.cross_validation import Fold, fit_with_folds
 from dynammo.heads.linear import BackgroundScore, join_heads
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
-from dynammo.runtime.distributed import joined, share_of, summed
+from dynammo.runtime.distributed import all_gather_rows, all_reduce_sum, shard_mask
 from dynammo.training.prediction import extract_copies
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -49,7 +49,7 @@ class AnalyticHeads:
         head: a name of `dynammo.heads.analytic.HEADS`.
         balanced: every class weighs the same, however many images it has.
         shrinkage: in (0, 1), or `auto`: the one that classified the images of every task best while they were
-            left out of the statistics (`dynammo.heads.cross_validation.learn_in_folds`). The temperature is chosen so
+            left out of the statistics (`dynammo.heads.cross_validation.fit_with_folds`). The temperature is chosen so
             always.
         mirrored: a name of `MIRRORED`.
         class_statistics: keep what each new class added, F (F + 1) / 2 numbers, until it is saved as a contribution.
@@ -117,22 +117,22 @@ class AnalyticHeads:
         """
         if self.statistics is None:
             raise ValueError("there are no statistics yet that more images could be added to")
-        more = scatter_classes(*self._features(engine, items), _share(items))
+        more = scatter_classes(*self._features(engine, items), _shard(items))
         self.statistics = update_classes(self.statistics, before, more, labels)
         self._set_head(engine, self.statistics)
         return more
 
     def _learn(self, engine: IncrementalTrainer) -> None:
         items = engine.data.train(engine.task)
-        (features, labels), share = self._features(engine, items), _share(items)
+        (features, labels), shard = self._features(engine, items), _shard(items)
         known = self.statistics or ClassStatistics.empty(features.shape[2], self.balanced)
-        lesson = learn_in_folds(
-            known, features, labels, self.head, self.shrinkages, share=share, keep_scatters=self.class_statistics
+        fitted = fit_with_folds(
+            known, features, labels, self.head, self.shrinkages, shard=shard, keep_scatters=self.class_statistics
         )
-        self.losses = torch.cat([self.losses, lesson.losses])
-        self.statistics, self.newest = lesson.statistics, lesson.scatters
+        self.losses = torch.cat([self.losses, fitted.losses])
+        self.statistics, self.newest = fitted.statistics, fitted.scatters
         self._set_head(engine, self.statistics)
-        engine.held_back = self._held_back(lesson.folds, features, labels)
+        engine.held_out = self._held_out(fitted.folds, features, labels)
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
         classifier = engine.network.classifier()
@@ -144,7 +144,7 @@ class AnalyticHeads:
         self.chosen = choose(self.losses, self.shrinkages)
         engine.network.set_analytic_head(*make_head(statistics, self.head, *self.chosen))
 
-    def _held_back(
+    def _held_out(
         self, folds: Sequence[Fold], features: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """Probabilities (N, K), unknown scores (N,) and labels (N,) of the new images, each left out of its head."""
@@ -159,7 +159,7 @@ class AnalyticHeads:
                 logits = linear(features[fold.left, 0])
                 probabilities[fold.left], unscored = join_heads([logits], others=False)
                 unknown[fold.left] = (unscored if score is None else score(logits)).squeeze(1)
-        return joined(probabilities), joined(unknown), joined(labels)
+        return all_gather_rows(probabilities), all_gather_rows(unknown), all_gather_rows(labels)
 
 
 def shrinkages_of(shrinkage: float | str) -> tuple[float, ...]:
@@ -194,10 +194,10 @@ def _head(
     return linear, _calibrated(background_of(statistics, weight), inverse_temperature)
 
 
-def _share(items: list[Item]) -> Share:
+def _shard(items: list[Item]) -> Shard:
     """Which of the items' features this process has."""
     labels = torch.tensor([item["label"] for item in items])
-    return Share(labels, share_of(len(items)), summed)
+    return Shard(labels, shard_mask(len(items)), all_reduce_sum)
 
 
 def _no_losses(shrinkages: Sequence[float]) -> torch.Tensor:

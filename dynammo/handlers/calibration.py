@@ -16,7 +16,7 @@ __all__ = ["Calibrate", "mean_threshold"]
 class Calibrate:
     """Fit the temperature, and the threshold of the unknown score, on images that the heads were not tuned on.
 
-    The handlers of the heads leave `engine.held_back`. Tuned heads come with images of all classes. Analytic ones have
+    The handlers of the heads leave `engine.held_out`. Tuned heads come with images of all classes. Analytic ones have
     images of the new classes alone, and have chosen their temperature on held-out images themselves: their threshold
     is averaged over the tasks. Without either (fine-tuning) the new training images stand in.
 
@@ -45,13 +45,13 @@ class Calibrate:
         self.found = [(threshold, images) for threshold, images in state["found"]]
 
     def _calibrate(self, engine: IncrementalTrainer) -> None:
-        held_back = engine.held_back
+        held_out = engine.held_out
         probabilities, unknown, labels = (
-            part.numpy(force=True) for part in (held_back if held_back is not None else self._seen(engine))
+            part.numpy(force=True) for part in (held_out if held_out is not None else self._seen(engine))
         )
         found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
-        facts = {"temperature": 1.0, "held_back_images": count if held_back is not None else 0}
-        if held_back is not None and engine.network.head_layout != "analytic":
+        facts = {"temperature": 1.0, "held_out_images": count if held_out is not None else 0}
+        if held_out is not None and engine.network.head_layout != "analytic":
             self.found = [*[(0.0, 0)] * engine.task.index, (found, count)]  # the newest speaks for all classes
             facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
             facts["ece_before"] = expected_calibration_error(probabilities, labels)

@@ -7,7 +7,7 @@ import torch
 from monai.data import Dataset
 
 from dynammo.data.exemplars import Item, herd
-from dynammo.runtime.distributed import agree
+from dynammo.runtime.distributed import sync_state
 from dynammo.training.prediction import extract_features
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -51,7 +51,7 @@ class SelectExemplars:
             order = self._herded(engine, items, quota)
         for label, ranked in order.items():
             memory.add(label, ranked)
-        agree(memory)
+        sync_state(memory)
 
     def _herded(self, engine: IncrementalTrainer, items: list[Item], quota: int) -> dict[int, list[Item]]:
         dataset = Dataset(items, self.transform)

@@ -20,7 +20,7 @@ __all__ = ["TuneHeads"]
 class TuneHeads:
     """Stage 2: tune every head on the balanced set, on features computed once (they no longer change).
 
-    Leaves in `engine.held_back` what each image gets from heads tuned without it.
+    Leaves in `engine.held_out` what each image gets from heads tuned without it.
 
     Args:
         transform: deterministic preprocessing of an item.
@@ -81,11 +81,11 @@ class TuneHeads:
         self._tuned(heads, inputs, list(targets.values()))
         if len(items) >= FOLDS:
             logits = network.classifier().logits([part[: len(items)] for part in features])
-            held_back = held_out_logits(heads, inputs, list(targets.values()), len(items), FOLDS, self._tuned)
-            for number, of_head in zip(targets, held_back, strict=True):
+            held_out = held_out_logits(heads, inputs, list(targets.values()), len(items), FOLDS, self._tuned)
+            for number, of_head in zip(targets, held_out, strict=True):
                 logits[number] = of_head
             probabilities, unknown = network.classifier().join(logits)
-            engine.held_back = probabilities, unknown.squeeze(1), labels[: len(items)]
+            engine.held_out = probabilities, unknown.squeeze(1), labels[: len(items)]
 
     def _refit(self, engine: IncrementalTrainer) -> None:
         features, labels = self._features(engine, engine.stage_1_items())

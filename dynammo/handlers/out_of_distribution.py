@@ -10,17 +10,17 @@ from dynammo.data.exemplars import Item
 from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.heads.cross_validation import FOLDS, assign_folds
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
-from dynammo.networks.out_of_distribution import Looks
+from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.training.metrics import threshold_at
-from dynammo.training.prediction import extract_looks
+from dynammo.training.prediction import extract_stem_features
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["LearnLooks", "make_looks"]
+__all__ = ["FitOutOfDistribution", "out_of_distribution_of"]
 
 SHRINKAGE = 0.1  # of the covariance towards a sphere: there may be fewer images than features
 
 
-class LearnLooks:
+class FitOutOfDistribution:
     """Learn what training images look like, from statistics of the stem; nothing of an image is kept.
 
     Args:
@@ -64,7 +64,9 @@ class LearnLooks:
             raise ValueError("there are no statistics yet that more images could be added to")
         features, labels_of_images = self._features(engine, items)
         more = scatter_classes(features[:, None], labels_of_images)
-        distances = _distances(make_looks(self.statistics), features)  # by what is known without these images
+        distances = _distances(
+            out_of_distribution_of(self.statistics), features
+        )  # by what is known without these images
         self._take(engine, update_classes(self.statistics, before, more, labels), distances, labels_of_images)
         return more
 
@@ -76,28 +78,30 @@ class LearnLooks:
         self._take(engine, add_classes(known, features[:, None], labels), distances, labels)
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-        return extract_looks(engine.network.classifier(), Dataset(items, self.transform), self.batch_size)
+        return extract_stem_features(engine.network.classifier(), Dataset(items, self.transform), self.batch_size)
 
     def _take(
         self, engine: IncrementalTrainer, statistics: ClassStatistics, distances: torch.Tensor, labels: torch.Tensor
     ) -> None:
         self.statistics = statistics
         self.distances, self.labels = torch.cat([self.distances, distances]), torch.cat([self.labels, labels])
-        engine.network.looks = make_looks(statistics).to(next(engine.network.parameters()).device)
+        engine.network.out_of_distribution = out_of_distribution_of(statistics).to(
+            next(engine.network.parameters()).device
+        )
         engine.trust |= {
-            "looks_threshold": threshold_at(self.distances.numpy(), self.false_alarm_rate),
-            "looks_false_alarm_rate": self.false_alarm_rate,
+            "out_of_distribution_threshold": threshold_at(self.distances.numpy(), self.false_alarm_rate),
+            "out_of_distribution_false_alarm_rate": self.false_alarm_rate,
         }
 
 
-def make_looks(statistics: ClassStatistics) -> Looks:
+def out_of_distribution_of(statistics: ClassStatistics) -> OutOfDistribution:
     """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere."""
     spread = statistics.within
     sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace().clamp(min=1e-12) / len(spread)
     whitening = torch.linalg.cholesky(torch.linalg.inv((1 - SHRINKAGE) * spread + SHRINKAGE * sphere))
-    looks = Looks(len(statistics.counts), len(spread) // 2)
-    looks.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
-    return looks
+    detector = OutOfDistribution(len(statistics.counts), len(spread) // 2)
+    detector.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
+    return detector
 
 
 def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -109,10 +113,10 @@ def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: 
         out = numbers == fold
         rest = ~out if folds > 1 else out  # a class of one image can only be described with it
         distances[out] = _distances(
-            make_looks(add_classes(known, features[rest][:, None], labels[rest])), features[out]
+            out_of_distribution_of(add_classes(known, features[rest][:, None], labels[rest])), features[out]
         )
     return distances
 
 
-def _distances(looks: Looks, features: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(looks.nearest(features))
+def _distances(detector: OutOfDistribution, features: torch.Tensor) -> torch.Tensor:
+    return torch.as_tensor(detector.nearest(features))

@@ -15,7 +15,7 @@ __all__ = [
     "Background",
     "ClassStatistics",
     "LinearHeads",
-    "Share",
+    "Shard",
     "add_classes",
     "background",
     "background_of",
@@ -27,7 +27,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which of all images are at hand here; other processes hold the others and do the same at the same time.
 
     Sums over all processes are those over all images, but for rounding in float64; no feature leaves its process.
@@ -43,13 +43,13 @@ class Share:
     total: Callable[[torch.Tensor], torch.Tensor]
 
     @classmethod
-    def whole(cls, labels: torch.Tensor) -> "Share":
+    def whole(cls, labels: torch.Tensor) -> "Shard":
         """All images are at hand."""
         return cls(labels, torch.ones_like(labels, dtype=torch.bool), lambda of_all: of_all)
 
-    def only(self, some: torch.Tensor) -> "Share":
+    def only(self, some: torch.Tensor) -> "Shard":
         """The share of some of all images (N,)."""
-        return Share(self.labels[some], self.here[some], self.total)
+        return Shard(self.labels[some], self.here[some], self.total)
 
 
 SHRINKAGES = (0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.85)
@@ -138,7 +138,7 @@ class Background:
 
 
 def add_classes(
-    statistics: ClassStatistics, features: torch.Tensor, labels: torch.Tensor, share: Share | None = None
+    statistics: ClassStatistics, features: torch.Tensor, labels: torch.Tensor, shard: Shard | None = None
 ) -> ClassStatistics:
     """Statistics that know new classes too.
 
@@ -146,21 +146,21 @@ def add_classes(
         statistics: of K known classes.
         features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
         labels: (N,) labels K, K + 1, ..., each at least once.
-        share: where other processes hold more images; features and labels are then of those at hand.
+        shard: where other processes hold more images; features and labels are then of those at hand.
 
     Raises:
         ValueError: labels that leave a gap or belong to known classes.
     """
-    known, share = len(statistics.counts), share or Share.whole(labels)
-    counts = count_new_classes(statistics, share.labels)
+    known, shard = len(statistics.counts), shard or Shard.whole(labels)
+    counts = count_new_classes(statistics, shard.labels)
     sums = torch.zeros(len(counts), features.shape[2], dtype=torch.float64)
     for rows, label in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
         sums.index_add_(0, label - known, in_double(rows))
     weights = (1 / counts)[labels - known] if statistics.balanced else None
     return ClassStatistics(
         torch.cat([statistics.counts, counts]),
-        torch.cat([statistics.sums, share.total(sums)]),
-        statistics.gram + share.total(gram(features, weights)),
+        torch.cat([statistics.sums, shard.total(sums)]),
+        statistics.gram + shard.total(gram(features, weights)),
         statistics.balanced,
     )
 

@@ -16,14 +16,14 @@ from dynammo.heads.analytic import (
     SHRINKAGES,
     ClassStatistics,
     LinearHeads,
-    Share,
+    Shard,
     count_new_classes,
 )
 from dynammo.heads.linear import grow_head
 from dynammo.heads.linear_algebra import CHUNK, add_gram, mirror, sum_images
 from dynammo.heads.scatters import ClassScatters, packed
 
-__all__ = ["FOLDS", "Fold", "Lesson", "assign_folds", "held_out_logits", "learn_in_folds"]
+__all__ = ["FOLDS", "CrossValidated", "Fold", "assign_folds", "fit_with_folds", "held_out_logits"]
 
 FOLDS = 5
 
@@ -44,7 +44,7 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class CrossValidated:
     """What learning new classes has given.
 
     Attributes:
@@ -62,16 +62,16 @@ class Lesson:
     folds: list[Fold]
 
 
-def learn_in_folds(
+def fit_with_folds(
     known: ClassStatistics,
     features: torch.Tensor,
     labels: torch.Tensor,
     head: str,
     shrinkages: Sequence[float] = SHRINKAGES,
     folds: int = FOLDS,
-    share: Share | None = None,
+    shard: Shard | None = None,
     keep_scatters: bool = False,
-) -> Lesson:
+) -> CrossValidated:
     """Learn new classes, and heads without each fold of their images. Classes weigh the same in the losses.
 
     Args:
@@ -81,27 +81,27 @@ def learn_in_folds(
         head: a name of `HEADS`.
         shrinkages: G values in (0, 1).
         folds: parts of each class, fewer where a class has fewer images.
-        share: where other processes hold more images; features and labels are then of those at hand.
+        shard: where other processes hold more images; features and labels are then of those at hand.
         keep_scatters: give what each class has added apart too.
 
     Raises:
         ValueError: labels that leave a gap or belong to known classes.
     """
-    share = share or Share.whole(labels)
-    counts = count_new_classes(known, share.labels)
+    shard = shard or Shard.whole(labels)
+    counts = count_new_classes(known, shard.labels)
     parts = min(folds, int(counts.min()))
-    numbers = assign_folds(share.labels, parts)
-    inside = torch.stack([_count(share.labels[numbers == i], known, len(counts)) for i in range(parts)])
-    here = numbers[share.here]
-    statistics, scatters = _learn(known, features, labels, here, counts, inside, share, keep_scatters)
+    numbers = assign_folds(shard.labels, parts)
+    inside = torch.stack([_count(shard.labels[numbers == i], known, len(counts)) for i in range(parts)])
+    here = numbers[shard.here]
+    statistics, scatters = _learn(known, features, labels, here, counts, inside, shard, keep_scatters)
     if parts < 2:
-        return Lesson(statistics[-1], scatters, _no_losses(counts, shrinkages), [])
+        return CrossValidated(statistics[-1], scatters, _no_losses(counts, shrinkages), [])
     left_out = [Fold(here == i, statistics[i], HEADS[head](statistics[i], shrinkages)) for i in range(parts)]
     losses = _no_losses(counts, shrinkages)
     if len(statistics[-1].counts) > 1:
         for fold in left_out:
             losses += _losses(fold.heads, features[fold.left, 0], labels[fold.left], counts)
-    return Lesson(statistics[-1], scatters, share.total(losses), left_out)
+    return CrossValidated(statistics[-1], scatters, shard.total(losses), left_out)
 
 
 def assign_folds(labels: torch.Tensor, folds: int, interleaved: bool = False) -> torch.Tensor:
@@ -165,7 +165,7 @@ def _learn(
     fold: torch.Tensor,
     counts: torch.Tensor,
     inside: torch.Tensor,
-    share: Share,
+    shard: Shard,
     keep_scatters: bool,
 ) -> tuple[list[ClassStatistics], ClassScatters | None]:
     """Statistics without each of P folds and, last, of all images; `inside` (P, k) counts the images of a fold."""
@@ -188,14 +188,14 @@ def _learn(
         for of_images, weight in zip(grams, weights[:, new], strict=True):
             of_images.add_(whole, alpha=float(weight))
         if keep_scatters:
-            kept.append(share.total(packed(whole)))
+            kept.append(shard.total(packed(whole)))
     sums[:-1] += sums[-1].clone()
-    sums = share.total(sums)
+    sums = shard.total(sums)
     learnt = [
         ClassStatistics(
             torch.cat([known.counts, n]),
             torch.cat([known.sums, total]),
-            share.total(mirror(of_images)).add_(known.gram),
+            shard.total(mirror(of_images)).add_(known.gram),
             known.balanced,
         )
         for n, total, of_images in zip(counted, sums, grams, strict=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dynammo.heads.analytic import ClassStatistics, Share
+from dynammo.heads.analytic import ClassStatistics, Shard
 from dynammo.heads.linear_algebra import add_gram, sum_images
 
 __all__ = [
@@ -47,19 +47,19 @@ class ClassScatters:
         return {"counts": self.counts, "sums": self.sums, "scatters": self.scatters}
 
 
-def scatter_classes(features: torch.Tensor, labels: torch.Tensor, share: Share | None = None) -> ClassScatters:
+def scatter_classes(features: torch.Tensor, labels: torch.Tensor, shard: Shard | None = None) -> ClassScatters:
     """Scatters of the classes of these images.
 
     Args:
         features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
         labels: (N,) labels; the K classes come out in the order of their labels.
-        share: where other processes hold more images; features and labels are then of those at hand.
+        shard: where other processes hold more images; features and labels are then of those at hand.
     """
-    share = share or Share.whole(labels)
-    classes, counts = share.labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
+    shard = shard or Shard.whole(labels)
+    classes, counts = shard.labels.unique(return_counts=True)  # type: ignore[no-untyped-call]
     parts = [_sum_and_scatter(features[labels == label]) for label in classes]
     sums, scatters = (torch.stack([part[i] for part in parts]) for i in range(2))
-    return ClassScatters(counts.double(), share.total(sums), share.total(scatters))
+    return ClassScatters(counts.double(), shard.total(sums), shard.total(scatters))
 
 
 def select_classes(scatters: ClassScatters, rows: Sequence[int]) -> ClassScatters:

@@ -54,7 +54,7 @@ class _Pending:
     def __init__(self, study: Study, views: Sequence[View], fault: str = "") -> None:
         self.study, self.views, self.faults = study, views, [fault] if fault else []
         self.left, self.seen = len(views), 0
-        self.total: torch.Tensor | None = None  # (K + 2,): probabilities, unknown, strangeness
+        self.total: torch.Tensor | None = None  # (K + 2,): probabilities, unknown, ood_score
         self.picture: tuple[bytes, bytes | None] | None = None
 
 
@@ -96,7 +96,7 @@ class StudyClassifier:
             "unknown": trust.get("unknown_threshold"),
             "false_alarm_rate": trust.get("false_alarm_rate"),
             "low_confidence": low_confidence,
-            "looks_different": trust.get("looks_threshold"),
+            "looks_different": trust.get("out_of_distribution_threshold"),
         }
         self.batch_size, self.workers, self.mask_corners = batch_size, workers, mask_corners
         steps = preprocessing_of(model.record).transforms
@@ -234,24 +234,26 @@ class StudyClassifier:
                 "probability": None,
                 "probabilities": {},
                 "unknown": None,
+                "ood_score": None,
                 "strangeness": None,
             }
             return Result(item | nothing | {"flags": ["unreadable"]}, None)
-        *probabilities, unknown, strangeness = (entry.total / entry.seen).tolist()
+        *probabilities, unknown, ood_score = (entry.total / entry.seen).tolist()
         best = max(range(len(self.classes)), key=probabilities.__getitem__)
         found = {
             "class": self.classes[best],
             "probability": probabilities[best],
             "probabilities": dict(zip(self.classes, probabilities, strict=True)),
             "unknown": unknown,
-            "strangeness": strangeness,
-            "flags": self._flags(probabilities[best], unknown, strangeness),
+            "ood_score": ood_score,
+            "strangeness": ood_score,  # its name in 0.1, beside the new one for one release
+            "flags": self._flags(probabilities[best], unknown, ood_score),
         }
         return Result(item | found, entry.picture)
 
-    def _flags(self, probability: float, unknown: float, strangeness: float) -> list[str]:
+    def _flags(self, probability: float, unknown: float, ood_score: float) -> list[str]:
         reached = (
-            ("looks different", strangeness, self.thresholds["looks_different"]),
+            ("looks different", ood_score, self.thresholds["looks_different"]),
             ("unknown", unknown, self.thresholds["unknown"]),
             ("low confidence", -probability, -(self.thresholds["low_confidence"] or 0.0)),
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dynammo.errors import UserError
-from dynammo.inference.graph import Engine, Graph, OnePass, Seen, arrange, in_bfloat16
+from dynammo.inference.graph import Engine, Graph, InferenceGraph, Output, arrange, in_bfloat16
 from dynammo.inference.onnx import OnnxEngine, OpenVinoEngine
 from dynammo.runtime.devices import has_bfloat16, keep_freed_memory
 
@@ -55,23 +55,23 @@ def make_engine(
     Raises:
         UserError: an unknown name, a package or a compiler that is not there, or a device that the engine cannot use.
     """
-    return engine_of(name, OnePass(network, with_maps), size, device, batch_size)
+    return engine_of(name, InferenceGraph(network, with_maps), size, device, batch_size)
 
 
-def engine_of(name: str, one_pass: Graph, size: Sequence[int], device: str = "cpu", batch_size: int = 16) -> Engine:
+def engine_of(name: str, graph: Graph, size: Sequence[int], device: str = "cpu", batch_size: int = 16) -> Engine:
     """Make an engine of any graph, see `make_engine`."""
     check_engine(name, device)
-    one_pass.eval()
+    graph.eval()
     if name.endswith(BFLOAT16):
-        name, one_pass = name.removesuffix(BFLOAT16), in_bfloat16(one_pass)
+        name, graph = name.removesuffix(BFLOAT16), in_bfloat16(graph)
     if name == "onnx":
-        return OnnxEngine(one_pass, size)
+        return OnnxEngine(graph, size)
     if name == "openvino":
-        return OpenVinoEngine(one_pass, size)
+        return OpenVinoEngine(graph, size)
     layout = torch.channels_last if len(size) == 2 and device == "cpu" else torch.contiguous_format
     if name == "compile":
-        return CompiledEngine(one_pass, size, device, batch_size, layout)
-    return TorchEngine(one_pass, device, layout)
+        return CompiledEngine(graph, size, device, batch_size, layout)
+    return TorchEngine(graph, device, layout)
 
 
 def check_engine(name: str, device: str = "cpu") -> None:
@@ -97,30 +97,30 @@ class TorchEngine:
     """Passes by PyTorch itself.
 
     Args:
-        one_pass: the graph, on `device`.
+        graph: the graph, on `device`.
         device: such as cpu or cuda:0.
         layout: of images and weights; convolutions of processors like `torch.channels_last`.
     """
 
     def __init__(
-        self, one_pass: Graph, device: str = "cpu", layout: torch.memory_format = torch.contiguous_format
+        self, graph: Graph, device: str = "cpu", layout: torch.memory_format = torch.contiguous_format
     ) -> None:
         if device == "cpu":
             keep_freed_memory()
-        self.one_pass = one_pass.to(memory_format=layout)  # type: ignore[call-overload]
+        self.graph = graph.to(memory_format=layout)  # type: ignore[call-overload]
         self.device, self.layout = device, layout
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> Seen:
+    def __call__(self, images: torch.Tensor) -> Output:
         """One pass, see `dynammo.inference.graph.Engine`."""
-        return arrange(self.one_pass, self.one_pass(images.to(self.device, memory_format=self.layout)))
+        return arrange(self.graph, self.graph(images.to(self.device, memory_format=self.layout)))
 
 
 class CompiledEngine:
     """Passes by torch.compile, weights frozen into the code, for one number of images: smaller batches are filled up.
 
     Args:
-        one_pass: the graph, on `device`.
+        graph: the graph, on `device`.
         size: height and width, or depth, height and width, of what it will see, in pixels.
         device: such as cpu or cuda:0.
         batch_size: images of a full batch.
@@ -132,15 +132,15 @@ class CompiledEngine:
 
     def __init__(
         self,
-        one_pass: Graph,
+        graph: Graph,
         size: Sequence[int],
         device: str = "cpu",
         batch_size: int = 16,
         layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
-        self.bare = TorchEngine(one_pass, device, layout)
+        self.bare = TorchEngine(graph, device, layout)
         self.batch_size = batch_size
-        self.code = frozen_code(one_pass)
+        self.code = frozen_code(graph)
         try:
             self(torch.zeros(batch_size, 3, *size))
         except Exception as error:  # of many kinds: no compiler, no headers, a temporary folder that cannot be written
@@ -150,10 +150,10 @@ class CompiledEngine:
             ) from error
 
     @torch.no_grad()
-    def __call__(self, images: torch.Tensor) -> Seen:
+    def __call__(self, images: torch.Tensor) -> Output:
         """One pass, see `dynammo.inference.graph.Engine`."""
         parts = [self._pass(part) for part in images.split(self.batch_size)]  # type: ignore[no-untyped-call]
-        return arrange(self.bare.one_pass, [torch.cat(same) for same in zip(*parts, strict=True)])
+        return arrange(self.bare.graph, [torch.cat(same) for same in zip(*parts, strict=True)])
 
     def _pass(self, images: torch.Tensor) -> list[torch.Tensor]:
         count = len(images)

@@ -10,16 +10,16 @@ from torch import nn
 if TYPE_CHECKING:  # MONAI takes seconds to import
     from dynammo.networks.merged_classifier import MergedClassifier
 
-__all__ = ["BackboneAlone", "Engine", "Graph", "OnePass", "Seen", "arrange", "in_bfloat16"]
+__all__ = ["BackboneAlone", "Engine", "Graph", "InferenceGraph", "Output", "arrange", "in_bfloat16"]
 
 Maps = list[list[torch.Tensor]]
 
 
-class Seen(NamedTuple):
+class Output(NamedTuple):
     """What one pass found in B images.
 
     Attributes:
-        rows: (B, K + 2) on the CPU: K probabilities that sum to 1, unknown score in [0, 1], strangeness from 0 on.
+        rows: (B, K + 2) on the CPU: K probabilities that sum to 1, unknown score in [0, 1], ood_score from 0 on.
         maps: feature maps of each branch as `dynammo.inference.visualisation.heat_maps` takes them, (B, 0) in place of
             those that are not pooled; no branches where the graph leaves maps out.
     """
@@ -31,12 +31,12 @@ class Seen(NamedTuple):
 class Engine(Protocol):
     """What computes passes."""
 
-    def __call__(self, images: torch.Tensor) -> Seen:
+    def __call__(self, images: torch.Tensor) -> Output:
         """Look at images (B, C, H, W) or volumes (B, C, D, H, W), prepared, on the CPU; B may change."""
         ...
 
 
-class OnePass(nn.Module):
+class InferenceGraph(nn.Module):
     """A graph from images to rows and to the feature maps that are pooled, flat, since graphs have no nested lists.
 
     Args:
@@ -62,11 +62,11 @@ class OnePass(nn.Module):
         """Map images (B, C, H, W) to rows (B, K + 2) and maps (B, C_i, H_i, W_i), as `outputs` names them."""
         network = self.network
         maps = network.maps(images.to(self.dtype))
-        if self.dtype != torch.float32:  # moments and heads need more digits; strangeness sees to its own
+        if self.dtype != torch.float32:  # moments and heads need more digits; ood_score sees to its own
             read = {*network.pooling.taps, *self.taken}
             maps = [[found.float() if tap in read else found for tap, found in enumerate(b)] for b in maps]
         probabilities, unknown = network.join(network.logits(network.pool(maps)))
-        rows = torch.cat([probabilities, unknown, network.strangeness(maps)[:, None]], dim=1)
+        rows = torch.cat([probabilities, unknown, network.ood_score(maps)[:, None]], dim=1)
         return rows, *(branch[tap] for branch in maps for tap in self.taken)
 
 
@@ -88,7 +88,7 @@ class BackboneAlone(nn.Module):
         return (self.backbone(images.to(self.dtype)).float(),)
 
 
-Graph = OnePass | BackboneAlone
+Graph = InferenceGraph | BackboneAlone
 
 
 def in_bfloat16(graph: Graph) -> Graph:
@@ -101,14 +101,14 @@ def in_bfloat16(graph: Graph) -> Graph:
     return graph
 
 
-def arrange(one_pass: Graph, found: Sequence[torch.Tensor]) -> Seen:
+def arrange(graph: Graph, found: Sequence[torch.Tensor]) -> Output:
     """What `forward` of a graph returns, apart."""
-    rows, flat, count = found[0].cpu(), found[1:], len(one_pass.taken)
+    rows, flat, count = found[0].cpu(), found[1:], len(graph.taken)
     if not flat:
-        return Seen(rows, [])
+        return Output(rows, [])
     nothing = flat[0].new_empty(len(flat[0]), 0)
     branches: Maps = []
     for start in range(0, len(flat), count):
-        taken = dict(zip(one_pass.taken, flat[start : start + count], strict=True))
-        branches.append([taken.get(tap, nothing) for tap in range(one_pass.taken[-1] + 1)])
-    return Seen(rows, branches)
+        taken = dict(zip(graph.taken, flat[start : start + count], strict=True))
+        branches.append([taken.get(tap, nothing) for tap in range(graph.taken[-1] + 1)])
+    return Output(rows, branches)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dynammo.errors import UserError
-from dynammo.inference.graph import Graph, Seen, arrange
+from dynammo.inference.graph import Graph, Output, arrange
 
 __all__ = [
     "INPUT",
@@ -79,14 +79,14 @@ class OnnxEngine:
     """Passes by ONNX Runtime on the processor, with as many threads as PyTorch has.
 
     Args:
-        one_pass: the graph, on the CPU.
+        graph: the graph, on the CPU.
         size: height and width, or depth, height and width, of what it will see, in pixels.
 
     Raises:
         UserError: a package that is not installed, with what to type.
     """
 
-    def __init__(self, one_pass: Graph, size: Sequence[int]) -> None:
+    def __init__(self, graph: Graph, size: Sequence[int]) -> None:
         try:
             import onnx  # noqa: F401
             import onnxruntime
@@ -101,20 +101,20 @@ class OnnxEngine:
         options.log_severity_level = 3
         options.add_session_config_entry("session.force_spinning_stop", "1")  # threads wait idle between passes
         with tempfile.TemporaryDirectory() as folder:
-            file = graph_file(one_pass, size, Path(folder))
+            file = graph_file(graph, size, Path(folder))
             self.session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        self.one_pass = one_pass
+        self.graph = graph
 
-    def __call__(self, images: torch.Tensor) -> Seen:
+    def __call__(self, images: torch.Tensor) -> Output:
         """One pass, see `dynammo.inference.graph.Engine`."""
-        found = self.session.run(self.one_pass.outputs, {INPUT: images.contiguous().numpy()})
-        return arrange(self.one_pass, [torch.from_numpy(array) for array in found])
+        found = self.session.run(self.graph.outputs, {INPUT: images.contiguous().numpy()})
+        return arrange(self.graph, [torch.from_numpy(array) for array in found])
 
 
-def graph_file(one_pass: Graph, size: Sequence[int], folder: Path) -> Path:
+def graph_file(graph: Graph, size: Sequence[int], folder: Path) -> Path:
     """Write the graph of a pass as ONNX, with its weights, for any number of images."""
     file = folder / "pass.onnx"
-    write_onnx(one_pass, size, file, one_pass.outputs)
+    write_onnx(graph, size, file, graph.outputs)
     return file
 
 
@@ -124,24 +124,24 @@ class OpenVinoEngine:
     The graph comes by way of ONNX, the form that exports are checked in too.
 
     Args:
-        one_pass: the graph, on the CPU.
+        graph: the graph, on the CPU.
         size: height and width, or depth, height and width, of what it will see, in pixels.
 
     Raises:
         UserError: a package that is not installed, with what to type.
     """
 
-    def __init__(self, one_pass: Graph, size: Sequence[int]) -> None:
-        self.one_pass = one_pass
-        self.request = _request(one_pass, size)
+    def __init__(self, graph: Graph, size: Sequence[int]) -> None:
+        self.graph = graph
+        self.request = _request(graph, size)
 
-    def __call__(self, images: torch.Tensor) -> Seen:
+    def __call__(self, images: torch.Tensor) -> Output:
         """One pass, see `dynammo.inference.graph.Engine`."""
         found = self.request.infer([images.contiguous().numpy()], share_inputs=True)
-        return arrange(self.one_pass, [torch.from_numpy(found[name].copy()) for name in self.one_pass.outputs])
+        return arrange(self.graph, [torch.from_numpy(found[name].copy()) for name in self.graph.outputs])
 
 
-def _request(one_pass: Graph, size: Sequence[int]) -> Any:  # noqa: ANN401
+def _request(graph: Graph, size: Sequence[int]) -> Any:  # noqa: ANN401
     """An inference request for a graph, images (B, 3, *size) to its outputs.
 
     Raises:
@@ -163,5 +163,5 @@ def _request(one_pass: Graph, size: Sequence[int]) -> Any:  # noqa: ANN401
     }
     core = openvino.Core()
     with tempfile.TemporaryDirectory() as folder:
-        model = core.read_model(graph_file(one_pass, size, Path(folder)))
+        model = core.read_model(graph_file(graph, size, Path(folder)))
         return core.compile_model(model, "CPU", settings).create_infer_request()

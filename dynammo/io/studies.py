@@ -23,7 +23,7 @@ from dynammo.io.file_sources import (
 from dynammo.io.image_reader import image_format
 from dynammo.runtime.progress import track
 
-__all__ = ["Intake", "Study", "find_studies"]
+__all__ = ["Study", "StudyList", "find_studies"]
 
 IMAGE_ENDINGS = (
     ".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".ndpi", ".mrxs",
@@ -61,7 +61,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Intake:
+class StudyList:
     """Everything that was handed over.
 
     Attributes:
@@ -87,7 +87,7 @@ class _Seen:
     header: DicomHeader | None = None
 
 
-def find_studies(source: str | Path, unpack_into: str | Path, leave_out: Collection[Path] = ()) -> Intake:
+def find_studies(source: str | Path, unpack_into: str | Path, leave_out: Collection[Path] = ()) -> StudyList:
     """Find what is to be classified; headers are read, pixels are not.
 
     Args:
@@ -111,7 +111,7 @@ def find_studies(source: str | Path, unpack_into: str | Path, leave_out: Collect
             f"there is no image in {source} ({ignored} other files); expected DICOM, NIfTI, PNG, JPEG, TIFF or slides."
             + links
         )
-    return Intake(_studies(rows, found.root), ignored, found.links, found.root)
+    return StudyList(_studies(rows, found.root), ignored, found.links, found.root)
 
 
 def _found(source: Path, unpack_into: Path, leave_out: Collection[Path]) -> FoundFiles:

@@ -19,7 +19,7 @@ from dynammo.lifecycle.learning_state import (
     head_parts,
     heads_of,
     heads_together,
-    looks_parts,
+    out_of_distribution_parts,
     relabelled,
     sources_of,
     threshold_parts,
@@ -96,7 +96,7 @@ def _inherited(first: LearntModel, second: LearntModel) -> list[str]:
     """Names of the classes that both know from the very same images, since they began as one model."""
     sums = []
     for model in (first, second):
-        statistics = model.state["handlers"]["LearnLooks"]["statistics"]
+        statistics = model.state["handlers"]["FitOutOfDistribution"]["statistics"]
         sums.append(dict(zip(model.classes, statistics["sums"], strict=True)))
     return [name for name, found in sums[0].items() if name in sums[1] and torch.equal(found, sums[1][name])]
 
@@ -128,7 +128,7 @@ def _with_images(first: LearntModel, second: LearntModel, shared: list[str], fol
     order = [sorted(shared, key=second.classes.index).index(name) for name in shared]
     changed: dict[str, ClassScatters] = {}
     parts: dict[str, ClassStatistics] = {}
-    for handler in ("AnalyticHeads", "LearnLooks"):
+    for handler in ("AnalyticHeads", "FitOutOfDistribution"):
         before = scatters_of(first, places_of(first, mine, inside=True), handler)
         more = select_classes(scatters_of(second, places_of(second, theirs, inside=True), handler), order)
         known = ClassStatistics(**first.state["handlers"][handler]["statistics"])
@@ -136,11 +136,13 @@ def _with_images(first: LearntModel, second: LearntModel, shared: list[str], fol
     _write_changed(first, mine, changed, folder)
     handlers = first.state["handlers"]
     heads, analytic = head_parts(first, parts["AnalyticHeads"], handlers["AnalyticHeads"]["losses"])
-    distances, labels = (handlers["LearnLooks"][name] for name in ("distances", "labels"))
-    looks, looks_handler, trust = looks_parts(first, parts["LearnLooks"], distances, labels)
+    distances, labels = (handlers["FitOutOfDistribution"][name] for name in ("distances", "labels"))
+    distance, distance_handler, trust = out_of_distribution_parts(
+        first, parts["FitOutOfDistribution"], distances, labels
+    )
     state = {
-        **first.state, **heads, **looks, "trust": {**first.state["trust"], **trust},
-        "handlers": {**handlers, "AnalyticHeads": analytic, "LearnLooks": looks_handler},
+        **first.state, **heads, **distance, "trust": {**first.state["trust"], **trust},
+        "handlers": {**handlers, "AnalyticHeads": analytic, "FitOutOfDistribution": distance_handler},
     }  # fmt: skip
     return replace(first, state=state, folder=folder)
 
@@ -165,11 +167,13 @@ def _side_by_side(first: LearntModel, second: LearntModel) -> LearntModel:
     theirs = second.state["handlers"]
     adapters, handlers["MergeAdapters"] = adapter_parts(first, _merged(first, second), second.state["adapters"])
     heads, analytic = _heads(first, second)
-    looks, handlers["LearnLooks"], looks_trust = looks_parts(
+    distance, handlers["FitOutOfDistribution"], distance_trust = out_of_distribution_parts(
         first,
-        combine(*(ClassStatistics(**m.state["handlers"]["LearnLooks"]["statistics"]) for m in (first, second))),
-        torch.cat([handlers["LearnLooks"]["distances"], theirs["LearnLooks"]["distances"]]),
-        torch.cat([handlers["LearnLooks"]["labels"], theirs["LearnLooks"]["labels"] + shift]),
+        combine(
+            *(ClassStatistics(**m.state["handlers"]["FitOutOfDistribution"]["statistics"]) for m in (first, second))
+        ),
+        torch.cat([handlers["FitOutOfDistribution"]["distances"], theirs["FitOutOfDistribution"]["distances"]]),
+        torch.cat([handlers["FitOutOfDistribution"]["labels"], theirs["FitOutOfDistribution"]["labels"] + shift]),
     )
     found = [(threshold, images) for h in (handlers, theirs) for threshold, images in h["Calibrate"]["found"]]
     handlers["Calibrate"], trust = threshold_parts(found)
@@ -178,11 +182,11 @@ def _side_by_side(first: LearntModel, second: LearntModel) -> LearntModel:
     temperatures = [model.state["temperature"] * len(model.tasks) for model in (first, second)]
     tasks, classes = first.tasks + second.tasks, first.classes + second.classes
     state = {
-        **first.state, **adapters, **heads, **looks,
+        **first.state, **adapters, **heads, **distance,
         "memory": _memories(first, second),
         "results": [*first.state["results"], *_unmeasured(first, second)],
         "temperature": sum(temperatures) / len(tasks),
-        "trust": {**first.state["trust"], **looks_trust, **trust},
+        "trust": {**first.state["trust"], **distance_trust, **trust},
         "tasks_learnt": len(tasks),
         "handlers": {**handlers, **analytic},
     }  # fmt: skip

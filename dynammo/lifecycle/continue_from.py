@@ -12,7 +12,7 @@ from dynammo.data.exemplars import Item
 from dynammo.data.increments import Source
 from dynammo.errors import UserError
 from dynammo.handlers.analytic_head import AnalyticHeads
-from dynammo.handlers.out_of_distribution import LearnLooks
+from dynammo.handlers.out_of_distribution import FitOutOfDistribution
 from dynammo.heads.scatters import ClassScatters, add_images, join_scatters, replace_classes, select_classes
 from dynammo.lifecycle.learning_state import LearntModel
 from dynammo.runs.contributions import SaveContributions, contribution_file
@@ -80,19 +80,21 @@ class ContinueFrom:
         if items:
             for handler in engine.handlers:
                 analytic = isinstance(handler, AnalyticHeads) and engine.network.head_layout == "analytic"
-                if analytic or isinstance(handler, LearnLooks):
+                if analytic or isinstance(handler, FitOutOfDistribution):
                     self._update(engine, handler, items)  # type: ignore[arg-type]
             self._note(engine, items)
         if engine.tasks_learnt == len(engine.tasks):
             engine.record_again()
 
-    def _update(self, engine: IncrementalTrainer, handler: AnalyticHeads | LearnLooks, items: list[Item]) -> None:
+    def _update(
+        self, engine: IncrementalTrainer, handler: AnalyticHeads | FitOutOfDistribution, items: list[Item]
+    ) -> None:
         """Let a handler add the images to its statistics, and what their classes have contributed follow."""
         labels = sorted({item["label"] for item in items})
         before = self._contributed(engine, type(handler).__name__, labels)
         if before is None:
-            if isinstance(handler, LearnLooks):
-                return  # looks are a warning light: they go on as they are
+            if isinstance(handler, FitOutOfDistribution):
+                return  # without its part the out-of-distribution score stays as it is: it only warns
             names = ", ".join(engine.tasks.classes[label] for label in labels)
             raise UserError(
                 f"the folder has images of {names}, which {self.model.path} knows, but what these classes contributed "

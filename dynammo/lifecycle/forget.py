@@ -22,7 +22,7 @@ from dynammo.lifecycle.learning_state import (
     head_parts,
     heads_of,
     heads_together,
-    looks_parts,
+    out_of_distribution_parts,
     relabelled,
     threshold_parts,
 )
@@ -34,7 +34,7 @@ __all__ = ["Places", "labels_to_forget", "places_of", "scatters_of", "without"]
 
 Places = list[tuple[int, list[int]]]
 """Tasks by index, and for each the places of some of its classes."""
-STATISTICS = ("AnalyticHeads", "LearnLooks")
+STATISTICS = ("AnalyticHeads", "FitOutOfDistribution")
 
 
 def labels_to_forget(model: LearntModel, task: int | None, class_name: str | None) -> list[int]:
@@ -75,7 +75,7 @@ def without(model: LearntModel, labels: Sequence[int], folder: Path) -> LearntMo
     parts, heads = _heads(model, labels, kept)
     state |= parts
     handlers |= heads
-    parts, handlers["LearnLooks"], looks_trust = _looks(model, labels)
+    parts, handlers["FitOutOfDistribution"], distance_trust = _out_of_distribution(model, labels)
     state |= parts
     handlers["Calibrate"], trust = threshold_parts(_thresholds(handlers["Calibrate"]["found"], kept))
     names = [model.classes[label] for label in labels]
@@ -85,7 +85,7 @@ def without(model: LearntModel, labels: Sequence[int], folder: Path) -> LearntMo
     state |= {
         "memory": relabelled(state["memory"], _new_labels(model, labels)),
         "results": _results(model, labels, kept),
-        "trust": {**state["trust"], **looks_trust, **trust},
+        "trust": {**state["trust"], **distance_trust, **trust},
         "tasks_learnt": len(kept),
         "handlers": handlers,
     }
@@ -180,11 +180,14 @@ def _rows(head: State, rows: list[int]) -> State:
     return {name: value[rows] for name, value in head.items()}
 
 
-def _looks(model: LearntModel, labels: Sequence[int]) -> tuple[Parts, Parts, Parts]:
-    known, statistics = model.state["handlers"]["LearnLooks"], statistics_without(model, "LearnLooks", labels)
+def _out_of_distribution(model: LearntModel, labels: Sequence[int]) -> tuple[Parts, Parts, Parts]:
+    known, statistics = (
+        model.state["handlers"]["FitOutOfDistribution"],
+        statistics_without(model, "FitOutOfDistribution", labels),
+    )
     new, stays = _new_labels(model, labels), ~torch.isin(known["labels"], torch.tensor(list(labels)))
     moved = torch.tensor([new[int(label)] for label in known["labels"][stays]], dtype=torch.long)
-    return looks_parts(model, statistics, known["distances"][stays], moved)
+    return out_of_distribution_parts(model, statistics, known["distances"][stays], moved)
 
 
 def _thresholds(found: Sequence[Sequence[Any]], kept: Places) -> list[tuple[float, int]]:

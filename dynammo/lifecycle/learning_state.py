@@ -10,7 +10,7 @@ import torch
 from dynammo.errors import UserError
 from dynammo.handlers.analytic_head import make_head, shrinkages_of
 from dynammo.handlers.calibration import mean_threshold
-from dynammo.handlers.out_of_distribution import make_looks
+from dynammo.handlers.out_of_distribution import out_of_distribution_of
 from dynammo.heads.analytic import ClassStatistics, choose
 from dynammo.heads.scatters import packed, unpacked
 from dynammo.merging import Merged, State
@@ -30,7 +30,7 @@ __all__ = [
     "heads_together",
     "learning_state_of",
     "load_learnt",
-    "looks_parts",
+    "out_of_distribution_parts",
     "relabelled",
     "sources_of",
     "threshold_parts",
@@ -39,7 +39,17 @@ __all__ = [
 
 LEARNING_FILE = "learning.pt"
 """Name of the file beside the weights of an exported model that `learning_state_of` gives the content of."""
-NEEDED = {"adapters", "branches", "branch_count", "heads", "background", "looks", "temperature", "results", "handlers"}
+NEEDED = {
+    "adapters",
+    "branches",
+    "branch_count",
+    "heads",
+    "background",
+    "out_of_distribution",
+    "temperature",
+    "results",
+    "handlers",
+}
 PRIVATE = ("ContinueFrom",)  # handlers whose state names places on this machine
 EARLIER = "was made by an earlier version of dynammo, which did not keep what going on needs; train it again"
 
@@ -134,7 +144,7 @@ def learning_state_of(path: str | Path) -> dict[str, Any]:
     """What an exported model needs to go on learning beside its `model.pt`: tensors and plain values, few of them.
 
     No paths and no exemplars; of images only what the handlers' statistics say: counts, sums and one scatter matrix of
-    the features of each kind, losses by class, and for every training image how far its looks were from the others',
+    the features of each kind, losses by class, and for every training image how far it was from the others',
     in no order.
 
     Args:
@@ -147,8 +157,8 @@ def learning_state_of(path: str | Path) -> dict[str, Any]:
         del state["backbone"]
     handlers = {name: dict(part) for name, part in state["handlers"].items() if name not in PRIVATE}
     handlers["SaveContributions"] = {"history": model.history, "source": ""}
-    if handlers.get("LearnLooks"):
-        handlers["LearnLooks"] |= _unordered(handlers["LearnLooks"])
+    if handlers.get("FitOutOfDistribution"):
+        handlers["FitOutOfDistribution"] |= _unordered(handlers["FitOutOfDistribution"])
     return {**state, "handlers": {name: _packed(part) for name, part in handlers.items()}}
 
 
@@ -228,11 +238,11 @@ def _unpacked(part: Mapping[str, Any]) -> dict[str, Any]:
     return {**part, "statistics": {**statistics, "gram": gram}}
 
 
-def _unordered(looks: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def _unordered(part: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The distances of every class sorted, so that none can be told to be that of an image."""
-    order = torch.argsort(looks["distances"])
-    order = order[torch.argsort(looks["labels"][order], stable=True)]
-    return {"distances": looks["distances"][order], "labels": looks["labels"][order]}
+    order = torch.argsort(part["distances"])
+    order = order[torch.argsort(part["labels"][order], stable=True)]
+    return {"distances": part["distances"][order], "labels": part["labels"][order]}
 
 
 Parts = dict[str, Any]
@@ -277,14 +287,17 @@ def head_parts(model: LearntModel, statistics: ClassStatistics, losses: torch.Te
     return {"heads": heads_together([dict(head.state_dict())]), "background": score}, handler
 
 
-def looks_parts(
+def out_of_distribution_parts(
     model: LearntModel, statistics: ClassStatistics, distances: torch.Tensor, labels: torch.Tensor
 ) -> tuple[Parts, Parts, Parts]:
-    """The looks of these statistics as they lie in the state, the state of `LearnLooks`, and what trust says of it."""
+    """Statistics of the stem as they lie in the state, the state of `FitOutOfDistribution`, what trust says of it."""
     handler = {"statistics": statistics.state_dict(), "distances": distances, "labels": labels}
-    rate = model.state["trust"]["looks_false_alarm_rate"]
-    trust = {"looks_threshold": threshold_at(distances.numpy(), rate), "looks_false_alarm_rate": rate}
-    return {"looks": make_looks(statistics).state_dict()}, handler, trust
+    rate = model.state["trust"]["out_of_distribution_false_alarm_rate"]
+    trust = {
+        "out_of_distribution_threshold": threshold_at(distances.numpy(), rate),
+        "out_of_distribution_false_alarm_rate": rate,
+    }
+    return {"out_of_distribution": out_of_distribution_of(statistics).state_dict()}, handler, trust
 
 
 def threshold_parts(found: Sequence[tuple[float, int]]) -> tuple[Parts, Parts]:

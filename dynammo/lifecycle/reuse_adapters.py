@@ -9,7 +9,7 @@ from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["TakeAdapters"]
+__all__ = ["ReuseAdapters"]
 
 # what decides how adapters of a task come out; exemplars do too, by the merged features that chose them
 POOLING = ("taps", "pool_deviation", "pool_centre", "power", "projection")
@@ -20,7 +20,7 @@ SAME = (
 ABSENT_BEFORE = {"small_epochs": 0, "mixed_precision": False}  # in the records of earlier versions
 
 
-class TakeAdapters:
+class ReuseAdapters:
     """Give every task the adapters and the head that an earlier run has fitted for it; the loop then fits none.
 
     Stands behind the handler that merges. The earlier run must have learnt the same classes in the same tasks with

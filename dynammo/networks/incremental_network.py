@@ -12,7 +12,7 @@ from dynammo.merging import State
 from dynammo.networks.adapters import ADAPTERS, FOLDABLE, adapt, copy_state, fold, make_adapters, weight_changes
 from dynammo.networks.backbones import Backbone, load_pretrained
 from dynammo.networks.merged_classifier import MergedClassifier, build_classifier
-from dynammo.networks.out_of_distribution import Looks
+from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
 
 __all__ = ["HEAD_LAYOUTS", "IncrementalNetwork", "check_image_size"]
@@ -81,7 +81,7 @@ class IncrementalNetwork(nn.Module):
         self.pooling.draw_projection()
         self.heads = nn.ModuleList()
         self.background: BackgroundScore | None = None
-        self.looks: Looks | None = None
+        self.out_of_distribution: OutOfDistribution | None = None
         self.temperature = 1.0
 
     @property
@@ -157,7 +157,9 @@ class IncrementalNetwork(nn.Module):
             "branch_count": len(self.branches),
             "heads": self.heads.state_dict(),
             "background": self.background.state_dict() if self.background is not None else {},
-            "looks": self.looks.state_dict() if self.looks is not None else {},
+            "out_of_distribution": self.out_of_distribution.state_dict()
+            if self.out_of_distribution is not None
+            else {},
             "temperature": self.temperature,
         }
 
@@ -171,9 +173,11 @@ class IncrementalNetwork(nn.Module):
         self.set_branches([branches] if self.foldable else _parts(branches, state["branch_count"]))
         heads = _parts(state["heads"], len({name.split(".")[0] for name in state["heads"]}))
         self.heads = nn.ModuleList(_loaded(nn.Linear(*head["weight"].shape[::-1]), head) for head in heads)
-        score, looks = state["background"], state["looks"]
+        score, known = state["background"], state["out_of_distribution"]
         self.background = _loaded(BackgroundScore(len(score["shift"])), score) if score else None
-        self.looks = _loaded(Looks(len(looks["means"]), len(looks["whitening"]) // 2), looks) if looks else None
+        self.out_of_distribution = (
+            _loaded(OutOfDistribution(len(known["means"]), len(known["whitening"]) // 2), known) if known else None
+        )
         self.temperature = state["temperature"]
         self.to(device)
 
@@ -184,8 +188,8 @@ class IncrementalNetwork(nn.Module):
         }  # fmt: skip
         if self.background is not None:
             parts["background"] = self.background
-        if self.looks is not None:
-            parts["looks"] = self.looks
+        if self.out_of_distribution is not None:
+            parts["out_of_distribution"] = self.out_of_distribution
         folded = {f"backbone.layers.{name}": change for name, change in self.changes.items()}
         state = {
             f"{name}.{key}": value.detach().clone()
@@ -199,7 +203,9 @@ class IncrementalNetwork(nn.Module):
         """Arguments that build the shipped network anew: numbers and names only."""
         counts = [head.out_features - int(self.spec["others"]) for head in self.heads]  # type: ignore[operator]
         known: dict[str, Any] = {"background": True} if self.background is not None else {}
-        known |= {"looks": len(self.looks.means)} if self.looks is not None else {}
+        known |= (
+            {"out_of_distribution": len(self.out_of_distribution.means)} if self.out_of_distribution is not None else {}
+        )
         spec = {"heads": counts, "branches": len(self.branches), **self.spec, **known}
         return spec | {"adapter": "none", "branches": 1} if self.foldable else spec
 

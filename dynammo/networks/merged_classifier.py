@@ -10,7 +10,7 @@ from dynammo.heads.linear import BackgroundScore, join_heads
 from dynammo.merging import State
 from dynammo.networks.adapters import make_adapters
 from dynammo.networks.backbones import Backbone
-from dynammo.networks.out_of_distribution import Looks
+from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
 
 __all__ = ["MergedClassifier", "build_classifier"]
@@ -30,7 +30,7 @@ class MergedClassifier(nn.Module):
         in_channels: channels of the input.
         background: the unknown score is that of a `BackgroundScore` on the logits of the one head.
         pooling: arguments of `Pooling` beside the channels; none for the mean of the last layer.
-        looks: classes of training images that the network knows the looks of, see `Looks`; 0 for none.
+        out_of_distribution: classes whose images `OutOfDistribution` compares an image with; 0 for none.
 
     Attributes:
         temperature: divides the scores of all classes before their softmax, so that probabilities mean what they
@@ -51,7 +51,7 @@ class MergedClassifier(nn.Module):
         in_channels: int = 3,
         background: bool = False,
         pooling: Mapping[str, Any] | None = None,
-        looks: int = 0,
+        out_of_distribution: int = 0,
     ) -> None:
         super().__init__()
         self.others = others
@@ -62,7 +62,8 @@ class MergedClassifier(nn.Module):
         self.pooling = Pooling(self.backbone.channels, **(pooling or {}))
         self.heads = nn.ModuleList(nn.Linear(self.pooling.features, count + int(others)) for count in heads)
         self.background = BackgroundScore(sum(heads)) if background else None
-        self.looks = Looks(looks, self.backbone.channels[0]) if looks else None
+        classes = out_of_distribution
+        self.out_of_distribution = OutOfDistribution(classes, self.backbone.channels[0]) if classes else None
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -120,11 +121,11 @@ class MergedClassifier(nn.Module):
         return probabilities, unknown
 
     @torch.jit.export
-    def strangeness(self, maps: list[list[torch.Tensor]]) -> torch.Tensor:
-        """How far images are from every training image (B,), see `Looks`; 0 where the network does not know."""
+    def ood_score(self, maps: list[list[torch.Tensor]]) -> torch.Tensor:
+        """How far images are from all training images (B,), see `OutOfDistribution`; 0 where that is not known."""
         stem = maps[0][0]
-        if self.looks is not None:
-            distances: torch.Tensor = self.looks(stem)
+        if self.out_of_distribution is not None:
+            distances: torch.Tensor = self.out_of_distribution(stem)
             return distances
         return torch.zeros(stem.shape[0], device=stem.device)
 

@@ -5,10 +5,10 @@ from torch import nn
 
 from dynammo.networks.pooling import moments
 
-__all__ = ["Looks", "look_features"]
+__all__ = ["OutOfDistribution", "stem_features"]
 
 
-def look_features(stem: torch.Tensor) -> torch.Tensor:
+def stem_features(stem: torch.Tensor) -> torch.Tensor:
     """Mean and standard deviation of every channel of the stem's map, over every second pixel of each axis.
 
     The stem lies before all adapters: these numbers do not change while tasks are learnt. They tell colours, contrast
@@ -27,7 +27,7 @@ def look_features(stem: torch.Tensor) -> torch.Tensor:
     return torch.cat(moments(some.float()), dim=1)
 
 
-class Looks(nn.Module):
+class OutOfDistribution(nn.Module):
     """Distance of an image from the nearest class of training images (Mahalanobis; Lee et al., arXiv 1807.03888).
 
     Args:
@@ -35,7 +35,7 @@ class Looks(nn.Module):
         channels: channels C of the stem.
 
     Attributes:
-        means: (K, 2 C) of `look_features` in each class.
+        means: (K, 2 C) of `stem_features` in each class.
         whitening: (2 C, 2 C) W with W W' the inverse of the covariance shared by all classes.
     """
 
@@ -53,12 +53,12 @@ class Looks(nn.Module):
         The root of the mean square over the 2 C features: about 1 for images like those of the training. Differences
         are written out, since ONNX has no `cdist`; `nearest` takes many images, whose differences need not fit.
         """
-        apart = (look_features(stem) @ self.whitening)[:, None] - self.means @ self.whitening  # (B, K, 2 C)
+        apart = (stem_features(stem) @ self.whitening)[:, None] - self.means @ self.whitening  # (B, K, 2 C)
         distances: torch.Tensor = (apart * apart).mean(2).amin(1).sqrt()
         return distances
 
     def nearest(self, features: torch.Tensor) -> torch.Tensor:
-        """Distances (B,) of `look_features` (B, 2 C)."""
+        """Distances (B,) of `stem_features` (B, 2 C)."""
         distances: torch.Tensor = torch.cdist(features @ self.whitening, self.means @ self.whitening).amin(1)
         root: float = float(self.means.shape[1]) ** 0.5
         return distances / root

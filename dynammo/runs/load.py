@@ -94,6 +94,8 @@ def _of_run(weights: Path, record: Record, digest: str) -> "State":
 def _of_torchscript(file: Path, digest: str) -> "State":
     import torch
 
+    from dynammo.runtime.aliases import current_names
+
     beside = file.parent / "run.json"
     if file.name == "model.ts" and beside.is_file():
         expected = read_record("bundle", file).get("files", {}).get(file.name)
@@ -104,7 +106,7 @@ def _of_torchscript(file: Path, digest: str) -> "State":
             )
     try:
         script = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-        return {name: tensor.detach() for name, tensor in script.state_dict().items()}
+        return current_names({name: tensor.detach() for name, tensor in script.state_dict().items()})  # type: ignore[no-any-return]
     except (RuntimeError, ValueError, OSError) as error:
         raise UserError(f"the file {file} is damaged ({type(error).__name__}); export the model again.") from error
 

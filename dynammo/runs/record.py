@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynammo.errors import UserError
+from dynammo.runtime.aliases import current_names
 
 __all__ = ["Kind", "Record", "check_usable", "embedded_record", "locate_model", "read_record"]
 
@@ -110,7 +111,7 @@ def _is_exported(folder: Path) -> bool:
 
 def _parse(text: bytes, source: str) -> Record:
     try:
-        record: Record = json.loads(text)
+        record: Record = current_names(json.loads(text))
         classes, network, config = record["classes"], record["network"], record["config"]
         _expect(isinstance(classes, list) and classes, "classes")
         _expect(all(isinstance(name, str) and name.strip() for name in classes), "classes")

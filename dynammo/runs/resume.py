@@ -16,7 +16,7 @@ from ignite.engine import Events
 
 from dynammo.errors import UserError
 from dynammo.runs.save_run import OUTPUTS
-from dynammo.runtime.distributed import count, gathered, is_first, of_first
+from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
 from dynammo.runtime.locking import lock_folder
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -212,7 +212,7 @@ def _take_up(engine: IncrementalTrainer, folder: Path) -> None:
 
 
 def _check_same_images(engine: IncrementalTrainer) -> None:
-    if len(set(gathered(engine.data.digest()) if count() > 1 else ())) > 1:
+    if len(set(all_gather_object(engine.data.digest()) if world_size() > 1 else ())) > 1:
         raise UserError(
             "not all processes find the same images; every machine needs the same files under the same --dataset_dir."
         )
@@ -220,11 +220,11 @@ def _check_same_images(engine: IncrementalTrainer) -> None:
 
 def _share_position(engine: IncrementalTrainer) -> None:
     """Let the other processes take up what the first has found in the output folder."""
-    if count() == 1:
+    if world_size() == 1:
         return
     backbone = engine.network.backbone.state_dict()
     learnt = {**engine.learning_state(), "backbone": backbone} if engine.tasks_learnt else {}
-    position = of_first({"key": engine.key, "learnt": learnt, "stage": engine.stages.resumed})
+    position = broadcast({"key": engine.key, "learnt": learnt, "stage": engine.stages.resumed})
     if is_first():
         return
     engine.key = position["key"]

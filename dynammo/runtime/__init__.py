@@ -1,1 +1,18 @@
 """Files, processes and devices: what everything stands on."""
+
+from typing import Any
+
+from dynammo.runtime.faces import look_up
+
+FACE = {
+    "bundle_config": "bundle_files",
+    "init_processes": "distributed",
+    "is_first": "distributed",
+    "prepare_output_dir": "files",
+    "rank_device": "distributed",
+}
+__all__ = list(FACE)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    return look_up(__name__, FACE, name)

@@ -23,18 +23,18 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from dynammo.runtime.files import state_bytes
 
 __all__ = [
-    "agree",
-    "count",
-    "gathered",
+    "all_gather_object",
+    "all_gather_rows",
+    "all_reduce_sum",
+    "broadcast",
+    "init_processes",
     "is_first",
-    "join_ranks",
-    "joined",
-    "number",
-    "of_first",
-    "part",
+    "rank",
     "rank_device",
-    "share_of",
-    "summed",
+    "shard",
+    "shard_mask",
+    "sync_state",
+    "world_size",
 ]
 
 
@@ -48,46 +48,46 @@ class Stateful(Protocol):
         """Take up such a state."""
 
 
-def count() -> int:
+def world_size() -> int:
     """Number of processes."""
     return int(idist.get_world_size())
 
 
-def number() -> int:
+def rank() -> int:
     """Number of this process, from 0."""
     return int(idist.get_rank())
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes files, prints, and whose word counts."""
-    return number() == 0
+    return rank() == 0
 
 
-def part(length: int) -> range:
+def shard(length: int) -> range:
     """Which of `length` things in a row are this process's: all parts one after the other are the whole."""
-    rank, ranks = number(), count()
-    return range(rank * length // ranks, (rank + 1) * length // ranks)
+    here, processes = rank(), world_size()
+    return range(here * length // processes, (here + 1) * length // processes)
 
 
-def share_of(length: int) -> torch.Tensor:
+def shard_mask(length: int) -> torch.Tensor:
     """`part` as a mask (length,)."""
     here = torch.zeros(length, dtype=torch.bool)
-    here[list(part(length))] = True
+    here[list(shard(length))] = True
     return here
 
 
-def summed(tensor: torch.Tensor) -> torch.Tensor:
+def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over all processes, the same to the last bit in each of them."""
-    if count() == 1:
+    if world_size() == 1:
         return tensor
     total = tensor.detach().to(_place(), copy=True).contiguous()
     dist.all_reduce(total)
     return total.to(tensor.device)
 
 
-def joined(rows: torch.Tensor) -> torch.Tensor:
+def all_gather_rows(rows: torch.Tensor) -> torch.Tensor:
     """The rows (n, ...) of all processes, n of their own in each, one after the other (N, ...)."""
-    if count() == 1:
+    if world_size() == 1:
         return rows
     lengths = [int(length) for length in _all(torch.tensor([len(rows)]))]
     padded = torch.zeros(max(lengths), *rows.shape[1:], dtype=rows.dtype)
@@ -95,9 +95,9 @@ def joined(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat([found[:n] for found, n in zip(_all(padded), lengths, strict=True)]).to(rows.device)
 
 
-def gathered(value: Any) -> list[Any]:  # noqa: ANN401
+def all_gather_object(value: Any) -> list[Any]:  # noqa: ANN401
     """What every process has, in the order of the processes; tensors, which come to the CPU, and plain values."""
-    if count() == 1:
+    if world_size() == 1:
         return [value]
     content = _packed(value)
     lengths = [int(length) for length in _all(torch.tensor([len(content)]))]
@@ -106,9 +106,9 @@ def gathered(value: Any) -> list[Any]:  # noqa: ANN401
     return [_unpacked(found[:n]) for found, n in zip(_all(padded), lengths, strict=True)]
 
 
-def of_first(value: Any) -> Any:  # noqa: ANN401
+def broadcast(value: Any) -> Any:  # noqa: ANN401
     """What the first process has; tensors, which come to the CPU, and plain values."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     content = _packed(value) if is_first() else torch.zeros(0, dtype=torch.uint8)
     length = torch.tensor([len(content)], device=_place())
@@ -119,10 +119,10 @@ def of_first(value: Any) -> Any:  # noqa: ANN401
     return value if is_first() else _unpacked(content.cpu())
 
 
-def agree(thing: Stateful) -> None:
+def sync_state(thing: Stateful) -> None:
     """Bring `thing` into the state that it has in the first process."""
-    if count() > 1:
-        state = of_first(thing.state_dict() if is_first() else None)
+    if world_size() > 1:
+        state = broadcast(thing.state_dict() if is_first() else None)
         if not is_first():
             thing.load_state_dict(state)
 
@@ -135,7 +135,7 @@ def _place() -> torch.device:
 def _all(tensor: torch.Tensor) -> list[torch.Tensor]:
     """The tensors, of one shape, of all processes, on the CPU."""
     sent = tensor.detach().to(_place()).contiguous()
-    found = [torch.empty_like(sent) for _ in range(count())]
+    found = [torch.empty_like(sent) for _ in range(world_size())]
     dist.all_gather(found, sent)
     return [one.cpu() for one in found]
 
@@ -159,7 +159,7 @@ def rank_device() -> torch.device:
     return torch.device("cuda", local) if enough else torch.device("cpu")
 
 
-def join_ranks(minutes: float = 60) -> None:
+def init_processes(minutes: float = 60) -> None:
     """Meet the other processes that `torchrun` has started; does nothing where it has not.
 
     From then on the first process alone prints, and of several that fail the first to do so alone says why.
@@ -174,7 +174,7 @@ def join_ranks(minutes: float = 60) -> None:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=minutes))
     idist.sync()
-    if count() > 1:
+    if world_size() > 1:
         _explain_once(tell)  # not by the hook that torch has just put before it
     if not is_first():
         _be_quiet()

@@ -13,6 +13,7 @@ from typing import IO, Any
 import torch
 
 from dynammo.errors import UserError
+from dynammo.runtime.aliases import current_names
 
 __all__ = [
     "load_checkpoint",
@@ -75,13 +76,13 @@ def state_bytes(state: Any) -> bytes:  # noqa: ANN401
 
 
 def load_state(path: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401
-    """Load what `save_state` wrote; nothing is unpickled beyond tensors and plain values.
+    """Load what `save_state` of this version or an earlier one wrote; nothing but tensors and plain values.
 
     Raises:
         UserError: no such file, or not such a file.
     """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return current_names(torch.load(path, map_location=device, weights_only=True))
     except FileNotFoundError as error:
         raise UserError(f"there is no model file {path}; give the model.pt of a finished run.") from error
     except Exception as error:  # torch raises a dozen kinds for a damaged file; all mean the same to the user

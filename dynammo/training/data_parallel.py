@@ -16,10 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from dynammo.errors import UserError
-from dynammo.runtime.distributed import count, number, of_first, part, summed
+from dynammo.runtime.distributed import all_reduce_sum, broadcast, rank, shard, world_size
 
 __all__ = [
-    "PartsOfBatches",
+    "ShardedBatches",
     "check_batch_size",
     "share_gradients",
     "shared_batchnorm",
@@ -30,7 +30,7 @@ __all__ = [
 Share = Callable[[], float]
 
 
-class PartsOfBatches(Sampler[list[int]]):
+class ShardedBatches(Sampler[list[int]]):
     """This process's part of every batch that `batches` draws; all processes draw the same.
 
     Where a batch has fewer images than there are processes, those without one get its first, which does not count.
@@ -50,28 +50,28 @@ class PartsOfBatches(Sampler[list[int]]):
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        torch.set_rng_state(of_first(torch.get_rng_state()))  # a transform may have drawn here and not there
+        torch.set_rng_state(broadcast(torch.get_rng_state()))  # a transform may have drawn here and not there
         for batch in self.batches:
-            yield [batch[i] for i in part(len(batch))] or batch[:1]
+            yield [batch[i] for i in shard(len(batch))] or batch[:1]
 
     def share(self, iteration: int) -> float:
         """Part of the images of a batch that this process has, 0 to 1; iterations count from 1."""
         begin = (iteration - 1) % len(self) * self.batch_size
         images = min(self.batch_size, self.total - begin)
-        return len(part(images)) / images
+        return len(shard(images)) / images
 
 
 def split_loader(loader: Any) -> Any:  # noqa: ANN401
-    """A loader of this process's `PartsOfBatches` of `loader`; itself where there is one process."""
-    if count() == 1:
+    """A loader of this process's `ShardedBatches` of `loader`; itself where there is one process."""
+    if world_size() == 1:
         return loader
     return DataLoader(
         loader.dataset,
-        batch_sampler=PartsOfBatches(loader.batch_sampler, len(loader.dataset), loader.batch_size),
+        batch_sampler=ShardedBatches(loader.batch_sampler, len(loader.dataset), loader.batch_size),
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,
-        worker_init_fn=partial(_seed_worker, number() * loader.num_workers),
+        worker_init_fn=partial(_seed_worker, rank() * loader.num_workers),
     )
 
 
@@ -81,27 +81,27 @@ def check_batch_size(batch_size: int) -> None:
     Raises:
         UserError: fewer images in a batch than processes.
     """
-    if batch_size < count():
+    if batch_size < world_size():
         raise UserError(
-            f"batch_size is {batch_size}, less than one image for each of {count()} processes; type --batch_size "
-            f"{count()} or more, or start fewer processes."
+            f"batch_size is {batch_size}, less than one image for each of {world_size()} processes; type --batch_size "
+            f"{world_size()} or more, or start fewer processes."
         )
 
 
 @torch.no_grad()
 def start_together(parameters: Sequence[nn.Parameter]) -> None:
     """Give the parameters the values that they have in the first process."""
-    if count() > 1:
-        for parameter, value in zip(parameters, of_first([p.detach() for p in parameters]), strict=True):
+    if world_size() > 1:
+        for parameter, value in zip(parameters, broadcast([p.detach() for p in parameters]), strict=True):
             parameter.copy_(value)
 
 
 def share_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace the gradients by their sums over all processes, whose losses are parts of the loss of a whole batch."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    if count() == 1 or not grads:
+    if world_size() == 1 or not grads:
         return
-    total = summed(torch.cat([grad.flatten() for grad in grads]))
+    total = all_reduce_sum(torch.cat([grad.flatten() for grad in grads]))
     for grad, found in zip(grads, total.split([grad.numel() for grad in grads]), strict=True):  # type: ignore[no-untyped-call]
         grad.copy_(found.view_as(grad))
 
@@ -114,7 +114,7 @@ def shared_batchnorm(network: nn.Module, share: Share) -> Iterator[None]:
         network: its modules, parameters and state dict stay what they are.
         share: part of the images of the batch that this process has; 0: its images do not count.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)] if count() > 1 else []
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)] if world_size() > 1 else []
     for norm in norms:
         norm.forward = partial(_normalise, norm, share)  # type: ignore[method-assign]
     try:
@@ -154,11 +154,11 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        return summed(tensor)
+        return all_reduce_sum(tensor)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-        return summed(grad)
+        return all_reduce_sum(grad)
 
 
 def _total(tensor: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,12 @@ from monai.data import DataLoader
 from torch.utils.data import Dataset, Subset
 
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.networks.out_of_distribution import look_features
-from dynammo.runtime.distributed import count, gathered, joined, part
+from dynammo.networks.out_of_distribution import stem_features
+from dynammo.runtime.distributed import all_gather_object, all_gather_rows, shard, world_size
 from dynammo.runtime.progress import track
 from dynammo.training.metrics import study_means
 
-__all__ = ["extract_copies", "extract_features", "extract_looks", "predict"]
+__all__ = ["extract_copies", "extract_features", "extract_stem_features", "predict"]
 
 
 @torch.no_grad()
@@ -38,8 +38,8 @@ def predict(
     for images, batch in _batches(classifier, dataset, batch_size, stage):
         paths += batch["path"]
         rows.append((*classifier.classify(images), batch["label"]))
-    columns = [joined(torch.cat([row[i].cpu() for row in rows])).numpy() for i in range(3)]
-    paths = [path for of_process in gathered(paths) for path in of_process]
+    columns = [all_gather_rows(torch.cat([row[i].cpu() for row in rows])).numpy() for i in range(3)]
+    paths = [path for of_process in all_gather_object(paths) for path in of_process]
     _, _, (probabilities, unknown, labels) = study_means(paths, *columns)
     return torch.from_numpy(probabilities), torch.from_numpy(unknown).squeeze(1), torch.from_numpy(labels).long()
 
@@ -53,8 +53,10 @@ def extract_features(
         (classifier.features(images), batch["label"])
         for images, batch in _batches(classifier, dataset, batch_size, stage)
     ]
-    features = [joined(torch.cat([row[0][branch] for row in rows])) for branch in range(len(classifier.branches))]
-    return features, joined(torch.cat([row[1] for row in rows])).to(features[0].device)
+    features = [
+        all_gather_rows(torch.cat([row[0][branch] for row in rows])) for branch in range(len(classifier.branches))
+    ]
+    return features, all_gather_rows(torch.cat([row[1] for row in rows])).to(features[0].device)
 
 
 @torch.no_grad()
@@ -68,7 +70,7 @@ def extract_copies(
     """Features (N, C, F) of C mirrored copies of every item, and the labels (N,), on the CPU.
 
     They may be large: of several processes each gets those of its part of the items alone
-    (`dynammo.runtime.distributed.part`).
+    (`dynammo.runtime.distributed.shard`).
 
     Args:
         classifier: network in eval mode with one branch.
@@ -86,20 +88,20 @@ def extract_copies(
 
 
 @torch.no_grad()
-def extract_looks(
+def extract_stem_features(
     classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`look_features` (N, 2 C) of every item, and the labels (N,), on the CPU; the stem alone is run."""
+    """`stem_features` (N, 2 C) of every item, and the labels (N,), on the CPU; the stem alone is run."""
     rows = [
-        (look_features(classifier.backbone.stem(images)).cpu(), batch["label"])
-        for images, batch in _batches(classifier, dataset, batch_size, "looks")
+        (stem_features(classifier.backbone.stem(images)).cpu(), batch["label"])
+        for images, batch in _batches(classifier, dataset, batch_size, "out_of_distribution")
     ]
-    return joined(torch.cat([row[0] for row in rows])), joined(torch.cat([row[1] for row in rows]))
+    return all_gather_rows(torch.cat([row[0] for row in rows])), all_gather_rows(torch.cat([row[1] for row in rows]))
 
 
 def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401
-    mine = part(len(dataset))  # type: ignore[arg-type]
-    if count() > 1:
+    mine = shard(len(dataset))  # type: ignore[arg-type]
+    if world_size() > 1:
         dataset = Subset(dataset, mine or [0])
     loader: Sequence[dict[str, Any]] = DataLoader(dataset, batch_size=batch_size)
     device = next(classifier.parameters()).device

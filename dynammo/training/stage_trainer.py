@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from dynammo.data.exemplars import Item
 from dynammo.errors import UserError
 from dynammo.runtime.devices import keep_freed_memory
-from dynammo.runtime.distributed import count, gathered, number, summed
+from dynammo.runtime.distributed import all_gather_object, all_reduce_sum, rank, world_size
 from dynammo.runtime.progress import ShowProgress
 from dynammo.runtime.random_state import random_states, restore_random_states
 from dynammo.training.data_parallel import share_gradients, shared_batchnorm, split_loader, start_together
@@ -75,7 +75,7 @@ class StageTrainer:
         keep_freed_memory()
         dataset, state = self._dataset(), self.trainer.state
         dataset.set_data(items)
-        set_rnd(dataset, seed=int(torch.randint(2**31, (1,))) + number())
+        set_rnd(dataset, seed=int(torch.randint(2**31, (1,))) + rank())
         start_together(parameters)
         self.trainer.network = network
         self.trainer.optimizer = self.optimizer(parameters)
@@ -100,7 +100,7 @@ class StageTrainer:
             "scaler": self.trainer.scaler.state_dict() if getattr(self.trainer, "scaler", None) else {},
             "losses": list(self.losses),
             "random": own,
-            "random_of_others": gathered(own)[1:],
+            "random_of_others": all_gather_object(own)[1:],
         }
 
     def _run(self) -> None:
@@ -142,7 +142,7 @@ class StageTrainer:
         self.trainer.state.epoch = state["epoch"]
         self.trainer.state.iteration = state["epoch"] * self.trainer.state.epoch_length
         random = [state["random"], *state.get("random_of_others", [])]
-        restore_random_states(random[number() % len(random)], self._dataset().transform)
+        restore_random_states(random[rank() % len(random)], self._dataset().transform)
 
     def _dataset(self) -> Any:  # noqa: ANN401
         loader: Any = self.trainer.data_loader
@@ -157,7 +157,7 @@ class StageTrainer:
         return loader.batch_sampler.share(self.trainer.state.iteration)  # type: ignore[no-any-return]
 
     def _weigh_loss(self, trainer: SupervisedTrainer) -> None:
-        if count() > 1:
+        if world_size() > 1:
             trainer.state.output["loss"] = trainer.state.output["loss"] * self._share()
 
     def _share_gradients(self, trainer: SupervisedTrainer) -> None:
@@ -167,6 +167,6 @@ class StageTrainer:
         self._loss_sum += trainer.state.output["loss"].detach()
 
     def _end_epoch(self, trainer: SupervisedTrainer) -> None:
-        self.losses.append(float(summed(self._loss_sum)) / (trainer.state.epoch_length or 1))
+        self.losses.append(float(all_reduce_sum(self._loss_sum)) / (trainer.state.epoch_length or 1))
         if self._scheduler is not None:
             self._scheduler.step()

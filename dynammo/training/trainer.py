@@ -19,7 +19,7 @@ from dynammo.data.images import TaskImages
 from dynammo.data.tasks import Task
 from dynammo.errors import UserError
 from dynammo.networks.incremental_network import IncrementalNetwork
-from dynammo.runtime.distributed import count, is_first, of_first
+from dynammo.runtime.distributed import broadcast, is_first, world_size
 from dynammo.training.metrics import TaskResult
 from dynammo.training.stage_trainer import StageTrainer
 
@@ -70,7 +70,7 @@ class IncrementalTrainer(Engine):
         stages: fits the stages of a task.
         results: measures after each task learnt so far.
         cost: what the network of this moment costs, see `dynammo.handlers.evaluation.MeasureCost`.
-        held_back: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
+        held_out: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
             not seen; None where no handler has made them.
         trust: how far the network of this moment can be trusted, see `dynammo.handlers.trust`.
     """
@@ -102,7 +102,7 @@ class IncrementalTrainer(Engine):
         self.key = uuid4().hex
         self.results: list[TaskResult] = []
         self.cost: dict[str, float] = {}
-        self.held_back: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self.held_out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self.trust: dict[str, Any] = {}
         self.handlers = list(handlers)
         if isinstance(memory.budget, int) and 0 < memory.budget < len(self.tasks.classes):
@@ -201,7 +201,7 @@ class IncrementalTrainer(Engine):
         self._seconds_before, self.stages.resumed = state["seconds"], state
 
     def _learn(self, engine: Engine, task: Task) -> None:
-        self.task, self.held_back, self._started = task, None, time.perf_counter()
+        self.task, self.held_out, self._started = task, None, time.perf_counter()
         set_determinism(self.seed + 1000 * (task.index + 1))
         self.network.start_task(len(task.classes), task.seen)
         self.fire_event(TaskEvents.TASK_STARTED)
@@ -220,8 +220,8 @@ class IncrementalTrainer(Engine):
 
     def _agree(self) -> None:
         """Several processes go on from the state of the first: elsewhere numbers may round otherwise."""
-        if count() > 1:
-            state = of_first(self.learning_state() if is_first() else None)
+        if world_size() > 1:
+            state = broadcast(self.learning_state() if is_first() else None)
             if not is_first():
                 self.load_learning_state(state)
 

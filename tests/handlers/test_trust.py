@@ -10,7 +10,7 @@ from synthetic.datasets import make_data, run_bundle
 
 from dynammo.heads.cross_validation import held_out_logits
 from dynammo.heads.linear import grow_head, tune_heads
-from dynammo.networks.out_of_distribution import Looks, look_features
+from dynammo.networks.out_of_distribution import OutOfDistribution, stem_features
 from dynammo.runs.load import load_model
 
 pytestmark = pytest.mark.usefixtures("in_root")
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("in_root")
 def test_every_run_states_its_thresholds(trained: Trained, method: str) -> None:
     trust = json.loads((trained(method) / "run.json").read_text())["trust"]
     assert 0 <= trust["unknown_threshold"] <= 1 and trust["false_alarm_rate"] == 0.05
-    assert trust["looks_threshold"] > 0 and trust["looks_false_alarm_rate"] == 0.01
-    assert trust["held_back_images"] > 0 and ("ece_before" in trust) == (method != "analytic")
+    assert trust["out_of_distribution_threshold"] > 0 and trust["out_of_distribution_false_alarm_rate"] == 0.01
+    assert trust["held_out_images"] > 0 and ("ece_before" in trust) == (method != "analytic")
     assert float(load_model(trained(method)).network.temperature) == pytest.approx(trust["temperature"], rel=1e-5)
 
 
@@ -29,13 +29,13 @@ def test_every_run_states_its_thresholds(trained: Trained, method: str) -> None:
 def test_images_of_another_kind_are_far_from_all_training_images(trained: Trained, method: str) -> None:
     run = trained(method)
     network = load_model(run).network
-    limit = json.loads((run / "run.json").read_text())["trust"]["looks_threshold"]
+    limit = json.loads((run / "run.json").read_text())["trust"]["out_of_distribution_threshold"]
     stripes = (torch.arange(32) % 2).float().expand(1, 3, 32, 32) * 6 - 3
-    assert float(network.strangeness(network.maps(stripes))) > 2 * limit
+    assert float(network.ood_score(network.maps(stripes))) > 2 * limit
 
 
 def test_the_distance_is_that_of_mahalanobis() -> None:
-    looks = Looks(2, 1)
+    looks = OutOfDistribution(2, 1)
     covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
     means = torch.tensor([[0.0, 0.0], [3.0, 1.0]])
     looks.load_state_dict({"means": means, "whitening": torch.linalg.cholesky(torch.linalg.inv(covariance))})
@@ -50,7 +50,7 @@ def test_look_features_are_means_and_deviations_of_every_second_pixel(
     shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
     stem = torch.randn(shape).to(dtype)
-    features = look_features(stem)
+    features = stem_features(stem)
     some = stem[(..., *[slice(None, None, 2)] * (len(shape) - 2))].float().flatten(2)
     torch.testing.assert_close(features[:, :4], some.mean(2))
     torch.testing.assert_close(features[:, 4:], some.std(2, correction=0), atol=1e-4, rtol=1e-4)
@@ -66,11 +66,11 @@ def test_held_back_images_do_not_know_their_own_label() -> None:
         return tune_heads(h, x, y, epochs=60, learning_rate=1e-2)
 
     state = torch.random.get_rng_state()
-    held_back = held_out_logits(heads, features, labels, 40, 5, tune)[0].argmax(1)
+    held_out = held_out_logits(heads, features, labels, 40, 5, tune)[0].argmax(1)
     assert torch.equal(state, torch.random.get_rng_state())
     tune(heads, features, labels)
     seen = heads[0](features[0]).argmax(1)
-    assert (seen == labels[0]).float().mean() > 0.95 > 0.8 > (held_back == labels[0]).float().mean()
+    assert (seen == labels[0]).float().mean() > 0.95 > 0.8 > (held_out == labels[0]).float().mean()
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -80,4 +80,4 @@ def test_a_class_of_one_image_can_be_learnt(tmp_path: Path) -> None:
         "training", ["bundle/configs/train.yaml", "configs/methods/finetune.yaml"], dataset_dir=str(data),
         output_dir=str(tmp_path / "run"), mlflow=False, stages=1, image_size=16, weights="first_task", epochs=1,
     )  # fmt: skip
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["trust"]["looks_threshold"] >= 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["trust"]["out_of_distribution_threshold"] >= 0

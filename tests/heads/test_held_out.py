@@ -10,11 +10,11 @@ from dynammo.heads.analytic import (
     INVERSE_TEMPERATURES,
     SHRINKAGES,
     ClassStatistics,
-    Share,
+    Shard,
     add_classes,
     choose,
 )
-from dynammo.heads.cross_validation import assign_folds, learn_in_folds
+from dynammo.heads.cross_validation import assign_folds, fit_with_folds
 from dynammo.heads.scatters import pool, scatter_classes
 
 FEATURES = 6
@@ -48,18 +48,18 @@ def test_statistics_without_a_fold_are_those_of_the_other_images(
 ) -> None:
     known = add_classes(ClassStatistics.empty(FEATURES, balanced), *made_up([7, 9], copies, seed + 1))
     features, labels = made_up(counts, copies, seed, known=2)
-    lesson = learn_in_folds(known, features, labels, head, [0.1, 0.3], keep_scatters=True)
-    assert_same(lesson.statistics, add_classes(known, features, labels))
-    assert lesson.scatters is not None
+    fitted = fit_with_folds(known, features, labels, head, [0.1, 0.3], keep_scatters=True)
+    assert_same(fitted.statistics, add_classes(known, features, labels))
+    assert fitted.scatters is not None
     torch.testing.assert_close(
-        known.gram + pool(lesson.scatters, balanced).gram, lesson.statistics.gram, atol=1e-8, rtol=1e-10
+        known.gram + pool(fitted.scatters, balanced).gram, fitted.statistics.gram, atol=1e-8, rtol=1e-10
     )
     expected = scatter_classes(features, labels)
-    torch.testing.assert_close(lesson.scatters.scatters, expected.scatters, atol=1e-8, rtol=1e-10)
-    assert len(lesson.folds) == (min(5, min(counts)) if min(counts) > 1 else 0)
-    if lesson.folds:
-        assert torch.stack([fold.left.int() for fold in lesson.folds]).sum(0).eq(1).all()
-    for fold in lesson.folds:
+    torch.testing.assert_close(fitted.scatters.scatters, expected.scatters, atol=1e-8, rtol=1e-10)
+    assert len(fitted.folds) == (min(5, min(counts)) if min(counts) > 1 else 0)
+    if fitted.folds:
+        assert torch.stack([fold.left.int() for fold in fitted.folds]).sum(0).eq(1).all()
+    for fold in fitted.folds:
         without = add_classes(known, features[~fold.left], labels[~fold.left])
         assert_same(fold.statistics, without)
         torch.testing.assert_close(fold.heads.weight, HEADS[head](without, [0.1, 0.3]).weight, atol=1e-6, rtol=1e-6)
@@ -67,15 +67,15 @@ def test_statistics_without_a_fold_are_those_of_the_other_images(
 
 def test_losses_are_those_of_the_images_left_out() -> None:
     features, labels = made_up([11, 8, 5], 2)
-    lesson = learn_in_folds(ClassStatistics.empty(FEATURES), features, labels, "lda", [0.1, 0.3])
+    fitted = fit_with_folds(ClassStatistics.empty(FEATURES), features, labels, "lda", [0.1, 0.3])
     expected = torch.zeros(3, 2, dtype=torch.float64)
     column, factor = 20, INVERSE_TEMPERATURES[20]
-    for fold in lesson.folds:
+    for fold in fitted.folds:
         logits = factor * fold.heads.logits(features[fold.left, 0])
         for row, of_shrinkage in enumerate(logits):
             losses = torch.nn.functional.cross_entropy(of_shrinkage, labels[fold.left], reduction="none")
             expected[:, row].index_add_(0, labels[fold.left], losses)
-    torch.testing.assert_close(lesson.losses[..., column], expected / torch.tensor([11.0, 8.0, 5.0])[:, None])
+    torch.testing.assert_close(fitted.losses[..., column], expected / torch.tensor([11.0, 8.0, 5.0])[:, None])
 
 
 def test_shares_of_images_sum_to_the_whole() -> None:
@@ -84,21 +84,21 @@ def test_shares_of_images_sum_to_the_whole() -> None:
     here = torch.arange(16) % 3 == 0
     parts: list[list[torch.Tensor]] = [[], []]
 
-    def silent(part: int) -> Share:
+    def silent(part: int) -> Shard:
         def total(tensor: torch.Tensor) -> torch.Tensor:
             parts[part].append(tensor.clone())
             return tensor
 
-        return Share(labels, here if part == 0 else ~here, total)
+        return Shard(labels, here if part == 0 else ~here, total)
 
     for part, mine in enumerate((here, ~here)):
-        learn_in_folds(
-            ClassStatistics.empty(FEATURES), features[mine], labels[mine], "lda", [0.1], share=silent(part),
+        fit_with_folds(
+            ClassStatistics.empty(FEATURES), features[mine], labels[mine], "lda", [0.1], shard=silent(part),
             keep_scatters=True,
         )  # fmt: skip
     assert len(parts[0]) == len(parts[1])
     sums = [a + b for a, b in zip(*parts, strict=True)]
-    whole = learn_in_folds(ClassStatistics.empty(FEATURES), features, labels, "lda", [0.1], keep_scatters=True)
+    whole = fit_with_folds(ClassStatistics.empty(FEATURES), features, labels, "lda", [0.1], keep_scatters=True)
     assert whole.scatters is not None
     torch.testing.assert_close(torch.stack(sums[:2]), whole.scatters.scatters, atol=1e-9, rtol=0)
     torch.testing.assert_close(sums[2][-1], whole.statistics.sums, atol=1e-9, rtol=0)
@@ -118,7 +118,7 @@ def test_folds_are_runs_of_nearly_one_length(count: int) -> None:
 def test_a_class_comes_once_and_without_a_gap() -> None:
     known = add_classes(ClassStatistics.empty(FEATURES), *made_up([4, 4]))
     with pytest.raises(ValueError, match="without a gap"):
-        learn_in_folds(known, torch.randn(2, 1, FEATURES), torch.tensor([1, 2]), "lda")
+        fit_with_folds(known, torch.randn(2, 1, FEATURES), torch.tensor([1, 2]), "lda")
 
 
 def test_few_noisy_images_ask_for_more_shrinkage_than_many() -> None:
@@ -130,7 +130,7 @@ def test_few_noisy_images_ask_for_more_shrinkage_than_many() -> None:
         mix = torch.eye(40) + 0.9 * torch.randn(40, 40, generator=torch.Generator().manual_seed(1)) / 6
         features = noise @ mix
         features[labels == 1, 0, :5] += 1.5
-        return choose(learn_in_folds(ClassStatistics.empty(40), features, labels, "lda").losses)
+        return choose(fit_with_folds(ClassStatistics.empty(40), features, labels, "lda").losses)
 
     assert chosen(12)[0] > chosen(400)[0]
     assert chosen(12)[1] < chosen(400)[1]  # and for less confidence
@@ -140,7 +140,7 @@ def test_held_out_images_do_not_judge_heads_that_saw_them() -> None:
     """Labels that say nothing cost at least as much as guessing, where a fitted head would look perfect."""
     generator = torch.Generator().manual_seed(0)
     features, labels = torch.randn(30, 1, 60, generator=generator), torch.arange(2).repeat(15)
-    losses = learn_in_folds(ClassStatistics.empty(60), features, labels, "lda").losses
+    losses = fit_with_folds(ClassStatistics.empty(60), features, labels, "lda").losses
     assert losses.shape == (2, len(SHRINKAGES), len(INVERSE_TEMPERATURES))
     assert losses.mean(0).min() > 0.95 * math.log(2)
     assert choose(losses)[1] < 0.1
@@ -148,6 +148,6 @@ def test_held_out_images_do_not_judge_heads_that_saw_them() -> None:
 
 def test_nothing_to_judge_leaves_the_defaults() -> None:
     features, labels = made_up([5])
-    assert choose(learn_in_folds(ClassStatistics.empty(FEATURES), features, labels, "ridge").losses) == (0.85, 0.01)
+    assert choose(fit_with_folds(ClassStatistics.empty(FEATURES), features, labels, "ridge").losses) == (0.85, 0.01)
     features, labels = made_up([5, 1])
-    assert choose(learn_in_folds(ClassStatistics.empty(FEATURES), features, labels, "lda").losses) == (0.85, 0.01)
+    assert choose(fit_with_folds(ClassStatistics.empty(FEATURES), features, labels, "lda").losses) == (0.85, 0.01)

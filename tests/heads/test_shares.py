@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynammo.heads.analytic import ClassStatistics, Share, add_classes
-from dynammo.heads.cross_validation import learn_in_folds
+from dynammo.heads.analytic import ClassStatistics, Shard, add_classes
+from dynammo.heads.cross_validation import fit_with_folds
 from dynammo.heads.scatters import pool, scatter_classes
 
 FEATURES, SHARES = 5, 4
@@ -41,7 +41,7 @@ def in_shares(features: torch.Tensor, labels: torch.Tensor, owner: torch.Tensor,
             return found
 
         here = owner == number
-        return learn(features[here], labels[here], Share(labels, here, total))
+        return learn(features[here], labels[here], Shard(labels, here, total))
 
     with ThreadPoolExecutor(SHARES) as pool_of_threads:
         return list(pool_of_threads.map(work, range(SHARES)))
@@ -65,7 +65,7 @@ def test_four_shares_are_one(known: list[int], counts: list[int], balanced: bool
     features, labels = made_up(counts, len(known), generator)
     owner = torch.randint(SHARES, labels.shape, generator=generator)
     whole = add_classes(before, features, labels)
-    for found in in_shares(features, labels, owner, lambda f, y, share: add_classes(before, f, y, share)):
+    for found in in_shares(features, labels, owner, lambda f, y, shard: add_classes(before, f, y, shard)):
         assert_same_statistics(found, whole)
     apart = pool(scatter_classes(features, labels), balanced)
     for scatters in in_shares(features, labels, owner, scatter_classes):
@@ -79,15 +79,15 @@ def test_held_out_losses_of_four_shares_are_those_of_one(counts: list[int], seed
     known = add_classes(ClassStatistics.empty(FEATURES), *made_up([20, 20], 0, generator))
     features, labels = made_up(counts, 2, generator)
     owner = torch.randint(SHARES, labels.shape, generator=generator)
-    whole = learn_in_folds(known, features, labels, "lda", [0.1, 0.5])
+    whole = fit_with_folds(known, features, labels, "lda", [0.1, 0.5])
     lessons = in_shares(
-        features, labels, owner, lambda f, y, share: learn_in_folds(known, f, y, "lda", [0.1, 0.5], share=share)
+        features, labels, owner, lambda f, y, shard: fit_with_folds(known, f, y, "lda", [0.1, 0.5], shard=shard)
     )
-    for lesson in lessons:
-        assert_same_statistics(lesson.statistics, whole.statistics)
-        assert_same(lesson.losses, whole.losses)
+    for fitted in lessons:
+        assert_same_statistics(fitted.statistics, whole.statistics)
+        assert_same(fitted.losses, whole.losses)
     for i, fold in enumerate(whole.folds):  # every image is left out by the same fold, wherever it lies
         left = torch.zeros(len(labels), dtype=torch.bool)
-        for number, lesson in enumerate(lessons):
-            left[owner == number] = lesson.folds[i].left
+        for number, fitted in enumerate(lessons):
+            left[owner == number] = fitted.folds[i].left
         assert torch.equal(left, fold.left)

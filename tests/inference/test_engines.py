@@ -23,12 +23,12 @@ from dynammo.inference.visualisation import heat_maps
 from dynammo.io.studies import find_studies
 from dynammo.networks.adapters import fused
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.networks.out_of_distribution import look_features
+from dynammo.networks.out_of_distribution import stem_features
 from dynammo.runs.load import load_model
 
 PACKAGES = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 ANALYTIC: dict[str, Any] = {
-    "heads": [3], "others": False, "background": True, "adapter": "none", "stages": 2, "looks": 3,
+    "heads": [3], "others": False, "background": True, "adapter": "none", "stages": 2, "out_of_distribution": 3,
     "pooling": {"taps": [0, 2], "deviation": True, "centre": True, "power": 0.5},
 }  # fmt: skip
 WRITTEN: dict[tuple[float, tuple[int, ...], tuple[str, ...]], bytes] = {}
@@ -76,13 +76,13 @@ def test_engines_agree_with_eager_torch_in_full_and_smaller_batches(name: str) -
     for count in (4, 1, 3):  # the last batch is smaller
         images = torch.randn(count, 3, 32, 32)
         maps = made.maps(images)
-        expected = torch.cat([made(images), made.strangeness(maps)[:, None]], 1)
+        expected = torch.cat([made(images), made.ood_score(maps)[:, None]], 1)
         rows, found = looks(images)
         torch.testing.assert_close(rows, expected, atol=1e-4, rtol=1e-4)
         classes = rows[:, :3].argmax(1)
         torch.testing.assert_close(heat_maps(made, found, classes), heat_maps(made, maps, classes), atol=1e-3, rtol=0)
         assert made.looks is not None
-        torch.testing.assert_close(rows[:, -1], made.looks.nearest(look_features(maps[0][0])), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(rows[:, -1], made.looks.nearest(stem_features(maps[0][0])), atol=1e-4, rtol=1e-4)
         assert found[0][1].numel() == 0  # a map that is not pooled stays where it is
 
 
@@ -96,7 +96,7 @@ def test_unmerged_adapters_and_volumes(name: str, spec: dict[str, Any], size: tu
     looks, images = engine(name, fused(made), *size), torch.randn(2, 3, *size)
     rows, found = looks(images)
     torch.testing.assert_close(rows[:, :-1], made(images), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(rows[:, -1], made.strangeness(made.maps(images)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(rows[:, -1], made.ood_score(made.maps(images)), atol=1e-4, rtol=1e-4)
     classes = rows[:, :2].argmax(1)
     expected = heat_maps(made, made.maps(images), classes)
     torch.testing.assert_close(heat_maps(made, found, classes), expected, atol=1e-3, rtol=0)
@@ -110,7 +110,7 @@ def test_a_compiled_engine_fills_up_and_cuts_off(count: int) -> None:
 
     def code(images: torch.Tensor) -> list[torch.Tensor]:
         seen.append(len(images))
-        return list(compiled.bare.one_pass(images))
+        return list(compiled.bare.graph(images))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engines, "frozen_code", lambda module: module)
@@ -165,7 +165,7 @@ def test_studies_are_classified_alike(name: str, trained: Trained, tmp_path: Pat
     eager, other = (list(StudyClassifier(model, batch_size=4, engine=e).classify(studies)) for e in ("torch", name))
     for a, b in zip(eager, other, strict=True):
         assert b.item["probabilities"] == pytest.approx(a.item["probabilities"], abs=1e-4)
-        assert b.item["strangeness"] == pytest.approx(a.item["strangeness"], rel=1e-3)
+        assert b.item["ood_score"] == pytest.approx(a.item["ood_score"], rel=1e-3)
         assert (a.item["class"], a.item["flags"]) == (b.item["class"], b.item["flags"])
         assert a.picture and b.picture and a.picture[0] == b.picture[0] and b.picture[1]
 
@@ -179,7 +179,7 @@ def test_convolutions_in_bfloat16(
     made = network(**spec)
     looks, images = make_engine(name, made, size, batch_size=4), torch.randn(3, 3, *size)
     rows, found = looks(images)
-    expected = torch.cat([made(images), made.strangeness(made.maps(images))[:, None]], 1)
+    expected = torch.cat([made(images), made.ood_score(made.maps(images))[:, None]], 1)
     torch.testing.assert_close(rows, expected, atol=0.1, rtol=0.1)
     assert not torch.equal(rows, expected)
     assert {part.dtype for part in (rows, *(part for branch in found for part in branch))} == {torch.float32}

@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from synthetic.datasets import shared, write_image
 
 from dynammo.errors import UserError
-from dynammo.io.studies import Intake, find_studies
+from dynammo.io.studies import StudyList, find_studies
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 TEXT_REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
@@ -43,8 +43,8 @@ def write_dicom(path: Path, pixels: bool = True, sop_class: str = CT, syntax: st
     header.save_as(path, enforce_file_format=True)
 
 
-def names(intake: Intake) -> list[str]:
-    return [study.name for study in intake.studies]
+def names(listed: StudyList) -> list[str]:
+    return [study.name for study in listed.studies]
 
 
 @pytest.fixture
@@ -73,16 +73,16 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_a_folder_of_mixed_files(mixed: Path, tmp_path: Path) -> None:
-    intake = find_studies(mixed, tmp_path / "unused")
-    assert names(intake) == ["Häut/Läsion\nzwei.jpg", "a b (1) [x].png", "ct/CT series 7", "ct/alone"]
-    assert intake.ignored == 3, "text, report and raw data; hidden files and clutter are not even counted"
-    picture, _, series, alone = intake.studies
+    listed = find_studies(mixed, tmp_path / "unused")
+    assert names(listed) == ["Häut/Läsion\nzwei.jpg", "a b (1) [x].png", "ct/CT series 7", "ct/alone"]
+    assert listed.ignored == 3, "text, report and raw data; hidden files and clutter are not even counted"
+    picture, _, series, alone = listed.studies
     assert (picture.format, picture.modality, picture.study_uid) == ("jpeg", "", "")
     assert [file.name for file in series.files] == ["IM1", "IM2", "IM0"], "from the lowest slice to the highest"
     assert (series.modality, series.study_uid, series.series_uid, series.instance_uid) == ("CT", "1.2.3", "1.2.3.4", "")
     assert alone.instance_uid == "1.2.9" and alone.files == (mixed / "ct" / "alone",)
-    assert not any(study.reason for study in intake.studies)
-    assert "ecret" not in repr(intake), "no name and no number of a patient"
+    assert not any(study.reason for study in listed.studies)
+    assert "ecret" not in repr(listed), "no name and no number of a patient"
     assert not (tmp_path / "unused").exists()
 
 
@@ -104,12 +104,12 @@ def test_what_is_named_like_an_image_and_is_none_gets_a_reason(tmp_path: Path) -
     whole = (tmp_path / "cut.dcm").read_bytes()
     (tmp_path / "cut.dcm").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty").touch()
-    intake = find_studies(tmp_path, tmp_path / "x")
-    reasons = {study.name: study.reason for study in intake.studies}
+    listed = find_studies(tmp_path, tmp_path / "x")
+    reasons = {study.name: study.reason for study in listed.studies}
     assert set(reasons) == {"text.dcm", "empty.png", "phone.heic", "no pixels", "cut.dcm"}
     assert "empty" in reasons["empty.png"] and "neither DICOM" in reasons["text.dcm"]
     assert "pixels are missing" in reasons["no pixels"]
-    assert all(reasons.values()) and intake.ignored == 1
+    assert all(reasons.values()) and listed.ignored == 1
 
 
 def test_odd_headers_are_read(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_links_are_counted_and_not_followed(mixed: Path, tmp_path: Path) -> None
     (mixed / "out").symlink_to(outside)
     (mixed / "link.png").symlink_to(outside / "secret.png")
     before = names(find_studies(mixed / ".", tmp_path / "x"))
-    intake = find_studies(mixed, tmp_path / "x")
-    assert intake.links == 3 and names(intake) == before
+    listed = find_studies(mixed, tmp_path / "x")
+    assert listed.links == 3 and names(listed) == before
     (tmp_path / "door").symlink_to(mixed)
     assert names(find_studies(tmp_path / "door", tmp_path / "x")) == before, "the source itself may be a link"
     (tmp_path / "links").mkdir()
@@ -217,21 +217,21 @@ def make_dicomdir(tmp_path: Path) -> Path:
 def test_a_dicomdir_and_the_files_that_it_misses(tmp_path: Path) -> None:
     directory = make_dicomdir(tmp_path)
     write_image(directory.parent / "not listed.png", "red", 0)
-    intake = find_studies(directory, tmp_path / "x")
-    assert len(intake.studies) == 2 and not any(study.reason for study in intake.studies)
-    intake.studies[0].files[0].unlink()
+    listed = find_studies(directory, tmp_path / "x")
+    assert len(listed.studies) == 2 and not any(study.reason for study in listed.studies)
+    listed.studies[0].files[0].unlink()
     again = find_studies(directory, tmp_path / "x")
-    assert names(again) == names(intake)
+    assert names(again) == names(listed)
     assert [bool(study.reason) for study in again.studies] == [True, False]
-    assert intake.ignored == 0 and find_studies(directory.parent, tmp_path / "x").ignored == 1, "DICOMDIR is no image"
+    assert listed.ignored == 0 and find_studies(directory.parent, tmp_path / "x").ignored == 1, "DICOMDIR is no image"
 
 
 def test_a_medium_that_was_copied_in_small_letters(tmp_path: Path) -> None:
     directory = make_dicomdir(tmp_path)
     for path in sorted(directory.parent.rglob("*"), reverse=True):
         path.rename(path.with_name(path.name.lower()))
-    intake = find_studies(directory.with_name("dicomdir"), tmp_path / "x")
-    assert len(intake.studies) == 2 and not any(study.reason for study in intake.studies)
+    listed = find_studies(directory.with_name("dicomdir"), tmp_path / "x")
+    assert len(listed.studies) == 2 and not any(study.reason for study in listed.studies)
 
 
 def test_a_dicomdir_cannot_reach_out_of_its_medium(tmp_path: Path) -> None:
@@ -244,16 +244,16 @@ def test_a_dicomdir_cannot_reach_out_of_its_medium(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         records.save_as(directory)
-    intake = find_studies(directory, tmp_path / "x")
-    assert len(intake.studies) == 2 and all("no such file" in study.reason for study in intake.studies)
+    listed = find_studies(directory, tmp_path / "x")
+    assert len(listed.studies) == 2 and all("no such file" in study.reason for study in listed.studies)
 
 
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 def test_a_list_of_paths(mixed: Path, tmp_path: Path, bom: bytes) -> None:
     listing = tmp_path / "list.txt"
     listing.write_bytes(bom + b"studies/a b (1) [x].png\r\n\nstudies/ct\nnowhere.png\nstudies/ct/alone\n")
-    intake = find_studies(listing, tmp_path / "x")
-    found = {study.name: study.reason for study in intake.studies}
+    listed = find_studies(listing, tmp_path / "x")
+    found = {study.name: study.reason for study in listed.studies}
     assert set(found) == {"studies/a b (1) [x].png", "studies/ct/CT series 7", "studies/ct/alone", "nowhere.png"}
     assert [name for name, reason in found.items() if reason] == ["nowhere.png"]
 
@@ -300,9 +300,9 @@ def test_damaged_files_never_stop_the_intake(tmp_path: Path, noise: bytes, cut: 
 
 
 def test_the_clinics_folder() -> None:
-    intake = find_studies(shared("data", "clinic"), "unused")
-    formats = [study.format for study in intake.studies]
-    assert intake.ignored == 1 and len(intake.studies) == 16, "two of the 17 files are one series"
+    listed = find_studies(shared("data", "clinic"), "unused")
+    formats = [study.format for study in listed.studies]
+    assert listed.ignored == 1 and len(listed.studies) == 16, "two of the 17 files are one series"
     assert {kind: formats.count(kind) for kind in formats} == {"dicom": 8, "nifti": 3, "png": 2, "jpeg": 2, "tiff": 1}
-    assert not any(study.reason for study in intake.studies)
-    assert [len(study.files) for study in intake.studies if study.name == "CT series 2"] == [2]
+    assert not any(study.reason for study in listed.studies)
+    assert [len(study.files) for study in listed.studies if study.name == "CT series 2"] == [2]

@@ -50,7 +50,7 @@ def test_a_task_contributes_half_a_matrix_a_class_and_its_adapters(run: Path) ->
     parts = contribution["handlers"]
     features = load_learnt(run).state["handlers"]["AnalyticHeads"]["statistics"]["sums"].shape[1]
     assert parts["AnalyticHeads"]["scatters"].shape == (2, features * (features + 1) // 2)
-    assert parts["AnalyticHeads"]["counts"].tolist() == parts["LearnLooks"]["counts"].tolist() == [6, 6]
+    assert parts["AnalyticHeads"]["counts"].tolist() == parts["FitOutOfDistribution"]["counts"].tolist() == [6, 6]
     assert parts["MergeAdapters"]["weight"] == 1.0
     assert load_contribution(run / "tasks", 7) is load_contribution(None, 0) is None
 
@@ -91,7 +91,7 @@ def test_an_export_carries_little_and_no_path(run: Path) -> None:
     assert statistics["gram"].dim() == 1 and "backbone" not in state and "memory" not in state
     for name in (b"Mustermann", str(run.parent).encode(), b".png"):
         assert name not in content.getvalue()
-    looks = state["handlers"]["LearnLooks"]
+    looks = state["handlers"]["FitOutOfDistribution"]
     for label in range(3):  # in no order that images had
         distances = looks["distances"][looks["labels"] == label]
         assert len(distances) == 6 and torch.equal(distances, distances.sort().values)

@@ -8,7 +8,7 @@ from dynammo.merging import STRATEGIES
 from dynammo.networks.adapters import copy_state
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.networks.out_of_distribution import Looks
+from dynammo.networks.out_of_distribution import OutOfDistribution
 
 TASKS = TaskSequence(list("abcde"), [2, 1, 2])
 
@@ -133,8 +133,8 @@ def test_the_learnt_state_brings_back_what_ships(adapter: str, head_layout: str,
         score = BackgroundScore(5)
         score.shift.normal_()
         network.set_analytic_head(torch.nn.Linear(24, 5), score)
-    network.looks, network.temperature = Looks(5, 64), 1.7
-    network.looks.means.normal_()
+    network.out_of_distribution, network.temperature = OutOfDistribution(5, 64), 1.7
+    network.out_of_distribution.means.normal_()
     again.load_learnt_state({**network.learnt_state(), "backbone": network.backbone.state_dict()})
     assert again.classifier_spec() == network.classifier_spec()
     first, second = network.classifier().state_dict(), again.classifier().state_dict()

@@ -115,7 +115,7 @@ def test_what_is_exported_is_torchscript_for_anyone(run: Path, tmp_path: Path) -
     "spec",
     [
         {"heads": [1, 1], "branches": 2},
-        {"heads": [2], "others": False, "background": True, "looks": 2},
+        {"heads": [2], "others": False, "background": True, "out_of_distribution": 2},
         {"heads": [2], "others": False, "spatial_dims": 3},
         {
             "heads": [2],

@@ -22,7 +22,7 @@ from torch.utils.data import BatchSampler, RandomSampler
 
 from dynammo.runtime import distributed as ranks
 from dynammo.runtime.files import load_state
-from dynammo.training.data_parallel import PartsOfBatches
+from dynammo.training.data_parallel import ShardedBatches
 
 CONFIGS = ["bundle/configs/train.yaml", "configs/methods/{method}.yaml", "{plain}"]
 SETTINGS: dict[str, Any] = {**TINY, "stages": 1, "image_size": 16, "epochs": 2, "head_epochs": 2, "exemplars": 8}
@@ -112,7 +112,9 @@ def test_the_numbers_are_those_of_one_process(name: str, by_one: Trained, by_two
         torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-3 * float(value.abs().max()), msg=key)
     first, second = (json.loads((trained[name] / "run.json").read_text()) for trained in (by_one, by_two[0]))
     assert [r["confusion"] for r in second["results"]] == [r["confusion"] for r in first["results"]]
-    assert second["trust"]["looks_threshold"] == pytest.approx(first["trust"]["looks_threshold"], rel=1e-4)
+    assert second["trust"]["out_of_distribution_threshold"] == pytest.approx(
+        first["trust"]["out_of_distribution_threshold"], rel=1e-4
+    )
 
 
 @pytest.mark.spread
@@ -134,12 +136,12 @@ def test_the_fit_takes_every_image_once(name: str, by_one: Trained, by_two: tupl
 @pytest.mark.spread
 def test_class_statistics_are_those_of_one_process(by_one: Trained, by_two: tuple[Trained, str, int]) -> None:
     one, two = (state_of(trained["analytic"])["handlers"] for trained in (by_one, by_two[0]))
-    for handler in ("AnalyticHeads", "LearnLooks"):
+    for handler in ("AnalyticHeads", "FitOutOfDistribution"):
         for name in ("counts", "sums", "gram"):  # of features in float32, which depend on the batch they came in
             expected = one[handler]["statistics"][name]
             atol = 1e-5 * float(expected.abs().max())
             torch.testing.assert_close(two[handler]["statistics"][name], expected, rtol=0, atol=atol)
-    torch.testing.assert_close(two["LearnLooks"]["labels"], one["LearnLooks"]["labels"])
+    torch.testing.assert_close(two["FitOutOfDistribution"]["labels"], one["FitOutOfDistribution"]["labels"])
 
 
 @pytest.mark.spread
@@ -152,7 +154,7 @@ def test_one_record_of_every_run(by_one: Trained, by_two: tuple[Trained, str, in
     for trained in (by_one, by_two[0]):
         with closing(sqlite3.connect(trained["dynammo"] / "mlruns.db")) as database:
             states = database.execute("select status from runs").fetchall()
-            versions = database.execute("select count(*) from model_versions").fetchone()
+            versions = database.execute("select world_size(*) from model_versions").fetchone()
         assert (states, versions) == ([("FINISHED",)] * 3, (2,))
 
 
@@ -180,7 +182,7 @@ def test_parts_are_the_whole(length: int, count: int) -> None:
     parts = []
     for number in range(count):
         with one_of(count, number):
-            parts.append(list(ranks.part(length)))
+            parts.append(list(ranks.shard(length)))
     assert [i for part in parts for i in part] == list(range(length))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -195,8 +197,8 @@ def test_processes_share_every_batch(images: int, batch_size: int, count: int, s
     drawn: list[list[int]] = [[] for _ in range(len(batches()))]
     shares = [0.0] * len(drawn)
     for number in range(count):
-        with one_of(count, number), patch("dynammo.training.data_parallel.of_first", lambda state: state):
-            sampler = PartsOfBatches(batches(), images, batch_size)
+        with one_of(count, number), patch("dynammo.training.data_parallel.broadcast", lambda state: state):
+            sampler = ShardedBatches(batches(), images, batch_size)
             for i, part in enumerate(sampler):
                 share = sampler.share(len(sampler) + i + 1)  # the second epoch is as the first
                 shares[i] += share
@@ -205,14 +207,14 @@ def test_processes_share_every_batch(images: int, batch_size: int, count: int, s
     assert shares == pytest.approx([1.0] * len(shares))
 
 
-ALONE: list[Callable[[Any], Any]] = [ranks.summed, ranks.joined, ranks.of_first]
+ALONE: list[Callable[[Any], Any]] = [ranks.all_reduce_sum, ranks.all_gather_rows, ranks.broadcast]
 
 
 @pytest.mark.parametrize("function", ALONE)
 def test_a_single_process_gets_back_what_it_gave(function: Callable[[Any], Any]) -> None:
     rows = torch.ones(3, 2)
     assert function(rows) is rows
-    assert ranks.gathered(rows)[0] is rows and ranks.is_first() and ranks.share_of(3).all()
+    assert ranks.all_gather_object(rows)[0] is rows and ranks.is_first() and ranks.shard_mask(3).all()
 
 
 def test_the_overlay_starts_as_train_yaml_does() -> None:

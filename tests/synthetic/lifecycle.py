@@ -73,7 +73,7 @@ def statistics(run: Path, handler: str = "AnalyticHeads") -> dict[str, torch.Ten
 
 def assert_same_statistics(first: Path, second: Path) -> None:
     """Two runs know the same of their classes; by 1e-7 a feature depends on which images share its batch."""
-    for handler in ("AnalyticHeads", "LearnLooks"):
+    for handler in ("AnalyticHeads", "FitOutOfDistribution"):
         mine, other = statistics(first, handler), statistics(second, handler)
         assert torch.equal(mine["counts"], other["counts"])
         for name in ("sums", "gram"):

@@ -83,7 +83,7 @@ class Classify(InferTask):  # type: ignore[misc]
 
         Returns:
             None, since no file is written, and `prediction` (index, label and score of every class), `label` and
-            `score` of the most probable one, `unknown`, `strangeness`, `flags`, `version`.
+            `score` of the most probable one, `unknown`, `ood_score`, `flags`, `version`.
 
         Raises:
             HTTPException: 422 no image or one of another kind, 503 a model that must not be used.
@@ -123,11 +123,12 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _refuse_other_kind(scores: Scores, bundle: Bundle) -> None:
-    limit = bundle.record.get("trust", {}).get("looks_threshold")
-    if limit is not None and scores.strangeness > limit:
+    trust = bundle.record.get("trust", {})
+    limit = trust.get("out_of_distribution_threshold", trust.get("looks_threshold"))  # the latter of 0.1
+    if limit is not None and scores.ood_score > limit:
         raise HTTPException(
             422,
-            f"the image looks unlike all images that the model has learnt from (distance {scores.strangeness:.2f}, "
+            f"the image looks unlike all images that the model has learnt from (distance {scores.ood_score:.2f}, "
             f"limit {limit:.2f}); it may come from another modality: send an image of the right kind, or the "
             'parameter {"any_image": true} to classify it all the same.',
         )
@@ -149,7 +150,8 @@ def _answer(scores: Scores, bundle: Bundle) -> Json:
         "label": best["label"],
         "score": best["score"],
         "unknown": scores.unknown,
-        "strangeness": scores.strangeness,
+        "ood_score": scores.ood_score,
+        "strangeness": scores.ood_score,  # its name in 0.1, beside the new one for one release
         "flags": [name for name, raised in flags.items() if raised],
         "label_names": {entry["label"]: entry["idx"] for entry in prediction},
         "version": bundle.metadata.get("version"),

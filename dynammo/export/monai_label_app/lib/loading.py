@@ -23,13 +23,13 @@ class Scores:
     Attributes:
         probabilities: one for each class, in their order; they sum to 1.
         unknown: 0 to 1, how much the image speaks for none of the classes.
-        strangeness: how far the image is from all training images; about 1 for images like those, 0 where the
+        ood_score: how far the image is from all training images; about 1 for images like those, 0 where the
             network does not know.
     """
 
     probabilities: list[float]
     unknown: float
-    strangeness: float
+    ood_score: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Bundle:
         """Classify one prepared image (3, H, W) or volume (3, D, H, W)."""
         maps = self.network.maps(image[None].to(self.device))
         probabilities, unknown = self.network.join(self.network.logits(self.network.pool(maps)))
-        return Scores(probabilities[0].tolist(), float(unknown[0, 0]), float(self.network.strangeness(maps)[0]))
+        score = self.network.ood_score if hasattr(self.network, "ood_score") else self.network.strangeness  # of 0.1
+        return Scores(probabilities[0].tolist(), float(unknown[0, 0]), float(score(maps)[0]))
 
 
 def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
