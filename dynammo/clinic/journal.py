@@ -38,7 +38,7 @@ class Journal:
         self._end = 0
         self._synced = 0.0
         if resume and file.is_file():
-            self._take_up(dict(key))
+            self._load(dict(key))
         self._out = file.open("r+b" if self._end else "w+b")
         self._out.seek(self._end)
         self._out.truncate()
@@ -69,7 +69,7 @@ class Journal:
         if remove:
             self.file.unlink()
 
-    def _take_up(self, key: dict[str, Any]) -> None:
+    def _load(self, key: dict[str, Any]) -> None:
         with self.file.open("rb") as lines:
             for line in lines:
                 try:

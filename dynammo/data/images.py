@@ -278,7 +278,7 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -
     """
     mine = [records[i] for i in shard(len(records))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = pool.map(lambda record: _look(record.path, slices), mine)
+        checked = pool.map(lambda record: _inspect(record.path, slices), mine)
         found = all_gather_object(list(track(checked, "checking images", len(mine))))
     faults, views = zip(*[look for of_process in found for look in of_process], strict=True)
     bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
@@ -292,7 +292,7 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -
     return [replace(record, views=seen) for record, seen in zip(records, views, strict=True) if seen]
 
 
-def _look(path: Path, slices: bool) -> tuple[str | None, tuple[str, ...]]:
+def _inspect(path: Path, slices: bool) -> tuple[str | None, tuple[str, ...]]:
     """What is wrong with an image, or None and its views."""
     if image_format(path) == "slide":
         try:

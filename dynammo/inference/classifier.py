@@ -156,12 +156,12 @@ class StudyClassifier:
 
     def _jobs(self, studies: Iterable[Study], pending: deque[_Pending]) -> Iterator[tuple[_Pending, View, bool]]:
         for study in studies:
-            entry = self._look(study)
+            entry = self._open(study)
             pending.append(entry)
             for i, view in enumerate(entry.views):
                 yield entry, view, i == len(entry.views) // 2
 
-    def _look(self, study: Study) -> _Pending:
+    def _open(self, study: Study) -> _Pending:
         if study.reason:
             return _Pending(study, (), study.reason)
         try:

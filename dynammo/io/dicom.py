@@ -90,7 +90,7 @@ class DicomFile:
         channels: 1 grey, 3 colour.
         affine: (frame, row, column) -> RAS mm of frames that lie beside each other; None where unknown.
         spacing: mm along the stored axes, NaN where unknown.
-        turns: whether `affine` says how to lay the image or volume out; else it is shown as stored.
+        is_reoriented: whether `affine` says how to lay the image or volume out; else it is shown as stored.
         meta: modality and unique identifiers.
 
     Raises:
@@ -107,7 +107,7 @@ class DicomFile:
         spacing = pixel_spacing(self._frames[0])
         self._order, self.affine = place_slices(self._frames, spacing)
         self.spacing = _stack_spacing(spacing, self.affine)
-        self.turns = self.affine is not None
+        self.is_reoriented = self.affine is not None
         self.meta = {key: element_text(self.header, name) for key, name in FACTS.items()}
 
     @property
@@ -187,7 +187,7 @@ class DicomSeries:
             order = _by_number(headers)
         self._files = [files[k] for k in order]
         self.shape = (len(files), *first.shape[1:])
-        self.channels, self.turns = first.channels, self.affine is not None
+        self.channels, self.is_reoriented = first.channels, self.affine is not None
         self.spacing = _stack_spacing(pixel_spacing(first.header), self.affine)
         self.meta = first.meta | {"instance_uid": self._files[0].meta["instance_uid"]}
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dynammo.errors import UserError
 from dynammo.io.dicom import DicomFile, DicomSeries, is_dicom_slide
 from dynammo.io.nifti import NiftiFile, is_nifti
-from dynammo.io.orientation import AS_STORED, frame_axis, laid_out_affine, lay_out, layout, stored_part
+from dynammo.io.orientation import AS_STORED, frame_axis, layout, reorient, reoriented_affine, stored_part
 from dynammo.io.pictures import PictureFile, may_be_slide
 from dynammo.io.slides import is_slide, read_tile
 
@@ -82,7 +82,7 @@ class Source(Protocol):
     @property
     def spacing(self) -> NDArray[np.float64]: ...
     @property
-    def turns(self) -> bool: ...
+    def is_reoriented(self) -> bool: ...
     @property
     def finite(self) -> bool: ...
     @property
@@ -171,7 +171,7 @@ def frame_count(path: str | Path) -> int:
         if kind == "slide":
             return 1
         with closing(_open(file, kind)) as source:
-            return _depth(source, _turn(source))
+            return _depth(source, _orientation(source))
     except Exception as error:
         if isinstance(error, UserError):
             raise
@@ -251,24 +251,24 @@ def _frames(fragment: str) -> Frames:
     return fragment
 
 
-def _turn(source: Source) -> NDArray[np.float64]:
-    if source.turns and source.affine is not None:
+def _orientation(source: Source) -> NDArray[np.float64]:
+    if source.is_reoriented and source.affine is not None:
         return layout(source.affine, source.shape)
     return AS_STORED
 
 
-def _depth(source: Source, turn: NDArray[np.float64]) -> int:
-    return source.shape[frame_axis(turn)]
+def _depth(source: Source, orientation: NDArray[np.float64]) -> int:
+    return source.shape[frame_axis(orientation)]
 
 
 def _from_source(source: Source, frames: Frames, window: Window, pictures_as_rgb: bool) -> Image:
-    turn = _turn(source)
-    count = _depth(source, turn)
+    orientation = _orientation(source)
+    count = _depth(source, orientation)
     frame = _chosen(frames, count)
-    part = stored_part(turn, source.shape, frame)
+    part = stored_part(orientation, source.shape, frame)
     _check_size(source, part)
     stored, display = source.load(part, window == "header")
-    array = lay_out(stored, turn)
+    array = reorient(stored, orientation)
     if count == 1 or frame is not None:
         array = array[:, 0]
     elif frames == "maximum":
@@ -280,7 +280,7 @@ def _from_source(source: Source, frames: Frames, window: Window, pictures_as_rgb
         array, display = _clipped(array, window), True  # type: ignore[arg-type]
     if pictures_as_rgb and display and len(array) == 1:
         array = np.repeat(array, 3, axis=0)
-    return Image(array, _meta(source, array.ndim - 1, turn, frame, display))
+    return Image(array, _meta(source, array.ndim - 1, orientation, frame, display))
 
 
 def _chosen(frames: Frames, count: int) -> int | None:
@@ -321,16 +321,21 @@ def _clipped(array: Floats, window: Sequence[float]) -> Floats:
 
 
 def _meta(
-    source: Source, dimensions: int, turn: NDArray[np.float64], frame: int | None, display: bool
+    source: Source, dimensions: int, orientation: NDArray[np.float64], frame: int | None, display: bool
 ) -> dict[str, Any]:
-    spacing = source.spacing[np.argsort(turn[:, 0])]  # of frames, rows, columns
+    spacing = source.spacing[np.argsort(orientation[:, 0])]  # of frames, rows, columns
     if source.affine is None:
         affine = np.diag([*(1.0 if math.isnan(length) else length for length in spacing), 1.0])
     else:
-        affine = laid_out_affine(source.affine, turn, source.shape, frame)
+        affine = reoriented_affine(source.affine, orientation, source.shape, frame)
     if dimensions == 2:
         spacing, affine = spacing[1:], affine[:, [1, 2, 0, 3]]
-    facts = {"format": source.format, "frames": _depth(source, turn), "display": display, "original_channel_dim": 0}
+    facts = {
+        "format": source.format,
+        "frames": _depth(source, orientation),
+        "display": display,
+        "original_channel_dim": 0,
+    }
     return {**FACTS, **source.meta, **facts, "spacing": spacing, "affine": affine}
 
 

@@ -38,7 +38,7 @@ class NiftiFile:
         channels: 1, or 3 for RGB voxels.
         affine: (i, j, k) -> RAS mm; None where the header gives no usable one.
         spacing: mm along the stored axes, NaN where unknown.
-        turns: whether the volume is laid out by `affine`.
+        is_reoriented: whether the volume is laid out by `affine`.
         finite: whether no value can be NaN or infinite: whole numbers, scaled moderately.
         meta: nothing that only NIfTI would know.
 
@@ -59,7 +59,7 @@ class NiftiFile:
             self.spacing = voxel_sizes(self.affine)
         else:
             self.affine = None
-        self.turns = self.affine is not None
+        self.is_reoriented = self.affine is not None
         proxy = self._image.dataobj
         self.finite = proxy.dtype.kind in "iu" and all(abs(s) < LARGEST_SCALE for s in (proxy.slope, proxy.inter))
         self.meta: dict[str, str] = {}

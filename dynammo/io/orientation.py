@@ -7,11 +7,20 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AS_STORED", "frame_axis", "is_placed", "laid_out_affine", "lay_out", "layout", "stored_part", "voxel_sizes"]
+__all__ = [
+    "AS_STORED",
+    "frame_axis",
+    "is_placed",
+    "layout",
+    "reorient",
+    "reoriented_affine",
+    "stored_part",
+    "voxel_sizes",
+]
 
 Floats = NDArray[np.float64]
 AXIAL, CORONAL, SAGITTAL = ("S", "P", "L"), ("P", "I", "L"), ("L", "I", "P")  # (frames, rows, columns) run towards
-AS_STORED = np.array([[0, 1], [1, 1], [2, 1]], np.float64)  # the layout that turns nothing
+AS_STORED = np.array([[0, 1], [1, 1], [2, 1]], np.float64)  # the orientation that changes nothing
 DEGENERATE = 1e-3  # sine of the angle under which axes count as parallel
 
 
@@ -24,7 +33,7 @@ def is_placed(affine: Floats) -> bool:
 
 
 def layout(affine: Floats, shape: Sequence[int]) -> Floats:
-    """How the stored axes have to be turned, as a nibabel orientation (3, 2): target axis and direction of each.
+    """How the stored axes have to be reoriented, as a nibabel orientation (3, 2): target axis and direction of each.
 
     A volume with one axis of length 1 is an image and is shown as radiologists see it: axial as above, coronal and
     sagittal with the head on top, sagittal with the face to the left.
@@ -43,46 +52,48 @@ def _layout(axes: bytes, flat: tuple[bool, ...]) -> Floats:
     stored = nib.orientations.io_orientation(affine)
     thin = {"RAS"[int(stored[axis, 0])] for axis in range(3) if flat[axis]}
     target = {"A": CORONAL, "R": SAGITTAL}.get(min(thin), AXIAL) if len(thin) == 1 else AXIAL
-    turn: Floats = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(target))
-    turn.flags.writeable = False
-    return turn
+    orientation: Floats = nib.orientations.ornt_transform(stored, nib.orientations.axcodes2ornt(target))
+    orientation.flags.writeable = False
+    return orientation
 
 
-def stored_part(turn: Floats, shape: Sequence[int], frame: int | None) -> tuple[slice, slice, slice]:
+def stored_part(orientation: Floats, shape: Sequence[int], frame: int | None) -> tuple[slice, slice, slice]:
     """Which part of the stored array holds one frame of the laid out volume; None asks for all of it."""
     part = [slice(0, length) for length in shape]
     if frame is not None:
-        axis = frame_axis(turn)
-        place = frame if turn[axis, 1] > 0 else shape[axis] - 1 - frame
+        axis = frame_axis(orientation)
+        place = frame if orientation[axis, 1] > 0 else shape[axis] - 1 - frame
         part[axis] = slice(place, place + 1)
     return part[0], part[1], part[2]
 
 
-def frame_axis(turn: Floats) -> int:
+def frame_axis(orientation: Floats) -> int:
     """The stored axis along which the frames of the laid out volume lie."""
-    targets: list[float] = turn[:, 0].tolist()
+    targets: list[float] = orientation[:, 0].tolist()
     return targets.index(0)
 
 
-def lay_out(array: NDArray[np.float32], turn: Floats) -> NDArray[np.float32]:
+def reorient(array: NDArray[np.float32], orientation: Floats) -> NDArray[np.float32]:
     """Turn the last three axes of (C, ...): a view, as nibabel's own function takes no channels in front."""
-    axes = sorted((target, stored, int(direction)) for stored, (target, direction) in enumerate(turn.tolist(), start=1))
+    axes = sorted(
+        (target, stored, int(direction)) for stored, (target, direction) in enumerate(orientation.tolist(), start=1)
+    )
     steps = [slice(None, None, direction) for _, _, direction in axes]
     laid: NDArray[np.float32] = array.transpose(0, *(axis for _, axis, _ in axes))[:, steps[0], steps[1], steps[2]]
     return laid
 
 
-def laid_out_affine(affine: Floats, turn: Floats, shape: Sequence[int], frame: int | None) -> Floats:
+def reoriented_affine(affine: Floats, orientation: Floats, shape: Sequence[int], frame: int | None) -> Floats:
     """Affine of the laid out volume, or of one frame of it: indices (frame, row, column) to RAS mm."""
-    turned: Floats = affine @ _unturned(turn.tobytes(), tuple(shape))
-    turned[:3, 3] += turned[:3, 0] * (frame or 0)
-    return turned
+    reoriented: Floats = affine @ _inverse(orientation.tobytes(), tuple(shape))
+    reoriented[:3, 3] += reoriented[:3, 0] * (frame or 0)
+    return reoriented
 
 
 @lru_cache(maxsize=16)
-def _unturned(turn: bytes, shape: tuple[int, ...]) -> Floats:
+def _inverse(orientation: bytes, shape: tuple[int, ...]) -> Floats:
     """Affine from laid out to stored indices."""
-    affine: Floats = nib.orientations.inv_ornt_aff(np.frombuffer(turn).reshape(3, 2), shape)
+    affine: Floats = nib.orientations.inv_ornt_aff(np.frombuffer(orientation).reshape(3, 2), shape)
     affine.flags.writeable = False
     return affine
 

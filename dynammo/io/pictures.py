@@ -32,7 +32,7 @@ class PictureFile:
         channels: 1 grey, 3 colour.
         affine: None.
         spacing: NaN (3,): resolution in a picture is that of the paper.
-        turns: False.
+        is_reoriented: False.
         finite: whether no value can be NaN or infinite.
         meta: nothing that only pictures would know.
 
@@ -41,7 +41,7 @@ class PictureFile:
     """
 
     affine = None
-    turns = False
+    is_reoriented = False
 
     def __init__(self, path: Path) -> None:
         try:

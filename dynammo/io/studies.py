@@ -78,7 +78,7 @@ class StudyList:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Inspected:
     """A file after a look at its beginning; without format and reason it is no image."""
 
     path: Path
@@ -101,8 +101,8 @@ def find_studies(source: str | Path, unpack_into: str | Path, leave_out: Collect
     source = Path(source).expanduser()
     found = _found(source, Path(unpack_into).expanduser(), leave_out)
     with ThreadPoolExecutor() as pool:
-        seen = list(track(pool.map(_look, found.files), "reading headers", len(found.files)))
-    seen += [_Seen(path, reason=reason) for path, reason in sorted(found.faults.items())]
+        seen = list(track(pool.map(_inspect, found.files), "reading headers", len(found.files)))
+    seen += [_Inspected(path, reason=reason) for path, reason in sorted(found.faults.items())]
     rows = [file for file in seen if file.format or file.reason]
     ignored = len(seen) - len(rows) + found.others
     if not rows:
@@ -143,32 +143,32 @@ def _found_in_zip(archive: Path, into: Path) -> FoundFiles:
     return found
 
 
-def _look(path: Path) -> _Seen:
+def _inspect(path: Path) -> _Inspected:
     """Tell by the content what a file is; one that is only named like an image gets the reason why it is none."""
     claims = _named_like_an_image(path)
     try:
         if path.stat().st_size == 0:
-            return _Seen(path, reason="it is empty" if claims else "")
+            return _Inspected(path, reason="it is empty" if claims else "")
         with path.open("rb"):
             pass
     except OSError as error:
-        return _Seen(path, reason=(error.strerror or "it cannot be opened").lower())
+        return _Inspected(path, reason=(error.strerror or "it cannot be opened").lower())
     kind = image_format(path)
     if kind == "dicom" or (kind == "slide" and _is_dicom(path)):
-        return _look_at_dicom(path, kind, claims)
-    return _Seen(path, sys.intern(kind or ""), NO_IMAGE if claims and not kind else "")
+        return _inspect_dicom(path, kind, claims)
+    return _Inspected(path, sys.intern(kind or ""), NO_IMAGE if claims and not kind else "")
 
 
-def _look_at_dicom(path: Path, kind: str, claims: bool) -> _Seen:
+def _inspect_dicom(path: Path, kind: str, claims: bool) -> _Inspected:
     try:
         header = read_header(path)
     except Exception as error:  # pydicom raises many kinds for a damaged header
-        return _Seen(path, reason=f"its DICOM header is damaged ({type(error).__name__})")
+        return _Inspected(path, reason=f"its DICOM header is damaged ({type(error).__name__})")
     if header.kind == "image":
-        return _Seen(path, kind, header=header)
+        return _Inspected(path, kind, header=header)
     if header.kind == "no pixels":
-        return _Seen(path, kind, NO_PIXELS, header)
-    return _Seen(path, reason=NO_IMAGE if header.kind == "nothing" and claims else "")
+        return _Inspected(path, kind, NO_PIXELS, header)
+    return _Inspected(path, reason=NO_IMAGE if header.kind == "nothing" and claims else "")
 
 
 def _is_dicom(path: Path) -> bool:
@@ -180,8 +180,8 @@ def _named_like_an_image(path: Path) -> bool:
     return path.name.lower().endswith(IMAGE_ENDINGS)
 
 
-def _studies(seen: Sequence[_Seen], root: Path) -> list[Study]:
-    series: dict[tuple[str, ...], list[_Seen]] = defaultdict(list)
+def _studies(seen: Sequence[_Inspected], root: Path) -> list[Study]:
+    series: dict[tuple[str, ...], list[_Inspected]] = defaultdict(list)
     for file in seen:
         series[_key(file)].append(file)
     taken: set[str] = set()
@@ -190,14 +190,14 @@ def _studies(seen: Sequence[_Seen], root: Path) -> list[Study]:
     return sorted(studies, key=lambda study: study.name)
 
 
-def _key(file: _Seen) -> tuple[str, ...]:
+def _key(file: _Inspected) -> tuple[str, ...]:
     """What the files of one study share; a file alone has its own path."""
     if file.header is None or file.reason or not file.header.series_uid:
         return (str(file.path),)
     return file.format, file.header.study_uid, file.header.series_uid
 
 
-def _study(group: Sequence[_Seen], root: Path, taken: set[str]) -> Study:
+def _study(group: Sequence[_Inspected], root: Path, taken: set[str]) -> Study:
     first = group[0]
     if first.header is None:
         return Study((first.path,), _unique([_name(first.path, root)], taken), first.format, reason=first.reason)

@@ -80,7 +80,7 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
     try:
         change.check()
     except UserError as error:
-        raise UserError(f"{error} The new model is kept aside in {_set_aside(output)}.") from error
+        raise UserError(f"{error} The new model is kept aside in {_keep_refused(output)}.") from error
     return change.report
 
 
@@ -156,7 +156,7 @@ def _new_folder(output: Path) -> Path:
     return output
 
 
-def _set_aside(output: Path) -> Path:
+def _keep_refused(output: Path) -> Path:
     kept, count = output.with_name(f".{output.name}.refused"), 1
     while kept.exists():
         kept, count = output.with_name(f".{output.name}.refused-{count}"), count + 1

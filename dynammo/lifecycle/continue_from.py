@@ -42,7 +42,7 @@ class ContinueFrom:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        engine.add_event_handler(TaskEvents.LEARNING_STARTED, self._take_up)
+        engine.add_event_handler(TaskEvents.LEARNING_STARTED, self._restore)
         engine.add_event_handler(Events.EPOCH_STARTED, self._use_statistics)
         engine.add_event_handler(TaskEvents.TASK_STARTED, self._rehearse)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._end_rehearsal)
@@ -51,7 +51,7 @@ class ContinueFrom:
         """Where test images were found."""
         return {"sources": self.sources}
 
-    def _take_up(self, engine: IncrementalTrainer) -> None:
+    def _restore(self, engine: IncrementalTrainer) -> None:
         exemplars = {} if self.without_exemplars else self._exemplars(engine)
         engine.load_learning_state({**self.model.state, "memory": exemplars})
         alone = len(engine.tasks) == engine.tasks_learnt and engine.network.head_layout != "analytic"

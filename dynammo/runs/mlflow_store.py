@@ -99,7 +99,7 @@ class Store:
         """Bring the store up to date with `sequence`; what it has is not written again."""
         if not self.parent:
             self._find_experiment(sequence.experiment)
-            self._take_up(sequence.key)
+            self._resume(sequence.key)
             tags = {**sequence.tags, KEY: sequence.key}
             self.parent = self.parent or self._create(sequence.name, sequence.started, tags, sequence.params)
             self._open.add(self.parent)
@@ -119,7 +119,7 @@ class Store:
         found = self.client.get_experiment_by_name(name)
         self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts)
 
-    def _take_up(self, key: str) -> None:
+    def _resume(self, key: str) -> None:
         """Go on with the runs of an interrupted process: finished tasks stay, the one cut off is open again."""
         found = self.client.search_runs([self.experiment_id], f"tags.`{KEY}` = '{key}'")
         if not found:

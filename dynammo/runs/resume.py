@@ -21,7 +21,7 @@ from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
 from dynammo.runtime.locking import lock_folder
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "set_aside"]
+__all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "move_to_earlier"]
 
 UNFINISHED = "unfinished.json"
 POSITION = tuple(
@@ -86,13 +86,13 @@ class ResumeRun:
         about = {"key": engine.key, "settings": _plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
         known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
         if known is None:
-            set_aside(self.folder)
+            move_to_earlier(self.folder)
         else:
             changed = _changed(known, about, self.resume_changed)
             about["key"] = engine.key = known["key"]
             if changed:
                 _remove(self.folder, "stage")
-            _take_up(engine, self.folder)
+            _restore(engine, self.folder)
         write_json(self.folder / UNFINISHED, about)
         self._running = True
 
@@ -192,7 +192,7 @@ def _changed(known: Mapping[str, Any], about: Mapping[str, Any], resume_changed:
     return any(known[part] != about[part] for part in ("settings", "images"))
 
 
-def _take_up(engine: IncrementalTrainer, folder: Path) -> None:
+def _restore(engine: IncrementalTrainer, folder: Path) -> None:
     state = load_checkpoint(folder, "checkpoint")
     try:
         if state is not None:
@@ -251,7 +251,7 @@ def _position(engine: IncrementalTrainer) -> str:
     return f"task {engine.tasks_learnt + 1} of {count}" if engine.tasks_learnt < count else "the records at the end"
 
 
-def set_aside(folder: Path) -> None:
+def move_to_earlier(folder: Path) -> None:
     """Keep the files of an earlier run: nobody should lose a trained model by typing a command twice."""
     names = [name for name in (*OUTPUTS, "run.json", UNFINISHED, *POSITION, "tasks") if (folder / name).exists()]
     if not names:

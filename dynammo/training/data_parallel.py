@@ -20,11 +20,11 @@ from dynammo.runtime.distributed import all_reduce_sum, broadcast, rank, shard, 
 
 __all__ = [
     "ShardedBatches",
+    "broadcast_parameters",
     "check_batch_size",
     "share_gradients",
     "shared_batchnorm",
     "split_loader",
-    "start_together",
 ]
 
 Share = Callable[[], float]
@@ -89,7 +89,7 @@ def check_batch_size(batch_size: int) -> None:
 
 
 @torch.no_grad()
-def start_together(parameters: Sequence[nn.Parameter]) -> None:
+def broadcast_parameters(parameters: Sequence[nn.Parameter]) -> None:
     """Give the parameters the values that they have in the first process."""
     if world_size() > 1:
         for parameter, value in zip(parameters, broadcast([p.detach() for p in parameters]), strict=True):

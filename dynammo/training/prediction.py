@@ -31,7 +31,7 @@ def predict(
         classifier: network in eval mode; its device is used.
         dataset: items with `image` (C, H, W), `label` and `path`.
         batch_size: images for each pass.
-        stage: words that the progress bar shows.
+        stage: label of the progress bar.
     """
     paths: list[str] = []
     rows = []
@@ -77,7 +77,7 @@ def extract_copies(
         dataset: items with `image` (C, H, W) and `label`.
         batch_size: images for each pass.
         mirrored: for each copy, the axes along which the image is mirrored; () for the image itself.
-        stage: words that the progress bar shows.
+        stage: label of the progress bar.
     """
     rows = []
     for images, batch in _batches(classifier, dataset, batch_size, stage):

@@ -19,7 +19,7 @@ from dynammo.runtime.devices import keep_freed_memory
 from dynammo.runtime.distributed import all_gather_object, all_reduce_sum, rank, world_size
 from dynammo.runtime.progress import ShowProgress
 from dynammo.runtime.random_state import random_states, restore_random_states
-from dynammo.training.data_parallel import share_gradients, shared_batchnorm, split_loader, start_together
+from dynammo.training.data_parallel import broadcast_parameters, share_gradients, shared_batchnorm, split_loader
 
 __all__ = ["StageTrainer"]
 
@@ -58,7 +58,7 @@ class StageTrainer:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
 
     def fit(
-        self, items: list[Item], network: nn.Module, parameters: list[nn.Parameter], stage: str, words: str
+        self, items: list[Item], network: nn.Module, parameters: list[nn.Parameter], stage: str, label: str
     ) -> None:
         """Fit `parameters` of `network`, which maps images to logits, on `items`.
 
@@ -67,7 +67,7 @@ class StageTrainer:
             network: maps images to logits.
             parameters: what the optimiser may change.
             stage: name of the stage.
-            words: what the progress bar shows.
+            label: what the progress bar shows.
         """
         if self.resumed is not None and self.resumed["stage"] != stage:
             return
@@ -76,13 +76,13 @@ class StageTrainer:
         dataset, state = self._dataset(), self.trainer.state
         dataset.set_data(items)
         set_rnd(dataset, seed=int(torch.randint(2**31, (1,))) + rank())
-        start_together(parameters)
+        broadcast_parameters(parameters)
         self.trainer.network = network
         self.trainer.optimizer = self.optimizer(parameters)
         self._scheduler = self.lr_scheduler(self.trainer.optimizer) if self.lr_scheduler else None
         self.losses = []
         state.epoch, state.iteration, state.epoch_length = 0, 0, len(self.trainer.data_loader)
-        state.stage = words
+        state.stage = label
         self._resume()
         if state.epoch < (state.max_epochs or 0):
             self._run()

@@ -151,8 +151,8 @@ class IncrementalTrainer(Engine):
             parameters: what the optimiser may change.
             stage: name of the stage, each only once in a task.
         """
-        words = f"task {self.task.index + 1}/{len(self.tasks)}: {stage}"
-        self.stages.fit(items, network, parameters, stage, words)
+        label = f"task {self.task.index + 1}/{len(self.tasks)}: {stage}"
+        self.stages.fit(items, network, parameters, stage, label)
 
     def stage_1_items(self) -> list[Item]:
         """Images of the new classes and exemplars, with the labels that stage 1 fits: "others" for old classes."""

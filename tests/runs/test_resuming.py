@@ -193,7 +193,7 @@ def test_no_earlier_run_is_written_over(tmp_path: Path) -> None:
     for count in range(3):  # all in the same second, as a clock that is put back makes it look
         (tmp_path / "run.json").write_text(str(count))
         os.utime(tmp_path / "run.json", (1, 1))
-        resuming.set_aside(tmp_path)
+        resuming.move_to_earlier(tmp_path)
     assert sorted(file.read_text() for file in (tmp_path / "earlier").rglob("run.json")) == ["0", "1", "2"]
 
 
