@@ -39,7 +39,7 @@ __all__ = [
 
 POOLING = {"deviation": True, "centre": True, "power": 0.5}  # of configs/methods/analytic.yaml, with all taps
 IMAGES_OF_A_TASK = 1000
-CHUNK = 10_000  # feature vectors that are at hand at a time
+CHUNK = 10_000  # feature vectors that are available at a time
 STREAM_CLASSES = 8
 HEAD_BATCH = 256
 ROUNDS = 20  # batches of one measurement of the head, which takes microseconds

@@ -244,7 +244,7 @@ def _preparing(items: list[Item], transform: Callable[[Any], Any]) -> float:
 
 
 def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
-    """The bundle's training on a data set, without its handlers, with real weights where they are at hand."""
+    """The bundle's training on a data set, without its handlers, with real weights where they are available."""
     weights = shared_folder() / "weights" / "resnet18_imagenet1k_to_layer3.pth"
     parser = ConfigParser()
     parser.read_config(ConfigParser.load_config_files([str(bundle_config("train.yaml"))]))

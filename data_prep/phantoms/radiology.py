@@ -287,7 +287,7 @@ def render(name: str, size: int, rng: np.random.Generator) -> np.ndarray:
         rng: Where the randomness comes from.
 
     Returns:
-        Shape (size, size), uint16, bright where X-rays were held back.
+        Shape (size, size), uint16, bright where X-rays were held out.
     """
     finding = CLASSES[name]
     chest = draw_person(Canvas(size, size), rng)

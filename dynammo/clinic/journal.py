@@ -22,12 +22,12 @@ class Journal:
     A result outlives the process at once; a machine that loses its power loses the last second.
 
     Args:
-        file: where it is kept; one that is there is taken up when `resume`, else begun anew.
+        file: where it is kept; one that is there is loaded when `resume`, else begun anew.
         key: what must be the same for results to belong together, such as the model's sha256.
-        resume: go on with the file.
+        resume: continue the file.
 
     Raises:
-        UserError: the file to go on with belongs to other work.
+        UserError: the file to continue belongs to other work.
         OSError: it cannot be written.
     """
 

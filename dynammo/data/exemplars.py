@@ -78,7 +78,7 @@ class ExemplarMemory:
         return {str(label): [[item["image"], item["path"]] for item in items] for label, items in self._items.items()}
 
     def load_state_dict(self, state: Mapping[str, Sequence[Sequence[str]]]) -> None:
-        """Take up the exemplars of `state_dict`."""
+        """Load the exemplars of `state_dict`."""
         self._items = {
             int(label): [{"image": image, "label": int(label), "path": path} for image, path in pairs]
             for label, pairs in state.items()

@@ -285,7 +285,7 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -
     if bad and not skip_unreadable:
         raise UserError(
             f"{len(bad)} of {len(records)} images cannot be read ({_some(bad)}); mend or remove them, or type "
-            "--skip_unreadable True to go on without them."
+            "--skip_unreadable True to continue without them."
         )
     for line in bad:
         print(f"skipped, unreadable: {line}")

@@ -1,4 +1,4 @@
-"""The images that a finished model meets next: folders of new and of known classes, and test images at hand."""
+"""The images that a finished model meets next: folders of new and of known classes, and available test images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The watcher that computes a closed-form head over all classes after every task, from class statistics alone."""
+"""The handler that computes a closed-form head over all classes after every task, from class statistics alone."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,7 +93,7 @@ class AnalyticHeads:
         return {"statistics": self.statistics.state_dict(), "losses": self.losses}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the statistics of `state_dict`."""
+        """Load the statistics of `state_dict`."""
         self.statistics = ClassStatistics(**state["statistics"]) if state else None
         self.losses = state["losses"] if state else _no_losses(self.shrinkages)
 

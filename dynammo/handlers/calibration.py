@@ -41,7 +41,7 @@ class Calibrate:
         return {"found": [list(pair) for pair in self.found]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the thresholds of `state_dict`."""
+        """Load the thresholds of `state_dict`."""
         self.found = [(threshold, images) for threshold, images in state["found"]]
 
     def _calibrate(self, engine: IncrementalTrainer) -> None:

@@ -64,7 +64,7 @@ class MeasureCost:
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Take up the seconds of `state_dict`."""
+        """Load the seconds of `state_dict`."""
         self.seconds = state["seconds"]
 
     def _measure(self, engine: IncrementalTrainer) -> None:

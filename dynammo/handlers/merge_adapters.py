@@ -49,7 +49,7 @@ class MergeAdapters:
         return {"origin": self.origin, "states": list(self.merged.states), "weights": list(self.merged.weights)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the adapters of `state_dict`."""
+        """Load the adapters of `state_dict`."""
         self.origin, self.merged = state["origin"], Merged((), tuple(state["states"]), tuple(state["weights"]))
 
     def to(self, device: torch.device) -> None:

@@ -48,7 +48,7 @@ class FitOutOfDistribution:
         return {"statistics": statistics, "distances": self.distances, "labels": self.labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the statistics of `state_dict`."""
+        """Load the statistics of `state_dict`."""
         self.statistics = ClassStatistics(**state["statistics"]) if state["statistics"] else None
         self.distances, self.labels = state["distances"], state["labels"]
 

@@ -28,13 +28,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Shard:
-    """Which of all images are at hand here; other processes hold the others and do the same at the same time.
+    """Which of all images are available here; other processes hold the others and do the same at the same time.
 
     Sums over all processes are those over all images, but for rounding in float64; no feature leaves its process.
 
     Attributes:
         labels: (N,) of all images.
-        here: (N,) true for the n that are at hand, in the same order.
+        here: (N,) true for the n that are available, in the same order.
         total: sums a tensor over all processes, in each of them.
     """
 
@@ -44,7 +44,7 @@ class Shard:
 
     @classmethod
     def whole(cls, labels: torch.Tensor) -> "Shard":
-        """All images are at hand."""
+        """All images are available."""
         return cls(labels, torch.ones_like(labels, dtype=torch.bool), lambda of_all: of_all)
 
     def only(self, some: torch.Tensor) -> "Shard":
@@ -146,7 +146,7 @@ def add_classes(
         statistics: of K known classes.
         features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
         labels: (N,) labels K, K + 1, ..., each at least once.
-        shard: where other processes hold more images; features and labels are then of those at hand.
+        shard: where other processes hold more images; features and labels are then of those available.
 
     Raises:
         ValueError: labels that leave a gap or belong to known classes.

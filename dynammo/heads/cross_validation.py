@@ -1,7 +1,7 @@
 """Class statistics learnt with folds of the images left out, so that no image judges a head that has seen it.
 
 One pass over the features gives the statistics of all images and those without each fold: the folds' Gram matrices
-are computed once and taken away by turns.
+are computed once and taken away one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Fold:
     """Heads that have not seen one fold of the newest images.
 
     Attributes:
-        left: (n,) true for the images at hand that were left out.
+        left: (n,) true for the images available that were left out.
         statistics: of all classes without them.
         heads: at every shrinkage.
     """
@@ -81,7 +81,7 @@ def fit_with_folds(
         head: a name of `HEADS`.
         shrinkages: G values in (0, 1).
         folds: parts of each class, fewer where a class has fewer images.
-        shard: where other processes hold more images; features and labels are then of those at hand.
+        shard: where other processes hold more images; features and labels are then of those available.
         keep_scatters: give what each class has added apart too.
 
     Raises:

@@ -53,7 +53,7 @@ def scatter_classes(features: torch.Tensor, labels: torch.Tensor, shard: Shard |
     Args:
         features: (N, C, F), of C augmented copies of each image, which together weigh as much as one image.
         labels: (N,) labels; the K classes come out in the order of their labels.
-        shard: where other processes hold more images; features and labels are then of those at hand.
+        shard: where other processes hold more images; features and labels are then of those available.
     """
     shard = shard or Shard.whole(labels)
     classes, counts = shard.labels.unique(return_counts=True)  # type: ignore[no-untyped-call]

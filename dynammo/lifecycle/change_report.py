@@ -34,7 +34,7 @@ class MeasureChange:
 
     Args:
         model: the model before.
-        images: its new images, and the test images at hand.
+        images: its new images, and the available test images.
         transform: deterministic preprocessing of an item.
         output_dir: folder of `learning.json`.
         max_drop: percentage points of mean class recall that old classes may lose.
@@ -139,7 +139,7 @@ class MeasureChange:
         console.print(table)
         if not self.report["measured"]:
             console.print(
-                "of the known classes no test image is at hand, so nobody knows what they lost; type --test-data "
+                "of the known classes no test image is available, so nobody knows what they lost; type --test-data "
                 "FOLDER to measure it.", soft_wrap=True,
             )  # fmt: skip
 

@@ -28,7 +28,7 @@ class LearnSettings:
     Attributes:
         max_drop: percentage points of mean class recall that known classes may lose.
         test_data: folder with more test images.
-        without_exemplars: go on without the images that the model kept.
+        without_exemplars: continue without the images that the model kept.
         skip_unreadable: leave unreadable images out instead of refusing.
         overlays: config files over train.yaml, for what the record of the model does not hold: the augmentation.
         device: such as cpu or cuda:0; auto for a GPU where there is one.
@@ -49,7 +49,7 @@ class LearnSettings:
 def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None = None) -> dict[str, Any]:
     """Teach a finished model the class folders in `data`; classes that it does not know become one next task.
 
-    Interrupted, the same call goes on. A model whose known classes lost too much is moved aside, to
+    Interrupted, the same call resumes. A model whose known classes lost too much is moved aside, to
     `.<output>.refused`, where no command looks for models.
 
     Args:
@@ -108,7 +108,7 @@ def combine(first: Path, second: Path, output: Path, same_classes: bool = False,
 
 
 def _record(change: Callable[[Path], LearntModel], output: Path, mlflow: bool) -> LearntModel:
-    """Write a changed model as a complete run: evaluated on the test images at hand, with every file."""
+    """Write a changed model as a complete run: evaluated on the available test images, with every file."""
     output = _new_folder(output)
     with tempfile.TemporaryDirectory(prefix="dynammo-") as folder:
         model = change(Path(folder))

@@ -1,4 +1,4 @@
-"""The watcher that takes up a finished model before its next task, and brings its known classes more images."""
+"""The handler that loads a finished model before its next task, and brings its known classes more images."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ __all__ = ["ContinueFrom"]
 
 
 class ContinueFrom:
-    """Take up a model at the start; where no task is left to learn, let it be evaluated and recorded as it is.
+    """Load a model at the start; where no task is left to learn, let it be evaluated and recorded as it is.
 
     New images of known classes go into the statistics of closed-form heads; for heads that are tuned they join the
     exemplars while the new task is learnt. Stands first in the list of handlers.
 
     Args:
-        model: the model to go on from.
+        model: the model to continue from.
         sources: where test images of its classes may be found, kept for the next time.
-        without_exemplars: go on without the exemplars of the model.
+        without_exemplars: continue without the exemplars of the model.
     """
 
     def __init__(self, model: LearntModel, sources: Sequence[Source] = (), without_exemplars: bool = False) -> None:
@@ -70,8 +70,8 @@ class ContinueFrom:
         if gone or (engine.memory.budget != 0 and not paths):
             what = f"{gone} of the {len(paths)} exemplars" if paths else f"the exemplars ({engine.memory.budget})"
             raise UserError(
-                f"{what} of {self.model.path} are not at hand; put the images back, give --model the run on the "
-                "machine that has them, or type --without-exemplars to go on without those."
+                f"{what} of {self.model.path} are not available; put the images back, give --model the run on the "
+                "machine that has them, or type --without-exemplars to continue without those."
             )
         return kept
 

@@ -1,4 +1,4 @@
-"""A finished model as something that goes on learning: its record, its state, what its tasks contributed."""
+"""A finished model as something that continues learning: its record, its state, what its tasks contributed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -51,7 +51,7 @@ NEEDED = {
     "handlers",
 }
 PRIVATE = ("ContinueFrom",)  # handlers whose state names places on this machine
-EARLIER = "was made by an earlier version of dynammo, which did not keep what going on needs; train it again"
+EARLIER = "was made by an earlier version of dynammo, which did not keep what learning on needs; train it again"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class LearntModel:
 
 
 def load_learnt(path: str | Path) -> LearntModel:
-    """Load a finished run or an exported bundle, to go on learning from.
+    """Load a finished run or an exported bundle, to continue learning from.
 
     Raises:
         UserError: no such model, an unfinished run, damaged files, or a model without what learning needs.
@@ -141,7 +141,7 @@ def sources_of(model: LearntModel) -> list[dict[str, Any]]:
 
 
 def learning_state_of(path: str | Path) -> dict[str, Any]:
-    """What an exported model needs to go on learning beside its `model.pt`: tensors and plain values, few of them.
+    """What an exported model needs to continue learning beside its `model.pt`: tensors and plain values, few of them.
 
     No paths and no exemplars; of images only what the handlers' statistics say: counts, sums and one scatter matrix of
     the features of each kind, losses by class, and for every training image how far it was from the others',
@@ -194,7 +194,7 @@ def _checkpoint(path: Path, folder: Path) -> dict[str, Any]:
     state = load_checkpoint(folder, "checkpoint")
     if state is None:
         raise UserError(
-            f"{path} has no checkpoint.pt with its checksum, which going on needs; give a whole copy of the run, or "
+            f"{path} has no checkpoint.pt with its checksum, which learning on needs; give a whole copy of the run, or "
             "the bundle exported from it."
         )
     return _checked(path, state)
@@ -268,7 +268,7 @@ def adapter_parts(model: LearntModel, merged: Merged, adapters: State) -> tuple[
     Args:
         model: whose settings and origin count.
         merged: of all tasks.
-        adapters: from which those of the next task go on.
+        adapters: from which those of the next task start.
     """
     foldable = model.setting("adapter") in FOLDABLE
     together = heads_together(merged.branches) if not foldable else merged.branches[0]

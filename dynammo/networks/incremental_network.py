@@ -164,7 +164,7 @@ class IncrementalNetwork(nn.Module):
         }
 
     def load_learnt_state(self, state: Mapping[str, Any]) -> None:
-        """Take up a `learnt_state`, and the weights of the backbone where they lie beside it as `backbone`."""
+        """Load a `learnt_state`, and the weights of the backbone where they lie beside it as `backbone`."""
         device = next(self.backbone.parameters()).device
         if "backbone" in state:
             self.backbone.load_state_dict(state["backbone"])

@@ -116,7 +116,7 @@ def event(name: str, **facts: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def measures(engine: IncrementalTrainer) -> dict[str, float]:
-    """Accuracy and mean class recall of the network of this moment; NaN where no test image is at hand."""
+    """Accuracy and mean class recall of the network of this moment; NaN where no test image is available."""
     if not engine.results:
         return {}
     return {"accuracy": engine.results[-1].accuracy, "mean_class_recall": engine.results[-1].mean_class_recall}

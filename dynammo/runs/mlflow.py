@@ -46,7 +46,7 @@ class LogTaskToMLflow:
 
     The store is `MLFLOW_TRACKING_URI`, or else the database `mlruns.db` in the output folder. A server that does
     not answer costs one warning, never the training: the run goes on in the local store, from its first task. An
-    interrupted run goes on in the runs that it has, found by `engine.key`.
+    interrupted run continues in the runs that it has, found by `engine.key`.
 
     Args:
         output_dir: folder of the local store.
@@ -82,7 +82,7 @@ class LogTaskToMLflow:
         """Register with the loop over tasks."""
         if not is_first():
             return
-        # not STARTED: by now every other handler has taken up its state
+        # not STARTED: by now every other handler has loaded its state
         engine.add_event_handler(Events.EPOCH_STARTED, self._start)
         engine.add_event_handler(TaskEvents.TASK_STARTED, self._start_task)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._log_task)

@@ -1,7 +1,7 @@
 """One MLflow store, and what it gets to know of a run.
 
 A run is gathered in a `SequenceRun`, and `Store.write` brings one store up to date with it: what is there already is
-not written again, and another store, taken up when the first one is lost, gets everything.
+not written again, and another store, used when the first one is lost, gets everything.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Go on where an interrupted training stopped: the position of a run on disk, and the watcher that keeps it there.
+"""Resume where an interrupted training stopped: the position of a run on disk, and the handler that keeps it there.
 
 `unfinished.json` says what an unfinished run is (settings, tasks, digest of its images) and goes when it is finished.
 `checkpoint.pt` is the state after the last task, `stage.pt` that after the last epoch of the task being learnt.
@@ -51,8 +51,8 @@ class ResumeRun:
         output_dir: folder of the run.
         settings: the config values that define the run; others than those of the unfinished run are refused.
         fresh: move an unfinished run to `earlier/` too, and start anew.
-        resume_changed: take up the unfinished run although settings of `CHANGEABLE`, or images of its classes, have
-            changed; it goes on at the start of the interrupted task.
+        resume_changed: resume the unfinished run although settings of `CHANGEABLE`, or images of its classes, have
+            changed; it resumes at the start of the interrupted task.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ResumeRun:
         except OSError as error:
             raise UserError(
                 f"{self.folder} cannot be written ({error.strerror}); make room or mend it, and type the same command "
-                "to go on."
+                "to resume."
             ) from error
 
     def _finish(self, engine: IncrementalTrainer) -> None:
@@ -127,7 +127,7 @@ class ResumeRun:
 
     def _release(self, engine: IncrementalTrainer) -> None:
         if self._running and (self.folder / UNFINISHED).is_file():
-            print(f"interrupted in {_position(engine)}; type the same command to go on.")
+            print(f"interrupted in {_position(engine)}; type the same command to resume.")
         self._running = False
         if self._lock is not None:
             self._lock.release()
@@ -147,7 +147,7 @@ def check_unfinished(
 
 
 def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_changed: bool) -> dict[str, Any] | None:
-    """What is known of the unfinished run that is to go on; None where there is none, or with `fresh`."""
+    """What is known of the unfinished run that is to resume; None where there is none, or with `fresh`."""
     file = folder / UNFINISHED
     if fresh or not file.is_file():
         return None
@@ -159,9 +159,9 @@ def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_c
     lasting = [name for name in names if name not in CHANGEABLE]
     if lasting or not resume_changed:
         differences = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in lasting or names)
-        others = "" if lasting else "--resume_changed True to go on with the new ones from the next task, or "
+        others = "" if lasting else "--resume_changed True to resume with the new ones from the next task, or "
         raise UserError(
-            f"{file.parent} holds an unfinished run with other settings ({differences}); type the old ones to go on, "
+            f"{file.parent} holds an unfinished run with other settings ({differences}); type the old ones to resume, "
             f"{others}--fresh True to start anew (what is there is kept in earlier/)."
         )
     return known
@@ -184,7 +184,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _changed(known: Mapping[str, Any], about: Mapping[str, Any], resume_changed: bool) -> bool:
     """Whether anything is not as it was, where it may be so."""
     if known["tasks"] != about["tasks"] or (known["images"] != about["images"] and not resume_changed):
-        allowed = "" if known["tasks"] != about["tasks"] else "--resume_changed True to go on with them, or "
+        allowed = "" if known["tasks"] != about["tasks"] else "--resume_changed True to resume with them, or "
         raise UserError(
             "the images or their classes are not those that the unfinished run began with; put them back, or type "
             f"{allowed}--fresh True to start anew (what is there is kept in earlier/)."
@@ -208,7 +208,7 @@ def _restore(engine: IncrementalTrainer, folder: Path) -> None:
     if stage is not None:
         engine.load_stage_state(stage)
     after = f", {stage['stage']}, after epoch {stage['epoch']}" if stage else ""
-    print(f"going on with the unfinished run in {folder}: {_position(engine)}{after}")
+    print(f"resuming the unfinished run in {folder}: {_position(engine)}{after}")
 
 
 def _check_same_images(engine: IncrementalTrainer) -> None:
@@ -219,7 +219,7 @@ def _check_same_images(engine: IncrementalTrainer) -> None:
 
 
 def _share_position(engine: IncrementalTrainer) -> None:
-    """Let the other processes take up what the first has found in the output folder."""
+    """Let the other processes load what the first has found in the output folder."""
     if world_size() == 1:
         return
     backbone = engine.network.backbone.state_dict()

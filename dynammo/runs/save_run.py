@@ -56,7 +56,7 @@ class SaveRun:
         except OSError as error:
             raise UserError(
                 f"{self.folder} cannot be written ({error.strerror}); make room or mend it, and type the same command "
-                "to go on."
+                "to resume."
             ) from error
 
     def _save_files(self, engine: IncrementalTrainer) -> None:

@@ -45,7 +45,7 @@ class Stateful(Protocol):
         """Tensors and plain values."""
 
     def load_state_dict(self, state: Any) -> Any:  # noqa: ANN401
-        """Take up such a state."""
+        """Load such a state."""
 
 
 def world_size() -> int:

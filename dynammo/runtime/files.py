@@ -131,7 +131,7 @@ def load_checkpoint(folder: Path, name: str) -> Any:  # noqa: ANN401
         if state is not None:
             return state
     raise UserError(
-        f"{files[0]} and {files[1].name} are damaged or gone, so the run cannot go on; put a copy of them back, or "
+        f"{files[0]} and {files[1].name} are damaged or gone, so the run cannot resume; put a copy of them back, or "
         "type --fresh True to start anew (what is there is kept in earlier/)."
     )
 

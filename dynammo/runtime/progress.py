@@ -53,7 +53,7 @@ class ShowProgress:
         self._bar = make_progress()
         self._bar.start()
         total = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
-        done = engine.state.iteration or 0  # more than 0 where an interrupted training goes on
+        done = engine.state.iteration or 0  # more than 0 where an interrupted training resumes
         self._bar.add_task(getattr(engine.state, "stage", "training"), total=total, completed=done)
 
     def _advance(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Random generators as plain values: what a training draws next, put aside and taken up again."""
+"""Random generators as plain values: what a training draws next, saved and restored."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def random_states(transform: object = None) -> dict[str, Any]:
 
 
 def restore_random_states(states: Mapping[str, Any], transform: object = None) -> None:
-    """Take up what `random_states` found for the same transform.
+    """Load what `random_states` found for the same transform.
 
     Raises:
         UserError: the transform has more or fewer random parts.

@@ -1,4 +1,4 @@
-"""One stage of a task, fitted by MONAI's trainer: can be put aside after any epoch and taken up again.
+"""One stage of a task, fitted by MONAI's trainer: can be saved after any epoch and resumed.
 
 Several processes fit it together, see `dynammo.training.data_parallel`.
 """
@@ -34,7 +34,7 @@ class StageTrainer:
 
     Attributes:
         losses: mean loss of every epoch of the newest stage.
-        resumed: `state` of an interrupted stage: stages before it are passed over, it goes on behind its last epoch.
+        resumed: `state` of an interrupted stage: stages before it are passed over, it resumes behind its last epoch.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class StageTrainer:
                 raise
             raise UserError(
                 f"what the interrupted run kept of its stage {self.stage} does not fit this network "
-                f"({type(error).__name__}); delete stage.pt to go on from the start of the task."
+                f"({type(error).__name__}); delete stage.pt to resume at the start of the task."
             ) from error
 
     def _load(self, state: Mapping[str, Any]) -> None:

@@ -29,7 +29,7 @@ __all__ = ["IncrementalTrainer", "TaskEvents", "TaskHandler"]
 class TaskEvents(EventEnum):
     """What happens in one iteration of the loop over tasks, in this order; the first and the last around the loop."""
 
-    LEARNING_STARTED = "learning_started"  # an earlier state may be taken up
+    LEARNING_STARTED = "learning_started"  # an earlier state may be loaded
     TASK_STARTED = "task_started"
     TASK_FITTED = "task_fitted"
     TASK_COMPLETED = "task_completed"
@@ -59,7 +59,7 @@ class IncrementalTrainer(Engine):
         lr_scheduler: makes the schedule from the optimiser, stepped after every epoch; None for a constant rate.
         seed: seed of the whole run; every task starts from `seed + 1000 * (index + 1)`, so that a task does not
             depend on how many random numbers the one before it drew.
-        handlers: watchers of the events.
+        handlers: handlers of the events.
         adapter_tasks: tasks that fit adapters (stage 1), from the first; later ones keep them, so that features
             no longer move. None for all.
 
@@ -175,9 +175,9 @@ class IncrementalTrainer(Engine):
         }
 
     def load_learning_state(self, state: Mapping[str, Any]) -> None:
-        """Take up a `learning_state`, so that `learn` goes on behind it.
+        """Load a `learning_state`, so that `learn` continues behind it.
 
-        The `backbone` is taken up where it lies beside it; handlers that the state does not know stay as they are.
+        The `backbone` is loaded where it lies beside it; handlers that the state does not know stay as they are.
         """
         self.network.load_learnt_state(state)
         self.memory.load_state_dict(state["memory"])
@@ -197,7 +197,7 @@ class IncrementalTrainer(Engine):
         return {"task": self.task.index, "seconds": self.task_seconds, **self.stages.state()}
 
     def load_stage_state(self, state: Mapping[str, Any]) -> None:
-        """Take up a `stage_state`; the first of the tasks that are left goes on at its epoch."""
+        """Load a `stage_state`; the first of the tasks that are left resumes at its epoch."""
         self._seconds_before, self.stages.resumed = state["seconds"], state
 
     def _learn(self, engine: Engine, task: Task) -> None:
@@ -219,7 +219,7 @@ class IncrementalTrainer(Engine):
         self._seconds_before = 0.0
 
     def _agree(self) -> None:
-        """Several processes go on from the state of the first: elsewhere numbers may round otherwise."""
+        """Several processes start from the state of the first: elsewhere numbers may round otherwise."""
         if world_size() > 1:
             state = broadcast(self.learning_state() if is_first() else None)
             if not is_first():

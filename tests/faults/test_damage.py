@@ -51,7 +51,7 @@ def trainer(tiny_data: Path, tmp_path: Path) -> IncrementalTrainer:
 
 
 def outcome(trainer: IncrementalTrainer, folder: Path) -> str:
-    """Take up the run in `folder`: refused in a sentence, or taken up; everything else fails the test."""
+    """Load the run in `folder`: refused in a sentence, or taken up; everything else fails the test."""
     handler = next(handler for handler in trainer.handlers if isinstance(handler, resuming.ResumeRun))
     handler.folder, trainer.tasks_learnt, trainer.stages.resumed = folder, 0, None
     try:

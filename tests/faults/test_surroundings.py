@@ -19,7 +19,7 @@ import pytest
 from synthetic.processes import Training, mlflow_runs
 from synthetic.runs import left_by
 
-SENTENCE = "make room or mend it, and type the same command to go on."
+SENTENCE = "make room or mend it, and type the same command to resume."
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def goes_on(data: Path, output: Path, whole: Path, **settings: object) -> None:
     """The same command, once the fault is mended, ends as if there had been none."""
     last = Training(data, output, **settings)
-    assert "going on with the unfinished run" in last.end() and last.process.exitcode == 0, last.log.read_text()
+    assert "resuming the unfinished run" in last.end() and last.process.exitcode == 0, last.log.read_text()
     assert left_by(output) == left_by(whole)
 
 

@@ -291,7 +291,7 @@ def test_tuned_heads_of_two_sites_stand_side_by_side(made: Make, weights: str, t
 def test_exemplars_must_be_there_or_be_given_up(made: Make, tmp_path: Path) -> None:
     run = shutil.copytree(made("blue,green red", "dynammo").parent, tmp_path / "copy") / "run"
     bundle, new = exported(run, tmp_path / "bundle"), colours(tmp_path / "new", "white")
-    with pytest.raises(UserError, match=r"the exemplars \(8\) of .* are not at hand.*--without-exemplars"):
+    with pytest.raises(UserError, match=r"the exemplars \(8\) of .* are not available.*--without-exemplars"):
         learn(bundle, new, tmp_path / "learnt", QUIET)
     report = learn(bundle, new, tmp_path / "learnt", LearnSettings(mlflow=False, max_drop=100, without_exemplars=True))
     assert report["new_classes"] == ["white"]

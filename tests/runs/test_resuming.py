@@ -95,7 +95,7 @@ def test_wherever_it_was_cut_off(
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(name, interrupted(pkgutil.resolve_name(name), when))
         make_trainer(tiny_data, tmp_path).learn()
-    assert "type the same command to go on" in capsys.readouterr().out
+    assert "type the same command to resume" in capsys.readouterr().out
     make_trainer(tiny_data, tmp_path).learn()
     assert position in capsys.readouterr().out
     assert left_by(tmp_path) == left_by(runs[0])

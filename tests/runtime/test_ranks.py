@@ -163,7 +163,7 @@ def test_one_voice(by_two: tuple[Trained, str, int]) -> None:
     said, trainings = by_two[1], len(RUNS) - len(FOLDERS)  # one is interrupted in task 2
     assert said.count("task 1/2  ") == trainings and said.count("task 2/2  ") == trainings
     assert said.count("interrupted in task 2 of 2") == 1
-    assert said.count("going on with the unfinished run") == 1
+    assert said.count("resuming the unfinished run") == 1
 
 
 @pytest.mark.spread
