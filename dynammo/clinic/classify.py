@@ -156,7 +156,7 @@ def _work(classify_studies: Callable[[list[Study]], Iterator[Found]], listed: St
     except KeyboardInterrupt:
         journal.close(remove=False)
         console.print(
-            f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume to continue"
+            f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume"
         )
         raise
 

@@ -135,7 +135,7 @@ def test_an_interrupted_run_goes_on_in_its_runs_on_a_server(
         pass
     first.kill()
     last = Training(tiny_data, tmp_path / "run", partial(use_server, server[1]), mlflow=True)
-    assert "going on" in last.end() and last.process.exitcode == 0
+    assert "resuming" in last.end() and last.process.exitcode == 0
     assert left_by(tmp_path / "run") == left_by(whole)
     (tmp_path / "server.db").rename(tmp_path / "run" / "mlruns.db")
     known = mlflow_runs(tmp_path / "run")
@@ -177,7 +177,7 @@ def test_a_clock_that_jumps(whole: Path, tiny_data: Path, tmp_path: Path, count:
             pass
         first.kill()
         goes_on_jumping = Training(tiny_data, output, jump)
-        assert "going on" in goes_on_jumping.end() and goes_on_jumping.process.exitcode == 0
+        assert "resuming" in goes_on_jumping.end() and goes_on_jumping.process.exitcode == 0
         assert left_by(output) == left_by(whole)
         count["runs under a jumping clock"] += 1
     recorded = Training(tiny_data, tmp_path / "recorded", jump, mlflow=True)
