@@ -14,4 +14,4 @@ warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 warnings.filterwarnings("ignore", message="PydicomReader: ImageOrientationPatient")
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
