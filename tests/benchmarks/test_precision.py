@@ -11,7 +11,7 @@ from synthetic.datasets import make_data
 from benchmarks import precision as benchmark_precision
 from benchmarks.precision import Agreement, compare
 from dynammo.errors import UserError
-from dynammo.inference.evaluators import engines
+from dynammo.inference import engines
 
 pytestmark = pytest.mark.usefixtures("in_root")
 
