@@ -31,7 +31,7 @@ def inference(
     image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 224,
     batch_size: Annotated[int, typer.Option(help="Images for each pass.")] = 16,
     stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 10,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, interleaved.")] = 10,
     threads: Annotated[int | None, typer.Option(help="Threads of every engine; PyTorch's choice if left out.")] = None,
     engine: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
 ) -> None:
@@ -59,7 +59,7 @@ def precision(
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, interleaved.")] = 5,
 ) -> None:
     """Compare reading with the bare library of each format."""
     from benchmarks.reading import ReadingSettings, benchmark_reading
@@ -74,12 +74,12 @@ def cost(
     batch_size: Annotated[int, typer.Option(help="Images for each pass and each training step.")] = 8,
     stages: Annotated[int, typer.Option(help="Layers of the ResNet kept, 1 to 4.")] = 4,
     architecture: Annotated[str, typer.Option(help="resnet18, resnet34 or resnet50.")] = "resnet18",
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 5,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, interleaved.")] = 5,
     threads: Annotated[int | None, typer.Option(help="Threads of PyTorch; its own choice if left out.")] = None,
 ) -> None:
     """Compare merged network, ACL and backbone; cached and re-run head tuning; trainer and bare loop."""
-    from benchmarks.cost import CostSettings
-    from benchmarks.report import benchmark_cost
+    from benchmarks.cost import benchmark_cost
+    from benchmarks.networks import CostSettings
 
     settings = CostSettings(image_size, batch_size, stages, architecture, repeats, threads)
     benchmark_cost(settings, json)
@@ -92,12 +92,12 @@ def training(
     epochs: Annotated[int, typer.Option(help="Epochs of a task.")] = 15,
     image_size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 96,
     classes: Annotated[int, typer.Option(help="Classes of a task.")] = 4,
-    repeats: Annotated[int, typer.Option(help="Measurements of each contender, taken by turns.")] = 3,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, interleaved.")] = 3,
 ) -> None:
-    """Compare learning a task with a loop that prepares every image anew: once, mixed precision, smaller images."""
-    from benchmarks.training import StageSettings, benchmark_stage
+    """Compare learning a task with a loop that prepares every image anew: once, mixed precision."""
+    from benchmarks.training import TrainingSettings, benchmark_training
 
-    benchmark_stage(StageSettings(images, epochs, repeats, image_size, classes=classes), json)
+    benchmark_training(TrainingSettings(images, epochs, repeats, image_size, classes=classes), json)
 
 
 @app.command()
@@ -110,8 +110,8 @@ def growth(
     repeats: Annotated[int, typer.Option(help="Measurements of which the median is taken.")] = 3,
 ) -> None:
     """Measure what more tasks, classes and images cost: processor time, memory, and how they grow."""
-    from benchmarks.benchmark_growth import benchmark_growth
-    from benchmarks.growth import GrowthSettings, up_to
+    from benchmarks.growth import benchmark_growth
+    from benchmarks.growth_measures import GrowthSettings, up_to
 
     settings = GrowthSettings(image_size, stages, repeats=repeats, images=up_to(images))
     benchmark_growth(settings, json, plot)

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.report import table
 from dynammo.errors import UserError
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
 
-__all__ = ["COLUMNS", "AccuracyRun", "benchmark_accuracy", "measures", "plan", "summary"]
+__all__ = ["COLUMNS", "AccuracyRun", "benchmark_accuracy", "measures", "plan", "summary", "train"]
 
 COLUMNS = {
     "average": "accuracy, average %",
@@ -99,7 +98,7 @@ def benchmark_accuracy(config: Path) -> None:
         console.print(
             f"{number}/{len(runs)}  {run.dataset} {run.method} seed {run.seed}{': finished before' if done else ''}"
         )
-        if not done and not _train(run):
+        if not done and not train(run):
             failed.append(run.folder / "log.txt")
             console.print(f"failed, see {failed[-1]}")
     _write_table(runs, folder)
@@ -128,6 +127,14 @@ def plan(config: Path) -> list[AccuracyRun]:
         for seed in settings["seeds"]
         for method in settings["methods"]
     ]
+
+
+def train(run: AccuracyRun) -> bool:
+    """Run one training; True when it is finished."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with (run.folder / "log.txt").open("wb") as log:
+        code = subprocess.run(run.command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    return code == 0 and run.result is not None
 
 
 def _run(config: Path, settings: Mapping[str, Any], dataset: str, method: str, seed: int) -> AccuracyRun:
@@ -195,14 +202,6 @@ def summary(runs: Sequence[AccuracyRun]) -> dict[str, dict[str, dict[str, Any]]]
     return found
 
 
-def _train(run: AccuracyRun) -> bool:
-    """Run one training; True when it is finished."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / "log.txt").open("wb") as log:
-        code = subprocess.run(run.command, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    return code == 0 and run.result is not None
-
-
 def _spread(values: Sequence[float]) -> dict[str, float]:
     if any(math.isnan(value) for value in values):  # of `joint`, which forgets nothing
         return {"mean": math.nan, "deviation": math.nan}
@@ -213,28 +212,22 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 def _write_table(runs: Sequence[AccuracyRun], folder: Path) -> None:
     found = summary(runs)
     names = ["data set", "method", "seeds"]
-    table = Table(
-        title="mean class recall, forgetting, cost",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for heading in (*names, *SHOWN.values()):
-        table.add_column(heading, no_wrap=True)
+    headings = (*names, *SHOWN.values())
+    style: dict[str, Any] = {"words": len(headings), "no_wrap": True, "padding": (0, 1, 0, 0), "pad_edge": False}
+    made = table("mean class recall, forgetting, cost", *headings, **style)
     columns = [*names, *COLUMNS.values()]
     markdown = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for dataset, rows in found.items():
         for method, row in rows.items():
             cells = {name: _cell(name, row[name]) for name in COLUMNS}
             start = [dataset, method, str(len(row["seeds"]))]
-            table.add_row(*start, *(cells[name].replace(" ", "") for name in SHOWN))
+            made.add_row(*start, *(cells[name].replace(" ", "") for name in SHOWN))
             markdown.append(f"| {' | '.join([*start, *cells.values()])} |")
     text = "\n".join(markdown) + "\n"
     write_atomically(folder / "table.md", lambda file: file.write(text.encode()))
     write_json(folder / "table.json", found)
     console = Console(highlight=False)
-    console.print(table)
+    console.print(made)
     console.print(f"percent, mean ± standard deviation; all measures: {folder / 'table.md'}")
 
 

@@ -1,9 +1,8 @@
 """`python -m benchmarks classify`: a folder of images end to end beside the network alone, memory, the first line.
 
-The two contenders take turns in one process, so that a busy machine slows them alike. `network` is the network that
-classification runs, on batches that lie in memory, probabilities and no more; `classify` is
-`dynammo.clinic.classify.classify` from the folder to the report: intake, reading, preparing, network, heat maps,
-pictures, journal, CSV, JSON and HTML.
+The two contenders are interleaved in one process (`benchmarks.timing`). `network` is the network that classification
+runs, on batches that lie in memory, probabilities and no more; `classify` is `dynammo.clinic.classify.classify` from
+the folder to the report: intake, reading, preparing, network, heat maps, pictures, journal, CSV, JSON and HTML.
 """
 
 import contextlib
@@ -11,19 +10,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cost import Spread
 from benchmarks.material import copy_often, write_dicoms, write_model, write_photographs
-from benchmarks.report import Bar, check_writable
+from benchmarks.report import Bar, cells, check_writable, table
+from benchmarks.timing import Call, Spread, Stopwatch, interleaved
 from dynammo.clinic.classify import ClassifySettings, classify
 from dynammo.errors import UserError
 from dynammo.inference.classifier import StudyClassifier
@@ -83,6 +79,11 @@ class SpeedSettings:
         """All images together."""
         return self.jpeg + self.dicom
 
+    def shares(self, turn: int) -> tuple[int, int]:
+        """JPEG and DICOM images of one turn, from 0."""
+        jpeg, dicom = (len(range(turn, count, self.repeats)) for count in (self.jpeg, self.dicom))
+        return jpeg, dicom
+
 
 @dataclass(frozen=True)
 class ClassifyCosts:
@@ -107,20 +108,13 @@ class ClassifyCosts:
     first_line: Spread
 
 
-@dataclass(frozen=True)
-class _Took:
-    seconds: float
-    core_seconds: float
-
-
 def benchmark_classify(settings: SpeedSettings, json_file: Path | None = None) -> ClassifyCosts:
     """Measure everything, print a table and, where asked for, write the figures to a file.
 
     Raises:
         UserError: a file that cannot be written; before measuring.
     """
-    if json_file is not None:
-        check_writable(json_file)
+    check_writable(json_file)
     origin = provenance.origin()
     costs = measure_classify(settings)
     Console(highlight=False).print(_table(costs, settings))
@@ -141,13 +135,12 @@ def measure_classify(settings: SpeedSettings) -> ClassifyCosts:
         peaks = _peaks(folder, settings.many)
         say("measuring images per second")
         turns = [_turn(folder / f"turn {i}", model, settings, i) for i in range(settings.repeats)]
-    network, whole = [turn[0] for turn in turns], [turn[1] for turn in turns]
-    counts = [sum(_shares(settings, i)) for i in range(settings.repeats)]
+    counts = [sum(settings.shares(i)) for i in range(settings.repeats)]
     return ClassifyCosts(
-        Spread.of([count / took.seconds for count, took in zip(counts, network, strict=True)]),
-        Spread.of([count / took.seconds for count, took in zip(counts, whole, strict=True)]),
-        Spread.of([a.seconds / b.seconds for a, b in turns]),
-        Spread.of([a.core_seconds / b.core_seconds for a, b in turns]),
+        Spread.of([count / alone.wall for count, (alone, _) in zip(counts, turns, strict=True)]),
+        Spread.of([count / whole.wall for count, (_, whole) in zip(counts, turns, strict=True)]),
+        Spread.of([alone.wall / whole.wall for alone, whole in turns]),
+        Spread.of([alone.cores / whole.cores for alone, whole in turns]),
         peaks,
         first_line,
     )
@@ -156,25 +149,19 @@ def measure_classify(settings: SpeedSettings) -> ClassifyCosts:
 def compare(costs: ClassifyCosts) -> list[Bar]:
     """What is promised of classification, as expected at the default settings."""
     bars = [
-        Bar(
-            "images/s: folder to report / network alone", costs.ratio.median, f"at least {LEAST_SPEED}",
-            costs.ratio.median >= LEAST_SPEED,
-        ),
-        Bar(
-            "seconds to the first line", costs.first_line.median, f"at most {MOST_SECONDS:g}",
-            costs.first_line.median <= MOST_SECONDS,
-        ),
-    ]  # fmt: skip
+        Bar.at_least(LEAST_SPEED, "images/s: folder to report / network alone", costs.ratio.median),
+        Bar.at_most(MOST_SECONDS, "seconds to the first line", costs.first_line.median),
+    ]
     if costs.peak_mib:
         few, many = min(costs.peak_mib), max(costs.peak_mib)
         growth = costs.peak_mib[many] / costs.peak_mib[few]
-        bars.append(Bar(f"peak memory: {many} / {few} images", growth, f"at most {MOST_GROWTH}", growth <= MOST_GROWTH))
+        bars.append(Bar.at_most(MOST_GROWTH, f"peak memory: {many} / {few} images", growth))
     return bars
 
 
-def _turn(folder: Path, model: Path, settings: SpeedSettings, turn: int) -> tuple[_Took, _Took]:
-    """Network alone, and folder to report, of as many images; every other turn the other way round."""
-    jpeg, dicom = _shares(settings, turn)
+def _turn(folder: Path, model: Path, settings: SpeedSettings, turn: int) -> tuple[Stopwatch, Stopwatch]:
+    """Network alone, and folder to report, of as many images."""
+    jpeg, dicom = settings.shares(turn)
     images = folder / "images"
     images.mkdir(parents=True)
     write_photographs(images, jpeg, seed=turn)
@@ -185,19 +172,14 @@ def _turn(folder: Path, model: Path, settings: SpeedSettings, turn: int) -> tupl
         with contextlib.redirect_stdout(None):
             classify(images, folder / "results", ClassifySettings(model=model, device="cpu"))
 
-    if turn % 2:
-        took = _timed(whole)
-        return _timed(alone), took
-    return _timed(alone), _timed(whole)
+    contenders = (Stopwatch(), alone), (Stopwatch(), whole)
+    for watch, call in interleaved(contenders, turn):
+        with watch:
+            call()
+    return contenders[0][0], contenders[1][0]
 
 
-def _shares(settings: SpeedSettings, turn: int) -> tuple[int, int]:
-    """JPEG and DICOM images of one turn."""
-    jpeg, dicom = (len(range(turn, count, settings.repeats)) for count in (settings.jpeg, settings.dicom))
-    return jpeg, dicom
-
-
-def _network_alone(model: Path, image_size: int, count: int) -> Callable[[], None]:
+def _network_alone(model: Path, image_size: int, count: int) -> Call:
     network = StudyClassifier(load_model(model), "cpu").network
     batches = torch.randn(BATCHES, BATCH_SIZE, 3, image_size, image_size)
 
@@ -209,12 +191,6 @@ def _network_alone(model: Path, image_size: int, count: int) -> Callable[[], Non
     with torch.no_grad():
         network(batches[0])  # the first pass plans memory and kernels
     return alone
-
-
-def _timed(call: Callable[[], object]) -> _Took:
-    start, cores = time.perf_counter(), time.process_time()
-    call()
-    return _Took(time.perf_counter() - start, time.process_time() - cores)
 
 
 def _peaks(folder: Path, many: int) -> Peaks:
@@ -240,13 +216,13 @@ def _first_line(folder: Path, model: Path) -> float:
     images.mkdir(exist_ok=True)
     copy_often(images, 1)
     command = [sys.executable, "-m", "dynammo", *_arguments(images, model)]
-    start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    with Stopwatch() as watch:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         process.stdout.readline()
-        took = time.perf_counter() - start
+    with process:
         process.kill()
-    return took
+    return watch.wall
 
 
 def _arguments(images: Path, model: Path) -> list[str]:
@@ -255,23 +231,17 @@ def _arguments(images: Path, model: Path) -> list[str]:
 
 
 def _table(costs: ClassifyCosts, settings: SpeedSettings) -> Table:
-    table = Table(title="classification of a folder", title_justify="left", box=box.SIMPLE_HEAD)
-    for i, column in enumerate(("what", "median", "range", "expected", "")):
-        table.add_column(column, justify="right" if i else "left")
-    table.add_row("network alone, images/s", *_cells(costs.network))
-    table.add_row("folder to report, images/s", *_cells(costs.classify))
-    table.add_row("core-seconds: network / folder to report", *_cells(costs.core_ratio))
+    made = table("classification of a folder", "what", "median", "range", "expected", "")
+    made.add_row("network alone, images/s", *cells(costs.network))
+    made.add_row("folder to report, images/s", *cells(costs.classify))
+    made.add_row("core-seconds: network / folder to report", *cells(costs.core_ratio))
     for count, peak in costs.peak_mib.items():
-        table.add_row(f"peak memory of {count} small images, MiB", f"{peak:.0f}")
+        made.add_row(f"peak memory of {count} small images, MiB", f"{peak:.0f}")
     ranges = {"images/s": costs.ratio, "seconds": costs.first_line}
     for bar in compare(costs):
-        spread = next((_cells(s)[1] for word, s in ranges.items() if bar.name.startswith(word)), "")
-        table.add_row(bar.name, f"{bar.ratio:.2f}", spread, bar.expected, "met" if bar.met else "missed")
-    table.caption = (
+        spread = next((cells(s)[1] for word, s in ranges.items() if bar.name.startswith(word)), "")
+        made.add_row(bar.name, f"{bar.ratio:.2f}", spread, bar.expected, "met" if bar.met else "missed")
+    made.caption = (
         f"{settings.jpeg} JPEG of 450 x 600 and {settings.dicom} DICOM of 512 x 512 pixels, {settings.repeats} turns."
     )
-    return table
-
-
-def _cells(spread: Spread) -> tuple[str, str]:
-    return f"{spread.median:.2f}", f"{spread.lowest:.2f} to {spread.highest:.2f}"
+    return made

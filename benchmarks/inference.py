@@ -1,25 +1,36 @@
 """`python -m benchmarks inference`: what classification runs beside the plain backbone, in every engine, in one run.
 
-All contenders take turns in one process (`benchmarks.timing`), so that a busy machine slows them alike; processor
-seconds are counted beside wall-clock time, since other work on the machine does not lengthen them by waiting. The
-weights are random: they change no cost. The plain backbone gets what it can get too: BatchNorms folded, channels_last,
-the engine's own fusions, and the mean over the pixels of its last map.
+All contenders are interleaved in one process (`benchmarks.timing`); processor seconds are counted beside wall-clock
+time, since other work on the machine does not lengthen them by waiting. The weights are random: they change no cost.
+The plain backbone gets what it can get too: BatchNorms folded, channels_last, the engine's own fusions, and the mean
+over the pixels of its last map.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cost import Spread
-from benchmarks.report import Bar, check_writable, shown_number
-from benchmarks.timing import COPIES, Call, Copies, Took, copies_of, times_by_turns
+from benchmarks.networks import CLASSES_OF_A_TASK
+from benchmarks.report import Bar, cell, check_writable, table
+from benchmarks.timing import (
+    COPIES,
+    Call,
+    Ceilings,
+    Copies,
+    Spread,
+    Stopwatch,
+    Took,
+    copies_of,
+    measure_ceilings,
+    pytorch_threads,
+    time_interleaved,
+)
 from dynammo.errors import UserError
 from dynammo.inference.engines import ENGINES, engine_of, make_engine
 from dynammo.inference.graph import BackboneAlone
@@ -27,7 +38,6 @@ from dynammo.networks.adapters import fused
 from dynammo.networks.backbones import Backbone
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runtime import provenance
-from dynammo.runtime.devices import Ceilings, measure_ceilings
 from dynammo.runtime.files import write_json
 
 __all__ = [
@@ -40,9 +50,9 @@ __all__ = [
     "measure_inference",
 ]
 
-CLASSES_OF_A_TASK = 2
 TASKS = (1, 10, 50)
 EAGER = "eager"  # PyTorch as one writes it first: nothing folded, no layout chosen; freed memory is kept for it too
+NARROW: dict[str, Any] = {"padding": (0, 1, 0, 0), "no_wrap": True}  # so that tables fit 80 columns
 LEAST_OF_BACKBONE, LEAST_GAIN, MOST_GROWTH = 0.98, 1.5, 1.03
 
 
@@ -120,18 +130,13 @@ def benchmark_inference(settings: InferenceSettings, json_file: Path | None = No
     Raises:
         UserError: a file that cannot be written; before measuring.
     """
-    if json_file is not None:
-        check_writable(json_file)
+    check_writable(json_file)
     origin = provenance.origin()
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads or before)
-    try:
+    with pytorch_threads(settings.threads):
         costs = measure_inference(settings)
-    finally:
-        torch.set_num_threads(before)
     console = Console(highlight=False)
-    for table in (_speeds(costs, settings), _bars(costs)):
-        console.print(table)
+    for made in (_speeds(costs, settings), _bars(costs)):
+        console.print(made)
     if json_file is not None:
         bars = [asdict(bar) for bar in compare(costs)]
         write_json(json_file, {"settings": asdict(settings), **asdict(costs), "bars": bars, **origin})
@@ -179,7 +184,7 @@ def measure_inference(settings: InferenceSettings) -> InferenceCosts:
     say("measuring images per second")
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    took = times_by_turns(calls, settings.repeats)
+    took = time_interleaved(calls, settings.repeats)
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else None
     return InferenceCosts(
         took, left_out, start_seconds, device, measure_ceilings(torch.device(device)), peak, torch.get_num_threads()
@@ -197,15 +202,15 @@ def _compared(costs: InferenceCosts) -> list[tuple[Bar, Spread]]:
     for engine in costs.engines():
         for name in (f"{engine} folded", engine):
             ratio = ratios(costs, f"{engine} backbone", name)
-            found.append((_at_least(LEAST_OF_BACKBONE, f"{name} / plain", ratio.median), ratio))
+            found.append((Bar.at_least(LEAST_OF_BACKBONE, f"{name} / plain", ratio.median), ratio))
     gains = {name: ratios(costs, EAGER, name) for name in costs.engines()}
     if gains:
         best = max(gains, key=lambda name: gains[name].median)
-        found.append((_at_least(LEAST_GAIN, f"best, {best} / eager", gains[best].median), gains[best]))
+        found.append((Bar.at_least(LEAST_GAIN, f"best, {best} / eager", gains[best].median), gains[best]))
     turns = list(zip(*(_seconds(costs, task_name(tasks)) for tasks in TASKS), strict=True))
     medians = [Spread.of(_seconds(costs, task_name(tasks))).median for tasks in TASKS]
     growth = max(medians) / min(medians)
-    bar = Bar("most / least of all T", growth, f"at most {MOST_GROWTH}", growth <= MOST_GROWTH)
+    bar = Bar.at_most(MOST_GROWTH, "most / least of all T", growth)
     return [*found, (bar, Spread.of([max(turn) / min(turn) for turn in turns]))]
 
 
@@ -254,13 +259,12 @@ def _in_engine(
         graph = BackboneAlone(fused(Backbone(settings.architecture, settings.stages)).to(device))
         return partial(engine_of(name, graph, settings.shape[2:], device, settings.batch_size), images)
 
-    start = time.perf_counter()
-    first = network(analytic_network)
-    first()
-    seconds = time.perf_counter() - start
+    with Stopwatch() as watch:
+        first = network(analytic_network)
+        first()
     analytic = [first, *(network(analytic_network) for _ in range(COPIES - 1))]
     folded = copies_of(partial(network, folded_network))
-    return {name: analytic, f"{name} folded": folded, f"{name} backbone": copies_of(backbone)}, seconds
+    return {name: analytic, f"{name} folded": folded, f"{name} backbone": copies_of(backbone)}, watch.wall
 
 
 def _tasks(settings: InferenceSettings, images: torch.Tensor, device: str) -> dict[str, Copies]:
@@ -279,42 +283,26 @@ def _classify(
     return partial(engine, images)
 
 
-def _at_least(least: float, name: str, ratio: float) -> Bar:
-    return Bar(name, ratio, f"at least {least:g}", ratio >= least)
-
-
 def _speeds(costs: InferenceCosts, settings: InferenceSettings) -> Table:
     title = (
         f"images/s and a core-second, {settings.image_size} pixels, batches of {settings.batch_size}, {costs.device}, "
         f"{costs.threads} threads"
     )
-    table = _table(title, "contender", "a second", "a core-second", "start, s")
+    made = table(title, "contender", "a second", "a core-second", "start, s", **NARROW)
     for name, took in costs.took.items():
         wall, cores = ([settings.batch_size / s for s in seconds] for seconds in (took.wall, took.cores))
         start = f"{costs.start_seconds[name]:.1f}" if name in costs.start_seconds else ""
-        table.add_row(name, _cell(Spread.of(wall)), _cell(Spread.of(cores)), start)
+        made.add_row(name, cell(Spread.of(wall)), cell(Spread.of(cores)), start)
     left_out = "".join(f"\n{name} left out: {why}" for name, why in costs.left_out.items())
     peak = f"; peak memory {costs.peak_bytes / 2**20:.0f} MiB" if costs.peak_bytes is not None else ""
     ceilings = f"matrix multiplication {costs.ceilings.gflops:.0f} GFLOP/s, copy {costs.ceilings.copy_gb_s:.1f} GB/s"
-    table.caption = f"{ceilings}{peak}{left_out}"
-    return table
+    made.caption = f"{ceilings}{peak}{left_out}"
+    return made
 
 
 def _bars(costs: InferenceCosts) -> Table:
     title = "ratios of images/s (plain: backbone in the same engine); expected at 224 px"
-    table = _table(title, "ratio of", "measured", "expected", "met")
+    made = table(title, "ratio of", "measured", "expected", "met", **NARROW)
     for bar, spread in _compared(costs):
-        table.add_row(bar.name, _cell(spread, bar.ratio), bar.expected, "yes" if bar.met else "no")
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", no_wrap=not i)
-    return table
-
-
-def _cell(spread: Spread, value: float | None = None) -> str:
-    shown = (spread.median if value is None else value, spread.lowest, spread.highest)
-    return "{} ({} to {})".format(*map(shown_number, shown))
+        made.add_row(bar.name, cell(spread, bar.ratio), bar.expected, "yes" if bar.met else "no")
+    return made

@@ -18,6 +18,7 @@ from pydicom.uid import (
 )
 from scipy.ndimage import gaussian_filter
 
+from benchmarks.networks import CLASSES_OF_A_TASK
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_json
 
@@ -31,7 +32,6 @@ PHOTO = (450, 600)  # rows and columns of a dermoscopy photograph
 SLICE = (512, 512)
 STORAGE = {"CT": CTImageStorage, "CR": ComputedRadiographyImageStorage}
 CLASSES = [f"class {letter}" for letter in "ABCDEFGH"]
-CLASSES_OF_A_TASK = 2
 RECIPE = {
     "spatial_dims": 2, "volumes": "middle", "crop_borders": False, "stain_normalisation": False,
     "colour_constancy": False, "grey": "percentile", "window": [-160, 240],

@@ -5,20 +5,19 @@ the test images in every engine.
 """
 
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from monai.bundle import ConfigParser
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import recall_score
 
 from benchmarks.material import SETS, shared_folder
-from benchmarks.report import Bar, check_writable
+from benchmarks.report import Bar, bar_table, check_writable, table
+from benchmarks.timing import Stopwatch
 from dynammo.errors import UserError
 from dynammo.inference.engines import ENGINES, check_engine, make_engine
 from dynammo.networks.adapters import fused
@@ -63,8 +62,7 @@ def benchmark_precision(engines: Sequence[str] | None = None, json_file: Path | 
     Raises:
         UserError: an engine that does not exist, no benchmark sets, or a file that cannot be written.
     """
-    if json_file is not None:
-        check_writable(json_file)
+    check_writable(json_file)
     folders = [shared_folder() / "data" / name for name in SETS]
     if not all(folder.is_dir() for folder in folders):
         raise UserError(
@@ -84,8 +82,8 @@ def benchmark_precision(engines: Sequence[str] | None = None, json_file: Path | 
         say(f"{folder.name}: {len(labels)} test images in every engine")
         found[folder.name], left_out = measure_agreement(network, images, labels, names)
     console = Console(highlight=False)
-    for table in (_figures(found), _bars(compare(found))):
-        console.print(table)
+    for made in (_figures(found), bar_table("what is expected", compare(found))):
+        console.print(made)
     for name, why in left_out.items():
         console.print(f"{name} left out: {why}")
     if json_file is not None:
@@ -97,7 +95,7 @@ def benchmark_precision(engines: Sequence[str] | None = None, json_file: Path | 
 def compare(found: Mapping[str, Mapping[str, Agreement]]) -> list[Bar]:
     """The share of same classes that lower precision must keep."""
     return [
-        Bar(f"{name}, {engine}: same class, %", one.same, f"at least {LEAST_SAME}", one.same >= LEAST_SAME)
+        Bar.at_least(LEAST_SAME, f"{name}, {engine}: same class, %", one.same)
         for name, rows in found.items()
         for engine, one in rows.items()
         if engine != FLOAT32
@@ -148,9 +146,9 @@ def _classified(name: str, network: MergedClassifier, images: torch.Tensor) -> t
     """Class probabilities (N, K), and the core seconds that they took."""
     engine = make_engine(name, network, images.shape[2:], batch_size=BATCH, with_maps=False)
     engine(images[:BATCH])
-    start = time.process_time()
-    rows = torch.cat([engine(part).rows for part in images.split(BATCH)])  # type: ignore[no-untyped-call]
-    return rows[:, :-2], time.process_time() - start
+    with Stopwatch() as watch:
+        rows = torch.cat([engine(part).rows for part in images.split(BATCH)])  # type: ignore[no-untyped-call]
+    return rows[:, :-2], watch.cores
 
 
 def _beside(reference: torch.Tensor, found: torch.Tensor, labels: torch.Tensor, speed: float) -> Agreement:
@@ -162,22 +160,14 @@ def _beside(reference: torch.Tensor, found: torch.Tensor, labels: torch.Tensor, 
 
 
 def _figures(found: Mapping[str, Mapping[str, Agreement]]) -> Table:
-    table = Table(title="the same top class as PyTorch in float32, test images", title_justify="left", box=box.SIMPLE)
-    for column in ("data set", "engine", "same, %", "differ", "recall, %", "probability", "speed"):
-        table.add_column(column, justify="left" if column in ("data set", "engine") else "right", no_wrap=True)
+    made = table(
+        "the same top class as PyTorch in float32, test images", "data set", "engine", "same, %", "differ",
+        "recall, %", "probability", "speed", words=2, no_wrap=True,
+    )  # fmt: skip
     for name, rows in found.items():
         for engine, one in rows.items():
-            table.add_row(
+            made.add_row(
                 name if engine == FLOAT32 else "", engine, f"{one.same:.2f}", str(one.differ), f"{one.recall:.1f}",
                 f"{one.probability:.1e}", f"{one.speed:.2f}",
             )  # fmt: skip
-    return table
-
-
-def _bars(bars: Sequence[Bar]) -> Table:
-    table = Table(title="what is expected", title_justify="left", box=box.SIMPLE)
-    for column in ("", "measured", "expected", " "):
-        table.add_column(column)
-    for bar in bars:
-        table.add_row(bar.name, f"{bar.ratio:.2f}", bar.expected, "met" if bar.met else "missed")
-    return table
+    return made

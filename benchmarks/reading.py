@@ -1,8 +1,8 @@
 """How fast the reader is beside the bare libraries that it decodes with, format by format, in one run.
 
 The files are made up, textured like photographs and of usual sizes: 512 pixels a side is a slice of CT or MR,
-ultrasound or a small photograph, 2048 a radiograph or a photograph. Three contenders take turns: `bare` decodes and no
-more (`pydicom.dcmread(path).pixel_array`, `nibabel.load(path).get_fdata(dtype=numpy.float32)`,
+ultrasound or a small photograph, 2048 a radiograph or a photograph. Three contenders are interleaved: `bare` decodes
+and no more (`pydicom.dcmread(path).pixel_array`, `nibabel.load(path).get_fdata(dtype=numpy.float32)`,
 `numpy.asarray(PIL.Image.open(path))`), `values` does the rest of the reader's work with the library's own functions
 (rescale, float32, canonical axes, channel first), `reader` is `dynammo.io.image_reader.read_image`.
 """
@@ -17,18 +17,17 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pydicom
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import apply_modality_lut
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.cost import Spread, take_turns
+from benchmarks.report import cell, check_writable, table
+from benchmarks.timing import Call, Spread, time_interleaved
 from dynammo.errors import UserError
 from dynammo.io.image_reader import read_image
 from dynammo.runtime import provenance
@@ -38,6 +37,7 @@ __all__ = ["ReadingSettings", "ReadingSpeed", "benchmark_reading", "measure_read
 
 Pixels = NDArray[Any]
 LEAST = 0.8  # of the bare library's speed
+AT_LEAST = 0.1  # seconds of a measurement
 DICOM = {"DICOM": "", "DICOM RLE": RLELossless, "DICOM JPEG-LS": JPEGLSLossless, "DICOM JPEG 2000": JPEG2000Lossless}
 PICTURES = {"PNG": "photo.png", "PNG 16 bit": "deep.png", "JPEG": "photo.jpg", "TIFF LZW": "photo.tif"}
 LARGEST_VOLUME = 512  # size up to which volumes are measured too; they grow with its third power
@@ -79,7 +79,12 @@ class ReadingSpeed:
 
 
 def benchmark_reading(settings: ReadingSettings, json_file: Path | None = None) -> dict[str, ReadingSpeed]:
-    """Measure all formats, print a table and, where asked for, write the figures to a file."""
+    """Measure all formats, print a table and, where asked for, write the figures to a file.
+
+    Raises:
+        UserError: a file that cannot be written; before measuring.
+    """
+    check_writable(json_file)
     origin = provenance.origin()
     speeds = measure_reading(settings)
     Console(highlight=False).print(_table(speeds, settings))
@@ -155,14 +160,11 @@ def _write_dicom(path: Path, pixels: Pixels, syntax: str) -> Path:
 
 def _measure(path: Path, repeats: int) -> ReadingSpeed:
     bare_library, values = _contenders(path)
-    calls: dict[str, Callable[[], object]] = {
-        "bare": partial(bare_library, path),
-        "values": partial(values, path),
-        "reader": partial(read_image, path),
-    }
-    seconds = take_turns(calls, repeats, torch.device("cpu"))
-    speeds = {name: Spread.of([1 / s for s in samples]) for name, samples in seconds.items()}
-    ratios = [bare / reader for bare, reader in zip(seconds["bare"], seconds["reader"], strict=True)]
+    contenders = {"bare": bare_library, "values": values, "reader": read_image}
+    calls: dict[str, list[Call]] = {name: [partial(read, path)] for name, read in contenders.items()}
+    took = time_interleaved(calls, repeats, at_least=AT_LEAST)
+    speeds = {name: Spread.of([1 / s for s in one.wall]) for name, one in took.items()}
+    ratios = [bare / reader for bare, reader in zip(took["bare"].wall, took["reader"].wall, strict=True)]
     return ReadingSpeed(**speeds, ratio=Spread.of(ratios))
 
 
@@ -194,12 +196,10 @@ def _nifti_values(path: Path) -> Pixels:
 
 
 def _table(speeds: dict[str, ReadingSpeed], settings: ReadingSettings) -> Table:
-    table = Table(title="files read in a second, median and range", title_justify="left", box=box.SIMPLE_HEAD)
-    for i, column in enumerate(("format", "bare library", "library, same values", "reader", "reader / bare", "")):
-        table.add_column(column, justify="right" if i else "left")
+    headings = ("format", "bare library", "library, same values", "reader", "reader / bare", "")
+    made = table("files read in a second, median and range", *headings)
     for name, speed in speeds.items():
         spreads = (speed.bare, speed.values, speed.reader, speed.ratio)
-        cells = [f"{s.median:.3g} ({s.lowest:.3g} to {s.highest:.3g})" for s in spreads]
-        table.add_row(name, *cells, "met" if speed.ratio.median >= LEAST else "missed")
-    table.caption = f"Behind the format: pixels a side. {settings.repeats} repeats by turns; expected {LEAST}."
-    return table
+        made.add_row(name, *map(cell, spreads), "met" if speed.ratio.median >= LEAST else "missed")
+    made.caption = f"Behind the format: pixels a side. {settings.repeats} repeats, interleaved; expected {LEAST}."
+    return made

@@ -1,16 +1,14 @@
 """`python -m benchmarks training`: learning a task beside a loop that prepares every image anew in every epoch.
 
 Ours takes the same steps as the plain loop: the same items, transforms, seeds, network, optimiser and batches, so that
-their losses are the same and so is what they learn. Two more contenders learn other networks, so recall on the test
-images stands beside their time: one computes in mixed precision (`mixed_precision`), where there is arithmetic for it,
-one sees smaller images in half of the epochs (`small_epochs`). They take turns, a seed each, in core seconds
-(`time.process_time`).
+their losses are the same and so is what they learn. One more contender computes in mixed precision
+(`mixed_precision`), where there is arithmetic for it, and learns another network, so recall on the test images stands
+beside its time. They are interleaved, a seed for each turn, in core seconds.
 """
 
 import copy
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,19 +21,17 @@ from monai.bundle import ConfigParser
 from monai.data import Dataset, set_rnd
 from monai.inferers import SimpleInferer
 from monai.utils import set_determinism
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import recall_score
 from torch import nn
 
-from benchmarks.benchmark_heads import FEATURES, VECTORS, HeadSeconds, measure_heads
-from benchmarks.cost import Spread
+from benchmarks.analytic_heads import FEATURES, VECTORS, HeadSeconds, measure_heads
 from benchmarks.material import SETS, shared_folder, write_photographs
-from benchmarks.report import Bar, check_writable
+from benchmarks.report import Bar, bar_table, cell, cells, check_writable, shown_number, table
+from benchmarks.timing import Spread, Stopwatch, interleaved
 from dynammo.data.exemplars import Item
 from dynammo.errors import UserError
-from dynammo.handlers.growing_images import GrowImages
 from dynammo.handlers.mixed_precision import Autocast
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.runtime import provenance
@@ -43,19 +39,18 @@ from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.devices import has_bfloat16
 from dynammo.runtime.files import write_json
 
-__all__ = ["SetTraining", "StageSettings", "benchmark_stage", "compare", "measure_set"]
+__all__ = ["SetTraining", "TrainingSettings", "benchmark_training", "compare", "measure_set"]
 
 LEAST_RATIO, MOST_SECONDS = 1.3, 1.0
 SEED = 0
 FIRST_CLASSES = "$[size for size in (min({0}, len(@images.classes)), len(@images.classes) - {0}) if size > 0]"
-CONTENDERS = {"ours": "images prepared once", "mixed": "mixed precision", "small": "small images first"}
+CONTENDERS = {"ours": "images prepared once", "mixed": "mixed precision"}
 """What is set beside the plain loop, in words."""
-SMALL = 1 / 2  # of the epochs see smaller images
 FALLS = (8 / 15, 12 / 15)  # of the epochs are over when the rate falls, as in configs/datasets
 
 
 @dataclass(frozen=True)
-class StageSettings:
+class TrainingSettings:
     """What is measured.
 
     Args:
@@ -90,7 +85,7 @@ class SetTraining:
     Attributes:
         milliseconds: core ms for one image in one epoch of each contender: `plain`, every image prepared anew; `ours`,
             by `IncrementalTrainer` and `cached_dataset`; `mixed`, ours in mixed precision, where the processor has
-            bfloat16; `small`, ours with smaller images first.
+            bfloat16.
         ratios: plain / contender of each turn, of all but plain.
         recalls: mean class recall on the test images after each turn, 0 to 1, of each contender.
         preparing: core ms to read, decode and prepare one image.
@@ -109,14 +104,13 @@ class SetTraining:
         return statistics.mean(apart), statistics.stdev(apart) if len(apart) > 1 else 0.0
 
 
-def benchmark_stage(settings: StageSettings, json_file: Path | None = None) -> None:
+def benchmark_training(settings: TrainingSettings, json_file: Path | None = None) -> None:
     """Measure, print, and write the figures to `json_file`.
 
     Raises:
         UserError: a file that cannot be written, before measuring.
     """
-    if json_file is not None:
-        check_writable(json_file)
+    check_writable(json_file)
     origin = provenance.origin()
     say = Console(stderr=True, highlight=False).print
     say("analytic heads")
@@ -144,12 +138,12 @@ def compare(sets: Mapping[str, SetTraining], heads: HeadSeconds) -> list[Bar]:
             bars.append(Bar(f"{name}: plain / {words}", ratio, f"at least {LEAST_RATIO}, recall no lower", met))
     for words, (seconds, _) in (("given", heads.given), ("chosen", heads.chosen)):
         name = f"seconds for {VECTORS:,} cached vectors, shrinkage {words}"
-        bars.append(Bar(name, seconds.median, f"at most {MOST_SECONDS:g}", seconds.median <= MOST_SECONDS))
+        bars.append(Bar.at_most(MOST_SECONDS, name, seconds.median))
     return bars
 
 
-def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
-    """All contenders by turns on the first task of a data set."""
+def measure_set(folder: Path, settings: TrainingSettings) -> SetTraining:
+    """All contenders, interleaved, on the first task of a data set."""
     parser = _bundle(folder, settings)
     trainer, network = (parser.get_parsed_content(name) for name in ("incremental#trainer", "network"))
     transform = parser.get_parsed_content("train#preprocessing")
@@ -161,12 +155,9 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
         [item for item in trainer.data.test() if item["label"] in trainer.task.labels],
         parser.get_parsed_content("preprocessing"),
     )
-    grow = GrowImages(0, settings.image_size)
-    grow.attach(trainer)
     start = copy.deepcopy(network.state_dict())
 
-    def ours(small_epochs: int = 0, mixed: bool = False) -> list[float]:
-        grow.epochs = small_epochs
+    def ours(mixed: bool = False) -> list[float]:
         trainer.trainer.inferer = Autocast() if mixed else SimpleInferer()
         trainer.fit(items, network, network.trainable_parameters(), "adapters")
         return list(trainer.losses)
@@ -175,7 +166,6 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
         "plain": partial(_fit_plain, network, Dataset(items, transform), parser),
         "ours": ours,
         "mixed": partial(ours, mixed=True),
-        "small": partial(ours, round(SMALL * settings.epochs)),
     }
     if not has_bfloat16(torch.device("cpu")):
         del contenders["mixed"]
@@ -184,12 +174,12 @@ def measure_set(folder: Path, settings: StageSettings) -> SetTraining:
     apart = 0.0
     for turn in range(settings.repeats):
         losses = {}
-        for name in (*contenders,)[:: -1 if turn % 2 else 1]:
+        for name in interleaved([*contenders], turn):
             network.load_state_dict(start)
             set_determinism(SEED + turn)
-            before = time.process_time()
-            losses[name] = contenders[name]()
-            seconds[name].append(time.process_time() - before)
+            with Stopwatch() as watch:
+                losses[name] = contenders[name]()
+            seconds[name].append(watch.cores)
             recalls[name].append(_recall(network, test))
         apart = max(apart, *(abs(a - b) for a, b in zip(losses["plain"], losses["ours"], strict=True)))
     each = 1e3 / (len(items) * settings.epochs)
@@ -237,13 +227,13 @@ def _recall(network: IncrementalNetwork, test: Dataset) -> float:
 
 
 def _preparing(items: list[Item], transform: Callable[[Any], Any]) -> float:
-    start = time.process_time()
-    for item in items:
-        transform(dict(item))
-    return 1e3 * (time.process_time() - start) / len(items)
+    with Stopwatch() as watch:
+        for item in items:
+            transform(dict(item))
+    return 1e3 * watch.cores / len(items)
 
 
-def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
+def _bundle(folder: Path, settings: TrainingSettings) -> ConfigParser:
     """The bundle's training on a data set, without its handlers, with real weights where they are available."""
     weights = shared_folder() / "weights" / "resnet18_imagenet1k_to_layer3.pth"
     parser = ConfigParser()
@@ -259,7 +249,7 @@ def _bundle(folder: Path, settings: StageSettings) -> ConfigParser:
 
 
 @contextmanager
-def _material(settings: StageSettings) -> Iterator[dict[str, Path]]:
+def _material(settings: TrainingSettings) -> Iterator[dict[str, Path]]:
     """Class folders of the benchmark sets, or photographs made up where there are none."""
     found = {name: shared_folder() / "data" / name for name in SETS if (shared_folder() / "data" / name).is_dir()}
     if found:
@@ -273,28 +263,14 @@ def _material(settings: StageSettings) -> Iterator[dict[str, Path]]:
         yield {"made-up photographs": Path(folder)}
 
 
-def _print(sets: Mapping[str, SetTraining], heads: HeadSeconds, settings: StageSettings, machine: str) -> None:
+def _print(sets: Mapping[str, SetTraining], heads: HeadSeconds, settings: TrainingSettings, machine: str) -> None:
     console = Console(highlight=False)
     console.print(
         f"resnet18, {settings.stages} stages, {settings.image_size} x {settings.image_size} pixels, {settings.images} "
         f"images of {settings.classes} classes, {settings.epochs} epochs, {settings.repeats} turns, "
         f"{torch.get_num_threads()} threads ({machine})"
     )
-    table = Table(title="stage 1, core ms for one image in one epoch", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("data set", "contender", "core ms", "plain / it", "recall %", "less plain"):
-        table.add_column(column, justify="left" if column in ("data set", "contender") else "right")
-    for name, one in sets.items():
-        for contender, spread in one.milliseconds.items():
-            ratio = one.ratios.get(contender)
-            recall = 100 * statistics.mean(one.recalls[contender])
-            apart = "{:+.1f} ± {:.1f}".format(*one.points(contender)) if ratio else ""
-            table.add_row(
-                name if contender == "plain" else "", CONTENDERS.get(contender, contender), f"{spread.median:.1f}",
-                f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})" if ratio else "", f"{recall:.1f}",
-                apart,
-            )  # fmt: skip
-        table.add_row("", "preparing alone", f"{one.preparing:.1f}", "", "", "", end_section=True)
-    console.print(table)
+    console.print(_stage_table(sets))
     if not has_bfloat16(torch.device("cpu")):
         console.print("mixed precision left out: this processor has no arithmetic for bfloat16")
     console.print("recall: mean class recall on test images of the task, mean of the turns")
@@ -302,13 +278,24 @@ def _print(sets: Mapping[str, SetTraining], heads: HeadSeconds, settings: StageS
         "recall of chance or of 100 says nothing about accuracy: give more --images and --epochs, or another set"
     )
     for words, (wall, core) in (("given", heads.given), ("chosen among 9", heads.chosen)):
-        console.print(
-            f"{VECTORS:,} vectors of {FEATURES}, shrinkage {words}: {wall.median:.2f} s ({wall.lowest:.2f} to "
-            f"{wall.highest:.2f}), {core.median:.2f} core s"
-        )
-    bars = Table(title="what is expected", title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("", "measured", "expected", " "):
-        bars.add_column(column)
-    for bar in compare(sets, heads):
-        bars.add_row(bar.name, f"{bar.ratio:.2f}", bar.expected, "met" if bar.met else "missed")
-    console.print(bars)
+        median, extent = cells(wall)
+        seconds = f"{median} s ({extent}), {shown_number(core.median)} core s"
+        console.print(f"{VECTORS:,} vectors of {FEATURES}, shrinkage {words}: {seconds}")
+    console.print(bar_table("what is expected", compare(sets, heads)))
+
+
+def _stage_table(sets: Mapping[str, SetTraining]) -> Table:
+    headings = ("data set", "contender", "core ms", "plain / it", "recall %", "less plain")
+    made = table("stage 1, core ms for one image in one epoch", *headings, words=2)
+    for name, one in sets.items():
+        for contender, spread in one.milliseconds.items():
+            made.add_row(
+                name if contender == "plain" else "",
+                CONTENDERS.get(contender, contender),
+                f"{spread.median:.1f}",
+                cell(one.ratios[contender]) if contender in one.ratios else "",
+                f"{100 * statistics.mean(one.recalls[contender]):.1f}",
+                "{:+.1f} ± {:.1f}".format(*one.points(contender)) if contender in one.ratios else "",
+            )
+        made.add_row("", "preparing alone", f"{one.preparing:.1f}", "", "", "", end_section=True)
+    return made

@@ -1,4 +1,4 @@
-"""Paths of classes in configs of 0.1, and where they are now: an overlay that names one gets a sentence with the
+"""Where configs of 0.1 found classes, and where they are now: an overlay with a former path is told the new one."""
 other.
 """
 

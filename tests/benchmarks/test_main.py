@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import benchmark_training
-from benchmarks import report as benchmark
+from benchmarks import cost, learning_cost
 from benchmarks.__main__ import app, main
 
 TINY = ["--image-size", "32", "--stages", "2", "--repeats", "1", "--batch-size", "2", "--threads", "1"]
@@ -23,8 +22,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_benchmark_cost_writes_what_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_training, "HEAD_EPOCHS", 2)  # 100 take seconds
-    monkeypatch.setattr(benchmark_training, "BALANCED_IMAGES", 8)
+    monkeypatch.setattr(learning_cost, "HEAD_EPOCHS", 2)  # 100 take seconds
+    monkeypatch.setattr(learning_cost, "BALANCED_IMAGES", 8)
     file = tmp_path / "cost.json"
     result = CliRunner().invoke(app, ["cost", *TINY, "--json", str(file)])
     assert result.exit_code == 0, result.output
@@ -66,7 +65,7 @@ def test_bad_input_is_one_sentence_and_status_1(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmark, "count_gmac", lambda settings: pytest.fail("measured in spite of bad input"))
+    monkeypatch.setattr(cost, "count_gmac", lambda settings: pytest.fail("measured in spite of bad input"))
     status, out, err = run(capsys, "cost", *arguments)
     assert (status, out) == (1, "")
     assert err.startswith("error: ")
@@ -82,7 +81,7 @@ def test_ctrl_c_is_status_130_and_quiet(capsys: pytest.CaptureFixture[str], monk
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(benchmark, "benchmark_cost", interrupt)
+    monkeypatch.setattr(cost, "benchmark_cost", interrupt)
     assert run(capsys, "cost") == (130, "", "")
 
 

@@ -3,35 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks import classify as measured
 from benchmarks.classify import ClassifyCosts, SpeedSettings, benchmark_classify, compare
-from benchmarks.cost import Spread
-from benchmarks.material import write_dicoms, write_model, write_photographs
+from benchmarks.timing import Spread
 from dynammo.errors import UserError
-from dynammo.io.image_reader import read_image
-from dynammo.io.studies import find_studies
-from dynammo.runs.load import load_model
-
-
-def test_images_are_of_usual_size_and_differ(tmp_path: Path) -> None:
-    write_photographs(tmp_path, 3)
-    write_dicoms(tmp_path, 2)
-    studies = find_studies(tmp_path, tmp_path).studies
-    images = [read_image(study.files[0]) for study in studies]
-    assert [study.modality for study in studies] == ["CT", "CR", "", "", ""]
-    assert [image.array.shape for image in images] == [(1, 512, 512)] * 2 + [(3, 450, 600)] * 3
-    assert all(study.files[0].stat().st_size > 100_000 for study in studies)
-    assert not np.array_equal(images[2].array, images[3].array)
-    assert images[0].array.min() < 0 <= images[1].array.min()  # Hounsfield units beside counts
-
-
-def test_the_model_has_the_shipped_shape(tmp_path: Path) -> None:
-    model = load_model(write_model(tmp_path))
-    assert model.record["config"]["image_size"] == 224 and len(model.network.backbone.layers) == 4
-    assert [head.out_features for head in model.network.heads] == [3] * 4  # two classes and "others"
 
 
 def test_every_figure_is_measured(
@@ -49,7 +26,7 @@ def test_every_figure_is_measured(
 
 def test_all_images_are_shared_out() -> None:
     settings = SpeedSettings(jpeg=7, dicom=2, repeats=3)
-    assert [measured._shares(settings, turn) for turn in range(3)] == [(3, 1), (2, 1), (2, 0)]
+    assert [settings.shares(turn) for turn in range(3)] == [(3, 1), (2, 1), (2, 0)]
 
 
 def _costs(ratio: float, peak: float, seconds: float) -> ClassifyCosts:

@@ -13,12 +13,12 @@ from monai.inferers import SimpleInferer
 from torch import nn
 from torch.utils.data import Dataset
 
-from benchmarks.cost import CLASSES_OF_A_TASK, CostSettings, Spread, take_turns
+from benchmarks.networks import CLASSES_OF_A_TASK, CostSettings, learnt_tasks
+from benchmarks.timing import Spread, time_interleaved
 from dynammo.data.exemplars import ExemplarMemory, Item
 from dynammo.data.images import ImageSet, TaskImages
 from dynammo.data.tasks import TaskSequence
 from dynammo.heads.linear import grow_head, tune_heads
-from dynammo.networks.adapters import copy_state
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.training.prediction import extract_features
@@ -27,18 +27,23 @@ from dynammo.training.trainer import IncrementalTrainer
 __all__ = [
     "BALANCED_IMAGES",
     "HEAD_EPOCHS",
-    "TASKS_LEARNT",
     "HeadTuning",
+    "TensorItems",
     "Training",
-    "make_incremental_network",
+    "fit_bare",
+    "make_trainer",
     "measure_head_tuning",
     "measure_training",
+    "new_heads",
+    "random_items",
+    "tune_by_rerunning",
+    "tune_on_cached_features",
 ]
 
-TASKS_LEARNT = 4
 BALANCED_IMAGES = 80  # on which heads are tuned: memory and as many new ones
 HEAD_EPOCHS, HEAD_RATE, HEAD_MILESTONES = 100, 1e-3, (55, 80)  # the bundle's
-STEPS, ROUNDS = 2, 2  # steps of one fit, and fits by turns that make one repeat
+STEPS, ROUNDS = 2, 2  # steps of one fit, and interleaved fits that make one repeat
+AT_LEAST = 0.1  # seconds of a measurement
 
 
 @dataclass(frozen=True)
@@ -93,45 +98,27 @@ def measure_head_tuning(network: IncrementalNetwork, settings: CostSettings) -> 
 
     A repeat re-runs the network for one epoch; its seconds times `HEAD_EPOCHS` stand for the whole.
     """
-    tasks, classifier, device = _tasks(), network.classifier(), _device(network)
+    tasks, classifier = learnt_tasks(), network.classifier()
     items = random_items(BALANCED_IMAGES, settings, len(tasks.classes))
     cached = partial(tune_on_cached_features, classifier, tasks, items, settings.batch_size)
     rerun = partial(tune_by_rerunning, classifier, tasks, items, settings.batch_size, epochs=1)
-    seconds = take_turns({"cached": cached, "rerun": rerun}, settings.repeats, device)
-    whole = [HEAD_EPOCHS * epoch for epoch in seconds["rerun"]]
-    speedup = [slow / fast for slow, fast in zip(whole, seconds["cached"], strict=True)]
-    return HeadTuning(Spread.of(seconds["cached"]), Spread.of(whole), Spread.of(speedup))
+    took = time_interleaved({"cached": [cached], "rerun": [rerun]}, settings.repeats, at_least=AT_LEAST)
+    fast, whole = took["cached"].wall, [HEAD_EPOCHS * epoch for epoch in took["rerun"].wall]
+    speedup = [a / b for a, b in zip(whole, fast, strict=True)]
+    return HeadTuning(Spread.of(fast), Spread.of(whole), Spread.of(speedup))
 
 
 def measure_training(network: IncrementalNetwork, settings: CostSettings) -> Training:
     """Fit the adapters by the trainer, and by a bare loop: same network, images, loader settings, optimiser."""
-    batch_size, device = max(2, settings.batch_size), _device(network)
+    batch_size = max(2, settings.batch_size)
     items = random_items(STEPS * batch_size, settings, CLASSES_OF_A_TASK + 1)
     trainer = make_trainer(network, items, batch_size)
     bare_loader = torch.utils.data.DataLoader(TensorItems(items), batch_size=batch_size, shuffle=True, num_workers=0)
-    calls = {
-        "trainer": partial(trainer.fit, items, network, network.trainable_parameters(), "adapters"),
-        "bare": partial(fit_bare, network, bare_loader),
-    }
-    seconds = take_turns(calls, settings.repeats, device, ROUNDS)
-    speeds = {name: Spread.of([len(items) / s for s in samples]) for name, samples in seconds.items()}
-    ratio = [bare / own for own, bare in zip(seconds["trainer"], seconds["bare"], strict=True)]
-    return Training(speeds["trainer"], speeds["bare"], Spread.of(ratio))
-
-
-def make_incremental_network(settings: CostSettings) -> IncrementalNetwork:
-    """The network that learns, after 4 tasks: a head for each and one merged branch.
-
-    Raises:
-        UserError: unknown architecture or stages, or images too small for the adapters.
-    """
-    network = IncrementalNetwork(
-        settings.architecture, settings.stages, weights="first_task", image_size=settings.image_size
-    )
-    for task in _tasks():
-        network.start_task(len(task.classes), task.seen)
-    network.set_branches([copy_state(network.adapters)])
-    return network
+    fit = partial(trainer.fit, items, network, network.trainable_parameters(), "adapters")
+    calls = {"trainer": [fit], "bare": [partial(fit_bare, network, bare_loader)]}
+    took = time_interleaved(calls, settings.repeats, ROUNDS, AT_LEAST)
+    own, bare = ([len(items) / s for s in took[name].wall] for name in calls)
+    return Training(Spread.of(own), Spread.of(bare), Spread.of([a / b for a, b in zip(own, bare, strict=True)]))
 
 
 def make_trainer(network: IncrementalNetwork, items: list[Item], batch_size: int) -> IncrementalTrainer:
@@ -147,7 +134,7 @@ def make_trainer(network: IncrementalNetwork, items: list[Item], batch_size: int
         decollate=False,
     )
     no_files = cast(ImageSet, SimpleNamespace(records=[]))  # `fit` is given its images
-    return IncrementalTrainer(TaskImages(no_files, _tasks()), network, trainer, ExemplarMemory(0), _optimizer)
+    return IncrementalTrainer(TaskImages(no_files, learnt_tasks()), network, trainer, ExemplarMemory(0), _optimizer)
 
 
 def fit_bare(network: IncrementalNetwork, loader: Iterable[dict[str, torch.Tensor]]) -> None:
@@ -166,7 +153,7 @@ def tune_on_cached_features(
     classifier: MergedClassifier, tasks: TaskSequence, items: list[Item], batch_size: int
 ) -> nn.ModuleList:
     """New heads, tuned as the method does it: features once, then all epochs on them."""
-    heads = _new_heads(classifier, tasks)
+    heads = new_heads(classifier, tasks)
     features, labels = extract_features(classifier, TensorItems(items), batch_size)
     tune_heads(heads, features, _targets(tasks, labels), HEAD_EPOCHS, HEAD_RATE, HEAD_MILESTONES, batch_size)
     return heads
@@ -176,7 +163,7 @@ def tune_by_rerunning(
     classifier: MergedClassifier, tasks: TaskSequence, items: list[Item], batch_size: int, epochs: int
 ) -> nn.ModuleList:
     """New heads, tuned the same way, but the images pass the frozen network in every epoch."""
-    heads, device = _new_heads(classifier, tasks), _device(classifier)
+    heads, device = new_heads(classifier, tasks), _device(classifier)
     images = torch.stack([item["image"] for item in items])  # (N, C, H, W)
     targets = _targets(tasks, torch.tensor([item["label"] for item in items], device=device))
     optimizer = torch.optim.Adam(heads.parameters(), lr=HEAD_RATE)
@@ -194,6 +181,12 @@ def tune_by_rerunning(
     return heads
 
 
+def new_heads(classifier: MergedClassifier, tasks: TaskSequence) -> nn.ModuleList:
+    """Heads of all tasks before they are tuned, on the device of the network."""
+    heads = nn.ModuleList(grow_head(None, classifier.backbone.features, len(task.classes) + 1) for task in tasks)
+    return heads.to(_device(classifier))
+
+
 def random_items(count: int, settings: CostSettings, classes: int) -> list[Item]:
     """Items with random images (C, H, W) and the labels 0 .. `classes` - 1 in turn."""
     return [{"image": torch.rand(settings.shape), "label": i % classes} for i in range(count)]
@@ -203,18 +196,8 @@ def _device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device
 
 
-def _tasks() -> TaskSequence:
-    names = [f"class {i}" for i in range(TASKS_LEARNT * CLASSES_OF_A_TASK)]
-    return TaskSequence(names, increments=CLASSES_OF_A_TASK)
-
-
 def _targets(tasks: TaskSequence, labels: torch.Tensor) -> list[torch.Tensor]:
     return [torch.tensor([task.local_label(int(y)) for y in labels], device=labels.device) for task in tasks]
-
-
-def _new_heads(classifier: MergedClassifier, tasks: TaskSequence) -> nn.ModuleList:
-    heads = nn.ModuleList(grow_head(None, classifier.backbone.features, len(task.classes) + 1) for task in tasks)
-    return heads.to(_device(classifier))
 
 
 def _optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

@@ -82,7 +82,7 @@ def test_what_is_finished_is_not_run_again(
         finish(run, record)
         return True
 
-    monkeypatch.setattr(benchmark, "_train", train)
+    monkeypatch.setattr(benchmark, "train", train)
     runs = plan(config)
     for run in runs[:3]:
         finish(run, record)

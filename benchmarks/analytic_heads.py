@@ -1,18 +1,16 @@
 """How long analytic heads take to learn cached features; part of `python -m benchmarks training`."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.cost import Spread
-from benchmarks.growth import made_up_vectors
+from benchmarks.growth_measures import made_up_vectors
+from benchmarks.timing import Call, Spread, Stopwatch
 from dynammo.handlers.analytic_head import make_head
 from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.heads.cross_validation import fit_with_folds
 
 __all__ = ["FEATURES", "VECTORS", "HeadSeconds", "measure_heads"]
 
-VECTORS, FEATURES, CLASSES, TURNS = 10_000, 2048, 8, 5
+VECTORS, FEATURES, CLASSES, REPEATS = 10_000, 2048, 8, 5
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,10 @@ def measure_heads() -> HeadSeconds:
     return HeadSeconds(_seconds(given), _seconds(chosen))
 
 
-def _seconds(call: Callable[[], None]) -> tuple[Spread, Spread]:
+def _seconds(call: Call) -> tuple[Spread, Spread]:
     """By the clock and of all cores together."""
-    wall, core = [], []
-    for _ in range(TURNS):
-        start, used = time.perf_counter(), time.process_time()
-        call()
-        wall.append(time.perf_counter() - start)
-        core.append(time.process_time() - used)
-    return Spread.of(wall), Spread.of(core)
+    watches = [Stopwatch() for _ in range(REPEATS)]
+    for watch in watches:
+        with watch:
+            call()
+    return Spread.of([watch.wall for watch in watches]), Spread.of([watch.cores for watch in watches])

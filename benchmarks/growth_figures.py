@@ -1,20 +1,70 @@
-"""The picture of how cost and memory grow with tasks, classes and images."""
+"""How a quantity grows: series of measurements, the power of x that they follow, and their picture."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.growth_fits import Series
+__all__ = ["Series", "fit_power", "growth_figure"]
 
-__all__ = ["growth_figure"]
-
+FLAT = 0.03  # a series whose largest value is within 3 % of its smallest does not grow
 AXES = {"tasks": "tasks learnt", "classes": "classes known", "images": "images learnt"}
 # of the colour-blind safe palette of Okabe and Ito; markers tell the lines apart in grey print
 STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"))
 KINDS = (("processor time", ("core s", "core ms")), ("memory", ("MB",)))
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity, measured at several sizes.
+
+    Attributes:
+        axis: what grows: `tasks`, `classes` or `images`.
+        quantity: what was measured.
+        unit: of the values.
+        sizes: x, from 1, rising.
+        values: y, above 0.
+    """
+
+    axis: str
+    quantity: str
+    unit: str
+    sizes: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def growth(self) -> float:
+        """Largest value / smallest."""
+        return max(self.values) / min(self.values)
+
+    @property
+    def slope(self) -> tuple[float, float]:
+        """Power of x that the values follow and r2, see `fit_power`; (0, 1) for a series that does not grow."""
+        return (0.0, 1.0) if self.growth <= 1 + FLAT else fit_power(self.sizes, self.values)
+
+    @property
+    def per_step(self) -> float:
+        """What one task, class or image more adds, between the smallest and the largest size; 0 with one size."""
+        steps = self.sizes[-1] - self.sizes[0]
+        return (self.values[-1] - self.values[0]) / steps if steps else 0.0
+
+
+def fit_power(sizes: Sequence[int], values: Sequence[float]) -> tuple[float, float]:
+    """Exponent p of `value = a size^p` by least squares on the logarithms, and the r2 of that fit.
+
+    Args:
+        sizes: at least two different ones, above 0.
+        values: above 0.
+    """
+    x, y = np.log(np.asarray(sizes, dtype=float)), np.log(np.asarray(values, dtype=float))
+    slope, offset = np.polyfit(x, y, 1)
+    spread = float(((y - y.mean()) ** 2).sum())
+    left = float(((y - slope * x - offset) ** 2).sum())
+    return float(slope), 1 - left / spread if spread else 1.0
 
 
 def growth_figure(series: Sequence[Series]) -> Figure:

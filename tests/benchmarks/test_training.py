@@ -4,14 +4,13 @@ from pathlib import Path
 import pytest
 from synthetic.datasets import make_data
 
-from benchmarks import benchmark_heads
-from benchmarks import training as benchmark_stage
-from benchmarks.benchmark_heads import HeadSeconds
-from benchmarks.cost import Spread
-from benchmarks.training import SetTraining, StageSettings, compare, measure_set
+from benchmarks import analytic_heads
+from benchmarks.analytic_heads import HeadSeconds
+from benchmarks.timing import Spread
+from benchmarks.training import SetTraining, TrainingSettings, benchmark_training, compare, measure_set
 from dynammo.errors import UserError
 
-TINY = StageSettings(images=8, epochs=2, repeats=1, image_size=32, stages=1)
+TINY = TrainingSettings(images=8, epochs=2, repeats=1, image_size=32, stages=1)
 
 
 def test_both_contenders_learn_the_same(tmp_path: Path) -> None:
@@ -24,12 +23,12 @@ def test_both_contenders_learn_the_same(tmp_path: Path) -> None:
         assert ratio.median == pytest.approx(plain / found.milliseconds[name].median)
 
 
-def test_what_smaller_images_cost_is_the_mean_difference() -> None:
+def test_what_another_network_costs_is_the_mean_difference() -> None:
     one = Spread.of([1.0])
-    recalls = {"plain": [0.5, 0.6], "ours": [0.5, 0.6], "small": [0.51, 0.57]}
-    found = SetTraining({}, {"ours": one, "small": one}, recalls, 1.0, 0.0)
+    recalls = {"plain": [0.5, 0.6], "ours": [0.5, 0.6], "mixed": [0.51, 0.57]}
+    found = SetTraining({}, {"ours": one, "mixed": one}, recalls, 1.0, 0.0)
     assert found.points("ours") == (0.0, 0.0)
-    assert found.points("small") == pytest.approx((-1.0, 8**0.5))
+    assert found.points("mixed") == pytest.approx((-1.0, 8**0.5))
 
 
 def test_the_command_writes_figures(
@@ -37,9 +36,9 @@ def test_the_command_writes_figures(
 ) -> None:
     """Photographs are made up where there are no shared sets."""
     monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(benchmark_heads, "VECTORS", 200)
-    monkeypatch.setattr(benchmark_heads, "FEATURES", 32)
-    benchmark_stage.benchmark_stage(TINY, tmp_path / "training.json")
+    monkeypatch.setattr(analytic_heads, "VECTORS", 200)
+    monkeypatch.setattr(analytic_heads, "FEATURES", 32)
+    benchmark_training(TINY, tmp_path / "training.json")
     record = json.loads((tmp_path / "training.json").read_text())
     assert list(record["sets"]) == ["made-up photographs"]
     assert record["sets"]["made-up photographs"]["losses_apart"] < 1e-5
@@ -48,8 +47,8 @@ def test_the_command_writes_figures(
 
 
 def bars(ratio: float, seconds: float, recall: float = 0.5) -> list[bool]:
-    ratios = dict.fromkeys(("ours", "small"), Spread.of([ratio]))
-    recalls = {"plain": [0.5, 0.5], "ours": [0.5, 0.5], "small": [recall, recall]}
+    ratios = dict.fromkeys(("ours", "mixed"), Spread.of([ratio]))
+    recalls = {"plain": [0.5, 0.5], "ours": [0.5, 0.5], "mixed": [recall, recall]}
     sets = {"a": SetTraining({}, ratios, recalls, 1.0, 0.0)}
     spread = Spread.of([0.9 * seconds, seconds, 2 * seconds])
     return [bar.met for bar in compare(sets, HeadSeconds((spread, spread), (spread, spread)))]
@@ -67,4 +66,4 @@ def test_speed_bought_with_recall_does_not_count() -> None:
 @pytest.mark.parametrize("name", ["images", "epochs", "repeats", "classes"])
 def test_small_numbers_are_refused(name: str) -> None:
     with pytest.raises(UserError, match=f"{name} is 0; give --{name}"):
-        StageSettings(**{name: 0})
+        TrainingSettings(**{name: 0})
