@@ -14,7 +14,8 @@ from dynammo.heads.analytic import (
     add_classes,
     choose,
 )
-from dynammo.heads.cross_validation import assign_folds, learn_in_folds
+from dynammo.heads.cross_validation import assign_folds, held_out_logits, learn_in_folds
+from dynammo.heads.linear import grow_head, tune_heads
 from dynammo.heads.scatters import pool, scatter_classes
 
 FEATURES = 6
@@ -151,3 +152,20 @@ def test_nothing_to_judge_leaves_the_defaults() -> None:
     assert choose(learn_in_folds(ClassStatistics.empty(FEATURES), features, labels, "ridge").losses) == (0.85, 0.01)
     features, labels = made_up([5, 1])
     assert choose(learn_in_folds(ClassStatistics.empty(FEATURES), features, labels, "lda").losses) == (0.85, 0.01)
+
+
+def test_held_back_images_do_not_know_their_own_label() -> None:
+    """On labels that are noise, heads that saw an image are right about it, held-back ones are not."""
+    torch.manual_seed(0)
+    features, labels = [torch.randn(40, 60)], [torch.randint(2, (40,))]
+    heads = torch.nn.ModuleList([grow_head(None, 60, 2)])
+
+    def tune(h: torch.nn.ModuleList, x: list[torch.Tensor], y: list[torch.Tensor]) -> float:
+        return tune_heads(h, x, y, epochs=60, learning_rate=1e-2)
+
+    state = torch.random.get_rng_state()
+    held_back = held_out_logits(heads, features, labels, 40, 5, tune)[0].argmax(1)
+    assert torch.equal(state, torch.random.get_rng_state())
+    tune(heads, features, labels)
+    seen = heads[0](features[0]).argmax(1)
+    assert (seen == labels[0]).float().mean() > 0.95 > 0.8 > (held_back == labels[0]).float().mean()
