@@ -8,7 +8,6 @@ import torch
 from conftest import Trained
 from synthetic.datasets import make_data, run_bundle
 
-from dynammo.networks.out_of_distribution import Looks, look_features
 from dynammo.runs.load import load_model
 
 pytestmark = pytest.mark.usefixtures("in_root")
@@ -30,28 +29,6 @@ def test_images_of_another_kind_are_far_from_all_training_images(trained: Traine
     limit = json.loads((run / "run.json").read_text())["trust"]["looks_threshold"]
     stripes = (torch.arange(32) % 2).float().expand(1, 3, 32, 32) * 6 - 3
     assert float(network.strangeness(network.maps(stripes))) > 2 * limit
-
-
-def test_the_distance_is_that_of_mahalanobis() -> None:
-    looks = Looks(2, 1)
-    covariance = torch.tensor([[2.0, 0.5], [0.5, 1.0]])
-    means = torch.tensor([[0.0, 0.0], [3.0, 1.0]])
-    looks.load_state_dict({"means": means, "whitening": torch.linalg.cholesky(torch.linalg.inv(covariance))})
-    point = torch.tensor([[1.0, -1.0]])
-    by_hand = min(float((point - m) @ torch.linalg.inv(covariance) @ (point - m).T) for m in means)
-    assert float(looks.nearest(point)) == pytest.approx((by_hand / 2) ** 0.5, rel=1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(3, 4, 5, 6), (3, 4, 5, 6, 7)])
-def test_look_features_are_means_and_deviations_of_every_second_pixel(
-    shape: tuple[int, ...], dtype: torch.dtype
-) -> None:
-    stem = torch.randn(shape).to(dtype)
-    features = look_features(stem)
-    some = stem[(..., *[slice(None, None, 2)] * (len(shape) - 2))].float().flatten(2)
-    torch.testing.assert_close(features[:, :4], some.mean(2))
-    torch.testing.assert_close(features[:, 4:], some.std(2, correction=0), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("no_plots")

@@ -18,11 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic.datasets import ROOT, TINY, make_data, run_bundle
 from synthetic.runs import without_plots
-from torch.utils.data import BatchSampler, RandomSampler
 
 from dynammo.runtime import distributed as ranks
 from dynammo.runtime.files import load_state
-from dynammo.training.data_parallel import PartsOfBatches
 
 CONFIGS = ["bundle/configs/train.yaml", "configs/methods/{method}.yaml", "{plain}"]
 SETTINGS: dict[str, Any] = {**TINY, "stages": 1, "image_size": 16, "epochs": 2, "head_epochs": 2, "exemplars": 8}
@@ -183,26 +181,6 @@ def test_parts_are_the_whole(length: int, count: int) -> None:
             parts.append(list(ranks.part(length)))
     assert [i for part in parts for i in part] == list(range(length))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-@settings(deadline=None, max_examples=50)
-@given(images=st.integers(1, 40), batch_size=st.integers(1, 12), count=st.integers(2, 5), seed=st.integers(0, 9))
-def test_processes_share_every_batch(images: int, batch_size: int, count: int, seed: int) -> None:
-    def batches() -> BatchSampler:
-        torch.manual_seed(seed)
-        return BatchSampler(RandomSampler(range(images)), batch_size, drop_last=False)
-
-    drawn: list[list[int]] = [[] for _ in range(len(batches()))]
-    shares = [0.0] * len(drawn)
-    for number in range(count):
-        with one_of(count, number), patch("dynammo.training.data_parallel.of_first", lambda state: state):
-            sampler = PartsOfBatches(batches(), images, batch_size)
-            for i, part in enumerate(sampler):
-                share = sampler.share(len(sampler) + i + 1)  # the second epoch is as the first
-                shares[i] += share
-                drawn[i] += part if share else []
-    assert drawn == list(batches())
-    assert shares == pytest.approx([1.0] * len(shares))
 
 
 ALONE: list[Callable[[Any], Any]] = [ranks.summed, ranks.joined, ranks.of_first]

@@ -3,11 +3,10 @@ import torch
 
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
-from dynammo.heads.linear import BackgroundScore, join_heads
+from dynammo.heads.linear import BackgroundScore
 from dynammo.merging import STRATEGIES
 from dynammo.networks.adapters import copy_state
 from dynammo.networks.incremental_network import IncrementalNetwork
-from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import Looks
 
 TASKS = TaskSequence(list("abcde"), [2, 1, 2])
@@ -25,37 +24,6 @@ def grown(head_layout: str = "others", merged: bool = True) -> IncrementalNetwor
         states.append(copy_state(network.adapters))
     network.set_branches(states[-1:] if merged else states)
     return network.eval()
-
-
-@pytest.mark.parametrize("merged", [True, False])
-@pytest.mark.parametrize("head_layout", ["others", "softmax"])
-def test_what_ships_is_probabilities_and_an_unknown_score(head_layout: str, merged: bool) -> None:
-    shipped = grown(head_layout, merged).classifier()
-    outputs = shipped(torch.randn(4, 3, 40, 32))
-    assert outputs.shape == (4, 6)
-    torch.testing.assert_close(outputs[:, :5].sum(1), torch.ones(4))
-    assert ((outputs >= 0) & (outputs <= 1)).all()
-
-
-def test_merged_network_equals_what_ships() -> None:
-    network = grown()
-    images = torch.randn(4, 3, 32, 32)
-    with torch.no_grad():
-        x = network.backbone.stem(images)
-        for adapter, layer in zip(network.branches[0], network.backbone.layers, strict=True):
-            x = layer(adapter(x))
-        features = x.mean((2, 3))
-        probabilities, unknown = join_heads([head(features) for head in network.heads], others=True)
-    shipped = network.classifier()
-    torch.testing.assert_close(shipped(images), torch.cat([probabilities, unknown], 1), atol=1e-5, rtol=0)
-    rebuilt = MergedClassifier(**network.classifier_spec()).eval()
-    rebuilt.load_state_dict(shipped.state_dict())
-    torch.testing.assert_close(rebuilt(images), shipped(images), atol=1e-5, rtol=0)
-
-
-def test_torchscript_gives_the_same() -> None:
-    shipped, images = grown(merged=False).classifier(), torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(torch.jit.script(shipped)(images), shipped(images), atol=1e-5, rtol=0)
 
 
 def test_adapters_hardly_change_anything_at_birth() -> None:
