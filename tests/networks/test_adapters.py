@@ -5,8 +5,6 @@ import torch
 from synthetic.datasets import TINY, run_bundle
 
 from dynammo.data.tasks import TaskSequence
-from dynammo.errors import UserError
-from dynammo.handlers.merge_adapters import MergeAdapters
 from dynammo.merging import STRATEGIES
 from dynammo.networks.adapters import FOLDABLE, ConvAdapter, adapt, fused
 from dynammo.networks.backbones import Backbone
@@ -93,15 +91,6 @@ def test_adapters_are_trained_and_the_backbone_is_not(kind: str) -> None:
     network(torch.randn(2, 3, 32, 32)).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.adapters.parameters())
     assert all(p.grad is None for p in network.backbone.parameters())
-
-
-@pytest.mark.parametrize("settings", [{"strategy": "none"}, {"strategy": "fisher"}, {"batchnorm": "recalibrate"}])
-def test_merges_that_make_no_sense_are_refused(settings: dict[str, str]) -> None:
-    class Engine:
-        network = learnt("low_rank")
-
-    with pytest.raises(UserError, match="adapter low_rank folds into the weights"):
-        MergeAdapters(**settings).attach(Engine())  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("in_root", "no_plots")

@@ -1,4 +1,4 @@
-"""What a run says of its own trustworthiness, through the bundle."""
+"""Images of another kind are told from training images, through the bundle."""
 
 import json
 from pathlib import Path
@@ -8,18 +8,11 @@ import torch
 from conftest import Trained
 from synthetic.datasets import make_data, run_bundle
 
+from dynammo.handlers.out_of_distribution import make_looks
+from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.runs.load import load_model
 
 pytestmark = pytest.mark.usefixtures("in_root")
-
-
-@pytest.mark.parametrize("method", ["dynammo", "acl", "analytic", "finetune"])
-def test_every_run_states_its_thresholds(trained: Trained, method: str) -> None:
-    trust = json.loads((trained(method) / "run.json").read_text())["trust"]
-    assert 0 <= trust["unknown_threshold"] <= 1 and trust["false_alarm_rate"] == 0.05
-    assert trust["looks_threshold"] > 0 and trust["looks_false_alarm_rate"] == 0.01
-    assert trust["held_back_images"] > 0 and ("ece_before" in trust) == (method != "analytic")
-    assert float(load_model(trained(method)).network.temperature) == pytest.approx(trust["temperature"], rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["dynammo", "analytic"])
@@ -39,3 +32,14 @@ def test_a_class_of_one_image_can_be_learnt(tmp_path: Path) -> None:
         output_dir=str(tmp_path / "run"), mlflow=False, stages=1, image_size=16, weights="first_task", epochs=1,
     )  # fmt: skip
     assert json.loads((tmp_path / "run" / "run.json").read_text())["trust"]["looks_threshold"] >= 0
+
+
+def test_the_distance_is_that_from_the_nearest_class() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(2).repeat(40)
+    features = torch.randn(80, 4, generator=generator) + 10.0 * labels[:, None]
+    looks = make_looks(add_classes(ClassStatistics.empty(4), features[:, None], labels))
+    means = torch.stack([features[labels == label].mean(0) for label in range(2)])
+    torch.testing.assert_close(looks.nearest(means), torch.zeros(2), atol=1e-3, rtol=0)
+    near, between = looks.nearest(features), looks.nearest(means.mean(0, keepdim=True))
+    assert near.max() < 3 < float(between)
