@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import Trained
 from monai.bundle import ConfigParser
-from monai.transforms import Compose
+from monai.transforms import Compose, Transform
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
@@ -138,11 +138,12 @@ def test_what_is_cached_is_kept_for_one_recipe(tmp_path: Path) -> None:
     colour_image().save(file)
     items = [{"image": str(file), "path": str(file), "label": 0}]
 
-    def transform(item: dict[str, Any]) -> dict[str, Any]:
-        calls.append(item["path"])
-        return {**item, "image": torch.zeros(3)}
+    class Counted(Transform):
+        def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+            calls.append(item["path"])
+            return {**item, "image": torch.zeros(3)}
 
     for recipe, count in (({"grey": False}, 1), ({"grey": False}, 1), ({"grey": True}, 2)):
-        dataset = cached_dataset(items, Compose([transform]), recipe, cache_dir=tmp_path / "cache")
+        dataset = cached_dataset(items, Compose([Counted()]), recipe, cache_dir=tmp_path / "cache")
         assert torch.equal(dataset[0]["image"], torch.zeros(3)) and len(calls) == count
     assert len(list((tmp_path / "cache").iterdir())) == 2

@@ -14,9 +14,9 @@ from unittest.mock import patch
 import pytest
 
 from dynammo.errors import UserError
+from dynammo.inference import cluster
 from dynammo.inference.classifier import Result
 from dynammo.inference.cluster import LOCAL, classify_on_cluster
-from dynammo.inference.evaluators import cluster
 from dynammo.io.studies import Study
 
 # not imported here: Ray reads when it is imported whether it is to ask for a secret

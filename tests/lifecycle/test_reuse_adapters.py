@@ -10,6 +10,7 @@ import torch
 from synthetic.runs import make_trainer, without_plots
 
 from dynammo.errors import UserError
+from dynammo.lifecycle.reuse_adapters import TakeAdapters
 from dynammo.networks.adapters import copy_state
 from dynammo.runtime.files import load_state
 
@@ -94,3 +95,9 @@ def test_what_is_no_run_or_has_kept_nothing_is_refused(acl: Path, tiny_data: Pat
     trainer = make_trainer(tiny_data, tmp_path / "kept", adapters_from=str(bare))
     with pytest.raises(UserError, match="has not kept the adapters and the head of task 1"):
         trainer.learn()
+
+
+def test_a_folder_without_a_run_is_refused_at_once(tiny_data: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(tiny_data, tmp_path / "run")
+    with pytest.raises(UserError, match=r"holds no run\.json of a training"):
+        TakeAdapters(tmp_path / "nowhere", {}).attach(trainer)

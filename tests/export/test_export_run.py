@@ -7,19 +7,25 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import monai.bundle
 import pytest
 import torch
 from synthetic.datasets import CLASSES, make_data, run_bundle, shared
 from synthetic.images import dicom, save
+from synthetic.records import RECIPE_VALUES, RECORD, edit, export, write_run
 
 from dynammo.cli import main
 from dynammo.errors import UserError
+from dynammo.export import agreement as export_checks
+from dynammo.export import export_run as model_export
 from dynammo.export.bundle_metadata import changes
 from dynammo.export.export_run import Exported, ExportSettings, export_run
 from dynammo.inference.onnx import onnx_outputs
 from dynammo.runs.load import load_model
+from dynammo.runs.record import embedded_record
+from dynammo.runtime.files import save_state, sha256
 
 Trained = Callable[..., Path]
 INFERENCE, EVALUATE = "configs/inference.yaml", "configs/evaluate.yaml"
@@ -223,3 +229,97 @@ def test_a_record_without_its_results_is_refused(trained: Trained, tmp_path: Pat
     (folder / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="lacks results"):
         export_run(folder, tmp_path / "out")
+
+
+@pytest.fixture
+def run(trained: Trained, tmp_path: Path) -> Path:
+    """A copy of a trained run, to be tampered with."""
+    folder = tmp_path / "runs" / "tiny"
+    folder.mkdir(parents=True)
+    for name in ("run.json", "model.pt"):
+        shutil.copy(trained() / name, folder)
+    return folder
+
+
+def test_what_is_exported_is_torchscript_for_anyone(run: Path, tmp_path: Path) -> None:
+    models = export(run, tmp_path / "out")
+    inside = {"run.json": ""}
+    script = torch.jit.load(models / "model.ts", _extra_files=inside)
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(script(images), load_model(run).network(images), atol=1e-5, rtol=0)
+    outer = json.loads((models / "run.json").read_text())
+    assert json.loads(inside["run.json"])["classes"] == outer["classes"]
+    assert outer["files"] == {name: sha256(models / name) for name in ("model.pt", "model.ts")}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"heads": [1, 1], "branches": 2},
+        {"heads": [2], "others": False, "background": True, "looks": 2},
+        {"heads": [2], "others": False, "spatial_dims": 3},
+        {
+            "heads": [2],
+            "adapter": "none",
+            "pooling": {"taps": [0, 1], "deviation": True, "power": 0.5, "projection": 8},
+        },
+    ],
+    ids=["branches", "background and looks", "volumes", "pooling"],
+)
+def test_every_layout_of_the_network_can_be_exported(spec: dict[str, Any], tmp_path: Path) -> None:
+    from dynammo.networks.merged_classifier import MergedClassifier
+
+    torch.manual_seed(0)
+    network = {"stages": 2, **spec}
+    dimensions = {"spatial_dims": spec.get("spatial_dims", 2)}
+    config = RECORD["config"] | {"recipe": RECIPE_VALUES | dimensions}
+    folder = write_run(tmp_path / "run", network=network, config=config)
+    made = MergedClassifier(**network).eval()
+    made.pooling.draw_projection()
+    save_state(folder / "model.pt", made.state_dict())
+    edit(folder / "run.json", files={"model.pt": sha256(folder / "model.pt")})
+    loaded = load_model(export(folder, tmp_path / "out") / "model.ts").network
+    images = torch.randn(2, 3, *[32] * spec.get("spatial_dims", 2))
+    torch.testing.assert_close(loaded(images), made(images), atol=1e-5, rtol=0)
+
+
+def test_an_export_names_no_folder_of_the_images(run: Path, tmp_path: Path) -> None:
+    edit(run / "run.json", command="dynammo --dataset_dir /clinic/erika/images")
+    record = json.loads((run / "run.json").read_text())
+    record["config"]["dataset_dir"] = "/clinic/erika/images"
+    (run / "run.json").write_text(json.dumps(record))
+    models = export(run, tmp_path / "out")
+    for text in ((models / "run.json").read_bytes(), embedded_record(models / "model.ts")):
+        assert text is not None
+        assert b"erika" not in text
+        assert json.loads(text)["config"]["dataset_dir"] == "images"
+
+
+def test_exporting_again_replaces_all(trained: Trained, run: Path, tmp_path: Path) -> None:
+    export(trained("joint"), tmp_path / "out")
+    before = load_model(tmp_path / "out" / "models" / "model.ts")
+    models = export(run, tmp_path / "out")
+    assert load_model(models / "model.ts").record["method"] == "dynammo" != before.record["method"]
+    assert sorted(file.name for file in models.iterdir()) == ["model.pt", "model.ts", "run.json"]
+    assert export(tmp_path / "out", tmp_path / "out") == models  # onto itself
+    assert load_model(models).record["method"] == "dynammo"
+
+
+def test_a_failed_export_keeps_the_one_before(
+    run: Path, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = export(run, tmp_path / "out")
+    before = {file.name: sha256(file) for file in models.iterdir()}
+
+    def fill_the_disk(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_export, "write_json", fill_the_disk)
+    with pytest.raises(UserError, match="No space left on device"):
+        export(run, tmp_path / "out")
+    monkeypatch.undo()
+    other = load_model(trained("joint"))
+    monkeypatch.setattr(export_checks, "load_model", lambda folder: other)
+    with pytest.raises(UserError, match="nothing was exported"):
+        export(run, tmp_path / "out")
+    assert {file.name: sha256(file) for file in models.iterdir()} == before

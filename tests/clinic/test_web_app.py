@@ -2,72 +2,30 @@
 
 import base64
 import io
-import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-from synthetic.datasets import CLASSES, write_image
+from synthetic.datasets import CLASSES
 from synthetic.headless import chromium, watched_pages
 
-from dynammo.clinic.uploads import UploadLimits
 from dynammo.clinic.web_app import NOTICE, make_app
-from dynammo.errors import UserError
 from dynammo.inference.classifier import StudyClassifier
 from dynammo.runs.load import load_model
 
 pytest.importorskip("waitress", reason="waitress is not installed: pip install 'dynammo[serve]'")
 
-LIMITS = UploadLimits(megabytes=2, files=12)
 PATIENT = "Doe^Jane"
-
-
-@pytest.fixture(scope="module")
-def application(trained: Callable[..., Path]) -> Flask:
-    model = load_model(trained())
-    return make_app(StudyClassifier(model), model, LIMITS)
 
 
 @pytest.fixture
 def client(application: Flask) -> FlaskClient:
     return application.test_client()
-
-
-@pytest.fixture(scope="module")
-def png(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("images") / "red.png"
-    write_image(file, "red", 3)
-    return file
-
-
-@pytest.fixture(scope="module")
-def dicom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up radiograph of a made-up patient."""
-    data = pydicom.Dataset()
-    data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-    data.StudyInstanceUID, data.SeriesInstanceUID = generate_uid(), generate_uid()
-    data.PatientName, data.PatientID, data.PatientBirthDate, data.Modality = PATIENT, "4711-X", "19310203", "CR"
-    data.Rows = data.Columns = 40
-    data.SamplesPerPixel, data.PixelRepresentation = 1, 0
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.PixelData = np.random.default_rng(0).integers(0, 4096, (40, 40), dtype=np.uint16).tobytes()
-    file = tmp_path_factory.mktemp("images") / "film.dcm"
-    data.save_as(file, enforce_file_format=True)
-    return file
 
 
 def post(client: FlaskClient, *files: tuple[str, bytes], **headers: str) -> Any:  # noqa: ANN401
@@ -209,48 +167,6 @@ def test_every_answer_is_closed(client: FlaskClient, png: Path) -> None:
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert "Set-Cookie" not in answer.headers
         assert "Access-Control-Allow-Origin" not in answer.headers
-
-
-def test_only_this_machine_unless_allowed() -> None:
-    from dynammo.clinic.server import serve
-
-    for host in ("0.0.0.0", "192.168.1.7", "ward7", "::"):
-        with pytest.raises(UserError, match=r"--allow-network"):
-            serve(None, host=host)
-
-
-@pytest.fixture(scope="module")
-def address(application: Flask) -> Iterator[tuple[str, int]]:
-    """The page behind its real server."""
-    from dynammo.clinic.server import bind
-
-    server = bind(application, "127.0.0.1", 0, LIMITS)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield "127.0.0.1", int(server.effective_port)
-    server.close()
-    thread.join(5)
-
-
-def test_a_port_in_use_is_told(application: Flask, address: tuple[str, int]) -> None:
-    from dynammo.clinic.server import bind
-
-    with pytest.raises(UserError, match=f"port {address[1]} cannot be used .*type --port {address[1] + 1}"):
-        bind(application, *address, LIMITS)
-
-
-def test_a_gigabyte_is_refused_before_it_comes(address: tuple[str, int], png: Path) -> None:
-    head = f"POST /classify HTTP/1.1\r\nHost: localhost:{address[1]}\r\nContent-Length: {2**30}\r\n\r\n"
-    for _ in range(3):
-        with socket.create_connection(address, timeout=5) as connection:
-            connection.sendall(head.encode())
-            answer = connection.makefile().read()
-        assert answer.startswith("HTTP/1.1 413")
-        assert "at most 2 MB" in answer
-        assert NOTICE in answer
-    with socket.create_connection(address, timeout=5) as connection:
-        connection.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{address[1]}\r\n\r\n".encode())
-        assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
 @pytest.fixture(scope="module")

@@ -3,24 +3,18 @@
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 from synthetic.datasets import ROOT
 from synthetic.lifecycle import backbone_weights, colours, exported, trained
 from synthetic.runs import without_plots
-from typer.testing import CliRunner
 
-from dynammo.cli import app
 from dynammo.errors import UserError
-from dynammo.lifecycle.history import history_of
 from dynammo.lifecycle.learning_state import learning_state_of, load_learnt, sources_of
-from dynammo.runs.contributions import load_contribution, read_history
 from dynammo.runtime.files import load_state, sha256
 
 NAMES = ["blue", "green", "red"]
@@ -42,45 +36,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(run, tmp_path / "copy")
-
-
-def test_a_task_contributes_half_a_matrix_a_class_and_its_adapters(run: Path) -> None:
-    contribution = load_contribution(run / "tasks", 0)
-    assert contribution is not None and contribution["classes"] == ["blue", "green"]
-    parts = contribution["handlers"]
-    features = load_learnt(run).state["handlers"]["AnalyticHeads"]["statistics"]["sums"].shape[1]
-    assert parts["AnalyticHeads"]["scatters"].shape == (2, features * (features + 1) // 2)
-    assert parts["AnalyticHeads"]["counts"].tolist() == parts["LearnLooks"]["counts"].tolist() == [6, 6]
-    assert parts["MergeAdapters"]["weight"] == 1.0
-    assert load_contribution(run / "tasks", 7) is load_contribution(None, 0) is None
-
-
-def test_scatters_by_class_can_be_left_out(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    without_plots(monkeypatch)
-    data = colours(tmp_path / "data", "blue", "green")
-    trained(data, tmp_path / "run", [2], weights="first_task", class_statistics=False)
-    contribution = load_contribution(tmp_path / "run" / "tasks", 0)
-    assert contribution is not None and "AnalyticHeads" not in contribution["handlers"]
-
-
-def test_the_history_names_the_models_that_were(run: Path) -> None:
-    first, last = read_history(run)
-    assert (first["task"], first["classes"], first["images"]) == (1, ["blue", "green"], {"blue": 6, "green": 6})
-    assert last["sha256"] == {"model.pt": sha256(run / "model.pt"), "tasks/2.pt": sha256(run / "tasks" / "2.pt")}
-    assert last["metrics"]["accuracy"] == json.loads((run / "run.json").read_text())["results"][1]["accuracy"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", last["when"])
-
-
-def test_history_is_printed_of_runs_exports_and_older_runs(
-    run: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dynammo.lifecycle.history.Console", lambda **options: Console(width=150, **options))
-    for model in (run, exported(run, tmp_path / "bundle")):
-        printed = CliRunner().invoke(app, ["history", "--model", str(model)]).output
-        assert "task 1 learnt" in printed and "blue, green" in printed and sha256(run / "model.pt")[:12] in printed
-    shutil.rmtree(copy / "tasks")
-    assert [entry["classes"] for entry in history_of(copy)] == [["blue", "green"], ["red"]]
 
 
 def test_an_export_carries_little_and_no_path(run: Path) -> None:
