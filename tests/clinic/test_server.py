@@ -11,8 +11,8 @@ from dynammo.errors import UserError
 
 pytest.importorskip("waitress", reason="waitress is not installed: pip install 'dynammo[serve]'")
 
-from dynammo.clinic.server import bind, serve  # noqa: E402
-from dynammo.clinic.web_app import NOTICE  # noqa: E402
+from dynammo.clinic.server import bind, serve
+from dynammo.clinic.web_app import NOTICE
 
 
 def test_only_this_machine_unless_allowed() -> None:

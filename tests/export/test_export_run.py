@@ -20,7 +20,6 @@ from dynammo.cli import main
 from dynammo.errors import UserError
 from dynammo.export import agreement as export_checks
 from dynammo.export import export_run as model_export
-from dynammo.export.bundle_metadata import changes
 from dynammo.export.export_run import Exported, ExportSettings, export_run
 from dynammo.inference.onnx import onnx_outputs
 from dynammo.runs.load import load_model
@@ -180,15 +179,6 @@ def test_every_export_of_other_weights_is_another_version(trained: Trained, tmp_
     assert load_model(to / "models" / "model.ts").record["method"] == "ridge"
     assert (to / "notes.txt").read_text() == "ours"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again_classification", "again_classification.zip"]
-
-
-def test_a_task_more_is_one_version_more() -> None:
-    tasks = [["MEL", "NV"], ["BCC"], ["AK"]]
-    results = [{"mean_class_recall": 0.9}, {"mean_class_recall": 0.8}, {"mean_class_recall": 0.7}]
-    before = changes({"tasks": tasks, "tasks_learnt": 2, "results": results[:2]})
-    assert list(before) == ["0.1.0", "0.2.0"]
-    after = changes({"tasks": tasks, "tasks_learnt": 3, "results": results}, before)
-    assert after == before | {"0.3.0": "task 3: AK; mean class recall 70.0 % on its test images"}
 
 
 def test_images_that_monai_alone_reads_otherwise_are_counted(trained: Trained, tmp_path: Path) -> None:

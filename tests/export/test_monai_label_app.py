@@ -1,7 +1,6 @@
-"""The MONAI Label app as it is written, and those of its parts that need no MONAI Label."""
+"""Those parts of the MONAI Label app that need no MONAI Label."""
 
 import asyncio
-import importlib
 import json
 import shutil
 import sys
@@ -13,35 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic.label_app import CLASSES, NAME, lib, write_bundle
 
-from dynammo.errors import UserError
 from dynammo.export.monai_label import TEMPLATE, write_label_app
-
-NAME = "dynammo_skin_classification"
-CLASSES = ["MEL", "NV"]
-SOURCE = "0" * 64
-
-
-def write_bundle(folder: Path, network: bytes = b"network", named: list[str] | None = None) -> Path:
-    """What an export leaves, as far as the app looks at it before it loads anything."""
-    (folder / "models").mkdir(parents=True)
-    (folder / "configs").mkdir()
-    (folder / "models" / "model.ts").write_bytes(network)
-    digest = lib("bundle_checks").file_sha256(folder / "models" / "model.ts")
-    record = {
-        "classes": CLASSES,
-        "network": {"heads": [2]},
-        "config": {"image_size": 32, "head_layout": "analytic"},
-        "tasks": [CLASSES],
-        "files": {"model.ts": digest},
-        "source": SOURCE,
-    }
-    names = [*CLASSES, "unknown"] if named is None else named
-    output = {"pred": {"channel_def": {str(i): name for i, name in enumerate(names)}}}
-    (folder / "models" / "run.json").write_text(json.dumps(record))
-    (folder / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": {"outputs": output}}))
-    (folder / "configs" / "inference.yaml").write_text("{}")
-    return folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,73 +27,9 @@ def template() -> Iterator[None]:
         del sys.modules[name]
 
 
-def lib(name: str) -> ModuleType:
-    return importlib.import_module(f"lib.{name}")
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / NAME)
-
-
-def test_the_app_holds_code_bundle_and_where_dynammo_is(bundle: Path, tmp_path: Path) -> None:
-    model = write_label_app(bundle, tmp_path / "app")
-    app = tmp_path / "app"
-    assert model == app / "model" / NAME
-    assert lib("served").served_bundle(model) == model / "1"
-    assert (model / "1" / "models" / "model.ts").read_bytes() == b"network"
-    assert {"main.py", "start.py", "server.py", "README.md", "requirements.txt", "constraints.txt", "lib"} <= {
-        entry.name for entry in app.iterdir()
-    }
-    assert not list(app.rglob("__pycache__"))
-    assert lib("commands").dynammo_command(app, {}) == [sys.executable, "-m", "dynammo"]
-
-
-def test_no_file_of_the_app_needs_dynammo() -> None:
-    for file in Path(str(TEMPLATE)).rglob("*.py"):
-        assert "import dynammo" not in file.read_text() and "from dynammo" not in file.read_text(), file
-
-
-def test_a_second_model_joins_and_the_first_is_kept(bundle: Path, tmp_path: Path) -> None:
-    write_label_app(bundle, tmp_path / "app")
-    other = write_bundle(tmp_path / "other_classification", b"other")
-    write_label_app(other, tmp_path / "app")
-    assert set(lib("served").model_folders(tmp_path / "app" / "model")) == {NAME, other.name}
-    with pytest.raises(UserError, match="may have learnt since"):
-        write_label_app(bundle, tmp_path / "app")
-
-
-def write_run(folder: Path, weights: str) -> Path:
-    (folder / "tasks").mkdir(parents=True)
-    record = {"classes": CLASSES, "network": {"heads": [2]}, "config": {"image_size": 32}}
-    (folder / "run.json").write_text(json.dumps({**record, "files": {"model.pt": weights}}))
-    for name in ("model.pt", "checkpoint.pt", "tasks/1.pt", "mlruns.db"):
-        (folder / name).write_text(name)
-    return folder
-
-
-def test_the_run_comes_along_without_its_records_of_images(bundle: Path, tmp_path: Path) -> None:
-    model = write_label_app(bundle, tmp_path / "app", write_run(tmp_path / "run", SOURCE))
-    kept = {str(file.relative_to(model / "1" / "run")) for file in (model / "1" / "run").rglob("*.*")}
-    assert kept == {"run.json", "model.pt", "checkpoint.pt", "tasks/1.pt"}
-
-
-def test_another_run_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not exported from"):
-        write_label_app(bundle, tmp_path / "app", write_run(tmp_path / "run", "1" * 64))
-    with pytest.raises(UserError, match="is not a run"):
-        write_label_app(bundle, tmp_path / "app", bundle)
-
-
-def test_what_is_no_whole_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"lacks configs/metadata\.json"):
-        write_label_app(tmp_path, tmp_path / "app")
-    with pytest.raises(UserError, match="letters, digits"):
-        write_label_app(write_bundle(tmp_path / "mine & yours"), tmp_path / "app")
-    (bundle / "models" / "model.ts").write_bytes(b"another")
-    with pytest.raises(UserError, match=r"not the file that run\.json"):
-        write_label_app(bundle, tmp_path / "app")
-    assert not (tmp_path / "app").exists()
 
 
 def test_a_bundle_that_is_what_it_says_passes(bundle: Path) -> None:
