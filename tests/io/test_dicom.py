@@ -91,9 +91,7 @@ def test_a_file_says_its_shape_and_who_made_it_and_reads_a_part(tmp_path: Path) 
     assert not display
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the UID has an even length: no zero byte follows it, as SLIDE expects"
-)
+@pytest.mark.xfail(strict=True, reason="the UID has an even length: no zero byte follows it, as SLIDE expects")
 def test_whole_slides_are_told_by_their_class(tmp_path: Path) -> None:
     image = dicom(COLOUR)
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = VLWholeSlideMicroscopyImageStorage

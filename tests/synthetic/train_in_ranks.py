@@ -1,4 +1,4 @@
-"""What `torchrun` starts in tests/runtime/test_distributed.py: several trainings, typed as a user would, in one pair of processes."""
+"""What `torchrun` starts in tests/runtime/test_distributed.py: trainings typed as a user would, in one pair of processes."""
 
 import json
 import runpy

@@ -36,8 +36,8 @@ def test_slices_of_a_volume_count_as_one_study(classifier: MergedClassifier, ite
     with torch.no_grad():
         expected, scores = classifier.classify(images_of(items))
     studies = [[0], [1, 2, 4], [3]]
-    torch.testing.assert_close(probabilities, torch.stack([expected[rows].mean(0) for rows in studies]))
-    torch.testing.assert_close(unknown, torch.stack([scores[rows].mean() for rows in studies]))
+    torch.testing.assert_close(probabilities.float(), torch.stack([expected[rows].mean(0) for rows in studies]))
+    torch.testing.assert_close(unknown.float(), torch.stack([scores[rows].mean() for rows in studies]))
     assert labels.tolist() == [0, 1, 2]
 
 
