@@ -1,6 +1,4 @@
 """Where configs of 0.1 found classes, and where they are now: an overlay with a former path is told the new one."""
-other.
-"""
 
 from collections.abc import Iterator
 from typing import Any

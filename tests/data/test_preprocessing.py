@@ -1,17 +1,23 @@
 """One rule for every image, as the bundle's configs hold it (docs/method.md)."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 import torch
+from conftest import Trained
 from monai.bundle import ConfigParser
+from monai.transforms import Compose, Transform
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from synthetic.datasets import ROOT
+
+from dynammo.data.preprocessing import cached_dataset, preprocessing_of
 
 MEAN, DEVIATION = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 RAMP = np.tile(np.linspace(0, 1, 40), (24, 1))  # (H, W) = (24, 40), dark left, bright right
@@ -115,3 +121,29 @@ def test_images_of_any_size_are_taken_whole(read: Read, tmp_path: Path, size: tu
 def test_a_constant_deep_image_stays_finite(read: Read, tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "flat.png")
     assert torch.isfinite(read(tmp_path / "flat.png")).all()
+
+
+def test_a_run_is_preprocessed_as_it_was_trained(trained: Trained, tiny_data: Path) -> None:
+    record = json.loads((trained("analytic") / "run.json").read_text())
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "bundle" / "configs" / "train.yaml"))
+    parser.update({"image_size": record["config"]["image_size"]})
+    item = {"image": str(next(tiny_data.rglob("*.png")))}
+    expected = parser.get_parsed_content("preprocessing")(dict(item))["image"]
+    assert torch.equal(preprocessing_of(record)(dict(item))["image"], expected)
+
+
+def test_what_is_cached_is_kept_for_one_recipe(tmp_path: Path) -> None:
+    file, calls = tmp_path / "a.png", []
+    colour_image().save(file)
+    items = [{"image": str(file), "path": str(file), "label": 0}]
+
+    class Counted(Transform):
+        def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+            calls.append(item["path"])
+            return {**item, "image": torch.zeros(3)}
+
+    for recipe, count in (({"grey": False}, 1), ({"grey": False}, 1), ({"grey": True}, 2)):
+        dataset = cached_dataset(items, Compose([Counted()]), recipe, cache_dir=tmp_path / "cache")
+        assert torch.equal(dataset[0]["image"], torch.zeros(3)) and len(calls) == count
+    assert len(list((tmp_path / "cache").iterdir())) == 2

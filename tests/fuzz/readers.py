@@ -1,12 +1,13 @@
 """Damage images at random and read them: each ends as an image or as a sentence, in bounded time and memory.
 
-Type `python tests/fuzz_readers.py --count 2000 --seconds 60` from the repository root. Every input is read in a
+Type `python tests/fuzz/readers.py --count 2000 --seconds 60` from the repository root. Every input is read in a
 process of its own making, which may take 4 GiB more than it has and 20 s for each; what kills it is a crash.
 """
 
 import argparse
 import multiprocessing
 import resource
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,14 +19,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
-from synthetic.images import LOSSLESS, compressed, dicom, nifti, save
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where pytest looks, too
+
+from synthetic.images import LOSSLESS, RAMP, compressed, dicom, nifti, save
 
 from dynammo.errors import UserError
 from dynammo.io.image_reader import read_image
 
 LONGEST_READ = 20.0  # seconds
 MEMORY = 4 * 2**30  # bytes
-RAMP = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40)
 
 
 def seeds(folder: Path) -> dict[str, bytes]:

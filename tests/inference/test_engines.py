@@ -7,24 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Trained
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic.datasets import CLASSES, write_image
 
 from dynammo.errors import UserError
 from dynammo.inference import engines
-from dynammo.inference import onnx as engine_onnx
-from dynammo.inference.classifier import StudyClassifier
+from dynammo.inference import onnx as onnx_engines
 from dynammo.inference.engines import make_engine
 from dynammo.inference.graph import Engine
 from dynammo.inference.onnx import write_onnx
 from dynammo.inference.visualisation import heat_maps
-from dynammo.io.studies import find_studies
 from dynammo.networks.adapters import fused
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import stem_features
-from dynammo.runs.load import load_model
 
 PACKAGES = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 ANALYTIC: dict[str, Any] = {
@@ -60,7 +55,7 @@ def same_graph_once(monkeypatch: pytest.MonkeyPatch) -> None:
             WRITTEN[key] = file.read_bytes()
         file.write_bytes(WRITTEN[key])
 
-    monkeypatch.setattr(engine_onnx, "write_onnx", write)
+    monkeypatch.setattr(onnx_engines, "write_onnx", write)
     monkeypatch.setattr(engines, "frozen_code", lambda module: torch.compile(module, dynamic=False, backend="eager"))
 
 
@@ -153,21 +148,6 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_engine_that_cannot_be_is_refused(name: str, device: str, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         make_engine(name, network(**ANALYTIC), (32, 32), device)
-
-
-@pytest.mark.parametrize("name", ["onnx", "openvino"])
-def test_studies_are_classified_alike(name: str, trained: Trained, tmp_path: Path) -> None:
-    pytest.importorskip(PACKAGES[name])
-    for i in range(5):
-        write_image(tmp_path / "studies" / f"{i}.png", CLASSES[i % 4], i)
-    model = load_model(trained("dynammo"))
-    studies = find_studies(tmp_path / "studies", tmp_path).studies
-    eager, other = (list(StudyClassifier(model, batch_size=4, engine=e).classify(studies)) for e in ("torch", name))
-    for a, b in zip(eager, other, strict=True):
-        assert b.item["probabilities"] == pytest.approx(a.item["probabilities"], abs=1e-4)
-        assert b.item["ood_score"] == pytest.approx(a.item["ood_score"], rel=1e-3)
-        assert (a.item["class"], a.item["flags"]) == (b.item["class"], b.item["flags"])
-        assert a.picture and b.picture and a.picture[0] == b.picture[0] and b.picture[1]
 
 
 @pytest.mark.parametrize("name", ["torch-bfloat16", "compile-bfloat16"])

@@ -23,7 +23,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-# RAMP of test_readers.py as HTJ2K, by OpenJPH: no library that comes with the reader writes it
+from dynammo.io.image_reader import Paths, read_image
+
+# RAMP below as HTJ2K, by OpenJPH: no library that comes with the reader writes it
 HTJ2K_RAMP = (
     "/0//UQApQAAAAAAoAAAAMAAAAAAAAAAAAAAAKAAAADAAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCIkJCQkJCQ"
     "kJCQkJCQiIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAALoAAf+TwAArAC0AdfXr/zPqAsM0AKAACYDb7QAiNACgAAqg2mqr"
@@ -117,3 +119,23 @@ def nifti(volume: np.ndarray, codes: str = "LPS", spacing: tuple[float, ...] = (
         nib.orientations.axcodes2ornt("LPS"), nib.orientations.axcodes2ornt(tuple(codes))
     )
     return nib.Nifti1Image(volume, affine).as_reoriented(turn)
+
+
+RAMP = np.arange(48 * 40, dtype=np.uint16).reshape(48, 40)
+
+
+COLOUR = np.stack([RAMP % 251, RAMP % 241, RAMP // 10], axis=2).astype(np.uint8)
+
+
+VOLUME = np.random.default_rng(0).integers(0, 3000, (6, 5, 4)).astype(np.int16)  # (D, H, W) as read
+
+
+def values(path: Paths, **options: Any) -> np.ndarray:  # noqa: ANN401
+    array = read_image(path, **options).array
+    assert array.dtype == np.float32 and array.flags.c_contiguous
+    return array
+
+
+def as_nifti(volume: np.ndarray, codes: str = "LPS") -> nib.Nifti1Image:
+    """The volume (D, H, W) as NIfTI, stored along `codes`."""
+    return nifti(np.ascontiguousarray(volume.transpose(2, 1, 0)), codes)

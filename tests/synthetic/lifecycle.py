@@ -78,3 +78,8 @@ def assert_same_statistics(first: Path, second: Path) -> None:
         assert torch.equal(mine["counts"], other["counts"])
         for name in ("sums", "gram"):
             torch.testing.assert_close(mine[name], other[name], atol=1e-6, rtol=1e-6)
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "run.json").read_text())
+    return record

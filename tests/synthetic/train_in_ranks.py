@@ -1,4 +1,6 @@
-"""What `torchrun` starts in tests/test_ranks.py: several trainings, typed as a user would, in one pair of processes."""
+"""What `torchrun` starts in tests/runtime/test_distributed.py: trainings typed as a user would, in one pair of
+processes.
+"""
 
 import json
 import runpy

@@ -2,6 +2,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dynammo.training.metrics import (
     accuracy_matrix,
@@ -9,8 +11,12 @@ from dynammo.training.metrics import (
     class_recalls,
     evaluate_predictions,
     expected_calibration_error,
+    fit_temperature,
     forgetting,
+    study_means,
     summarise,
+    tempered,
+    threshold_at,
 )
 
 # by hand: task 1 falls 0.9 -> 0.7 -> 0.5, task 2 rises and falls 0.6 -> 0.4
@@ -93,3 +99,54 @@ def test_without_a_test_image_nothing_is_known() -> None:
     assert all(math.isnan(value) for value in measures)
     assert result.confusion == ((0, 0), (0, 0))
     assert math.isnan(forgetting(np.full((2, 2), np.nan)))
+
+
+def drawn(temperature: float, count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are too sure by a factor, and labels drawn from the right ones."""
+    random = np.random.default_rng(0)
+    right = tempered(np.exp(random.normal(0, 2, (count, 4))), 1.0)
+    labels = np.array([random.choice(4, p=row) for row in right])
+    return tempered(right, 1 / temperature), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_is_found_and_probabilities_mean_what_they_say(temperature: float) -> None:
+    probabilities, labels = drawn(temperature)
+    found = fit_temperature(probabilities, labels)
+    assert found == pytest.approx(temperature, rel=0.1)
+    after = expected_calibration_error(tempered(probabilities, found), labels)
+    assert after < 0.03 and after <= expected_calibration_error(probabilities, labels) + 0.005
+
+
+@given(st.floats(0.1, 10), st.integers(0, 2**16))
+def test_a_temperature_changes_no_order(temperature: float, seed: int) -> None:
+    rows = np.random.default_rng(seed).dirichlet(np.ones(5), 8)
+    warmed = tempered(rows, temperature)
+    np.testing.assert_allclose(warmed.sum(1), 1)
+    assert (warmed.argmax(1) == rows.argmax(1)).all()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.floats(0.01, 0.5))
+def test_no_more_known_images_than_stated_exceed_the_threshold(scores: list[float], rate: float) -> None:
+    assert (np.array(scores) > threshold_at(np.array(scores), rate)).mean() <= rate
+
+
+def test_slices_are_averaged_in_the_order_of_their_studies() -> None:
+    probabilities = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
+    studies, counts, (means, labels) = study_means(["b", "a", "b", "a"], probabilities, np.array([1, 0, 1, 0]))
+    assert (studies, counts) == (["b", "a"], [2, 2])
+    np.testing.assert_allclose(means, [[0.6, 0.4], [0.2, 0.8]])
+    assert labels.tolist() == [1, 0]
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=20))
+def test_probabilities_still_sum_to_one(studies: list[str]) -> None:
+    rows = np.random.default_rng(len(studies)).dirichlet(np.ones(3), len(studies))
+    names, counts, (means,) = study_means(studies, rows)
+    assert sum(counts) == len(studies) and set(names) == set(studies)
+    np.testing.assert_allclose(means.sum(1), 1)
+
+
+def test_images_alone_stay_as_they_are() -> None:
+    rows = np.random.default_rng(0).random((3, 4))
+    assert study_means(["x", "y", "z"], rows)[2][0] is rows

@@ -1,0 +1,50 @@
+"""Studies become results: what they say, and what is said of those that cannot be read."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Trained
+from synthetic.datasets import CLASSES, write_image
+
+from dynammo.inference.classifier import StudyClassifier
+from dynammo.io.studies import find_studies
+from dynammo.runs.load import load_model
+
+PACKAGES = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_studies_are_classified_alike(name: str, trained: Trained, tmp_path: Path) -> None:
+    pytest.importorskip(PACKAGES[name])
+    for i in range(5):
+        write_image(tmp_path / "studies" / f"{i}.png", CLASSES[i % 4], i)
+    model = load_model(trained("dynammo"))
+    studies = find_studies(tmp_path / "studies", tmp_path).studies
+    eager, other = (list(StudyClassifier(model, batch_size=4, engine=e).classify(studies)) for e in ("torch", name))
+    for a, b in zip(eager, other, strict=True):
+        assert b.item["probabilities"] == pytest.approx(a.item["probabilities"], abs=1e-4)
+        assert b.item["strangeness"] == pytest.approx(a.item["strangeness"], rel=1e-3)
+        assert (a.item["class"], a.item["flags"]) == (b.item["class"], b.item["flags"])
+        assert a.picture and b.picture and a.picture[0] == b.picture[0] and b.picture[1]
+
+
+def test_every_study_has_a_result_in_order(trained: Trained, tmp_path: Path) -> None:
+    for i in range(5):
+        write_image(tmp_path / "studies" / f"{i}.png", CLASSES[i % 4], i)
+    (tmp_path / "studies" / "2.png").write_bytes(b"no image")
+    model = load_model(trained("dynammo"))
+    classifier = StudyClassifier(model, batch_size=2, low_confidence=1.0)
+    results = list(classifier.classify(find_studies(tmp_path / "studies", tmp_path).studies))
+    assert [result.item["path"] for result in results] == [f"{i}.png" for i in range(5)]
+    torn = results.pop(2)
+    assert torn.item["class"] is None and torn.item["flags"] == ["unreadable"] and torn.picture is None
+    assert "neither DICOM nor NIfTI" in torn.item["reason"]
+    for result in results:
+        assert tuple(result.item["probabilities"]) == CLASSES
+        assert sum(result.item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert result.item["probability"] == result.item["probabilities"][result.item["class"]]
+        assert "low confidence" in result.item["flags"] and result.picture is not None
+
+
+def test_how_slices_become_one_prediction_is_said(trained: Trained) -> None:
+    assert "the middle slice is classified" in StudyClassifier(load_model(trained("dynammo"))).rule

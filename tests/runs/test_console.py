@@ -1,0 +1,34 @@
+"""What a person reads while a run learns, and at its end."""
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from synthetic.runs import make_trainer
+
+from dynammo.runs.console import PrintTaskTable, percent
+
+pytestmark = pytest.mark.usefixtures("in_root", "no_plots")
+
+
+def test_a_fraction_of_nothing_is_a_dash() -> None:
+    assert [percent(value) for value in (0.1234, 1, math.nan)] == ["12.3", "100.0", "-"]
+
+
+def test_a_line_for_every_task_and_a_table_at_the_end(tiny_data: Path, tmp_path: Path) -> None:
+    trainer = make_trainer(tiny_data, tmp_path / "run", epochs=1)
+    printed = PrintTaskTable("the folder")
+    printed.console = Console(file=io.StringIO(), width=200)
+    printed.attach(trainer)
+    trainer.learn()
+    text = printed.console.file.getvalue()  # type: ignore[attr-defined]
+    first, *lines = text.splitlines()
+    assert first == "4 classes in 3 tasks, 24 training, 12 test images"
+    for number, names in enumerate(("blue, green", "red", "white"), start=1):
+        (line,) = [line for line in lines if line.startswith(f"task {number}/3")]
+        result = trainer.results[number - 1]
+        assert line.endswith(names) and f"accuracy {percent(result.accuracy):>5} %" in line
+    assert "cost of one image" in text and "images kept" in text
+    assert text.rstrip().endswith("all files are in the folder: model.pt, run.json, plots")

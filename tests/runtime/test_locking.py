@@ -1,0 +1,16 @@
+"""One process for each folder."""
+
+from pathlib import Path
+
+import pytest
+
+from dynammo.errors import UserError
+from dynammo.runtime.locking import lock_folder
+
+
+def test_a_folder_is_locked_until_it_is_released(tmp_path: Path) -> None:
+    lock = lock_folder(tmp_path)
+    with pytest.raises(UserError, match="another training writes to"):
+        lock_folder(tmp_path)
+    lock.release()
+    lock_folder(tmp_path).release()
