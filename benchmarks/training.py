@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from dynammo.handlers.growing_images import GrowImages
 from monai.bundle import ConfigParser
 from monai.data import Dataset, set_rnd
 from monai.inferers import SimpleInferer
@@ -35,7 +36,6 @@ from benchmarks.material import SETS, shared_folder, write_photographs
 from benchmarks.report import Bar, check_writable
 from dynammo.data.exemplars import Item
 from dynammo.errors import UserError
-from dynammo.handlers.growing_images import GrowImages
 from dynammo.handlers.mixed_precision import Autocast
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.runtime import provenance

@@ -4,8 +4,9 @@ import json
 import re
 from importlib.resources import files
 
-from dynammo.runs.record import RECIPE, Record
+from dynammo.runs.record import Record
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.training.settings import RECIPE
 
 __all__ = ["standalone_evaluation", "standalone_inference"]
 

@@ -22,9 +22,10 @@ from dynammo.export import export_run as model_export
 from dynammo.export.export_run import ExportSettings, export_run
 from dynammo.runs.find import default_model, find_models, print_models
 from dynammo.runs.load import load_model
-from dynammo.runs.record import RECIPE, check_usable, embedded_record, read_record
+from dynammo.runs.record import check_usable, embedded_record, read_record
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import save_state, sha256
+from dynammo.training.settings import RECIPE
 
 RECIPE_VALUES = dict.fromkeys(RECIPE, False) | {
     "spatial_dims": 2, "volumes": "middle", "grey": "percentile", "window": [0, 1]

@@ -1,0 +1,97 @@
+"""The table of settings, and what is derived from it: checks, records, what must agree, what may change, pages."""
+
+import ast
+import inspect
+from typing import Any
+
+import pytest
+import yaml
+from synthetic.datasets import ROOT
+
+from dynammo.errors import UserError
+from dynammo.lifecycle import combine, reuse_adapters
+from dynammo.runs.resume import CHANGEABLE, WITHOUT_EFFECT
+from dynammo.training import settings as module
+from dynammo.training.config_checks import check_options, check_settings
+from dynammo.training.settings import MISSING, RECIPE, REMOVED, SETTINGS, recorded_names, refuse_removed, updated
+from dynammo.training.write_settings import written
+
+TRAIN = ROOT / "bundle" / "configs" / "train.yaml"
+
+
+def test_configs_and_docs_are_those_of_the_table() -> None:
+    """After a change of the table: python -m dynammo.training.write_settings."""
+    for file, text in written().items():
+        assert file.read_text(encoding="utf-8") == text, file
+
+
+def test_the_first_page_holds_every_setting_with_its_default_and_its_help() -> None:
+    config = yaml.safe_load(TRAIN.read_text())
+    assert {name: config[name] for name in SETTINGS} == {name: s.default for name, s in SETTINGS.items()}
+    lines = {line.split(":")[0]: line for line in TRAIN.read_text().splitlines() if not line.startswith((" ", "#"))}
+    assert all(setting.help in lines[name] and len(lines[name]) <= 120 for name, setting in SETTINGS.items())
+
+
+def test_every_value_at_the_top_of_the_config_is_a_setting() -> None:
+    values = {name for name, value in yaml.safe_load(TRAIN.read_text()).items() if not isinstance(value, dict)}
+    rest = {"imports", "bundle_root", "network", "initialize", "training", "run"}
+    assert values - rest <= SETTINGS.keys()
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS.values() if s.rule.allows is not None], ids=lambda s: s.name)
+def test_defaults_pass_and_what_is_wrong_is_a_sentence(setting: module.Setting) -> None:
+    setting.check(setting.default)
+    if setting.before is not MISSING:
+        setting.check(setting.before)
+    name, expected = setting.name, setting.rule.expected
+    with pytest.raises(UserError) as caught:
+        setting.check("nonsense")
+    assert str(caught.value) == f"{name} is 'nonsense'; expected {expected}: type --{name} VALUE."
+    if setting.record != "no":
+        inside: dict[str, Any] = {name: "nonsense"}
+        with pytest.raises(UserError, match=f"{name} is 'nonsense'"):
+            check_settings({"recipe": inside} if name in RECIPE else inside)
+
+
+def test_what_is_recorded_is_what_a_record_has_held_since_there_are_records() -> None:
+    recorded = yaml.safe_load(TRAIN.read_text())["settings"]
+    assert tuple(recorded) == recorded_names(lambda setting: setting.record != "no")
+    assert recorded["epochs"] == "@epochs" and recorded["recipe"] == "@recipe"
+    assert recorded["mixed_precision"] == "$wants_mixed_precision(@mixed_precision, @device)"
+
+
+def test_what_must_agree_and_what_may_change() -> None:
+    assert {"recipe", "adapter", "merge_strategy", "shrinkage"} <= set(combine.SAME)
+    assert not {"epochs", "exemplars", "seed", "weights"} & set(combine.SAME)
+    assert {"recipe", "seed", "weights", "epochs", "mixed_precision"} <= set(reuse_adapters.SAME)
+    assert not {"taps", "exemplars", "merge_strategy", "head_epochs", "workers"} & set(reuse_adapters.SAME)
+    assert {"epochs", "learning_rate", "workers", "head_copies"} <= set(CHANGEABLE) and "seed" not in CHANGEABLE
+    assert set(WITHOUT_EFFECT) == {"cache_images", "cache_dir"}
+
+
+def test_records_of_earlier_versions_are_read_as_they_were_meant() -> None:
+    old = {"epochs": 3, "head_images": "all", "small_epochs": 2}
+    assert updated(old) == {
+        "epochs": 3, "head_images": "all", "head_refit": False, "mixed_precision": False, "distillation": 0.0
+    }  # fmt: skip
+    assert updated(updated(old)) == updated(old)
+
+
+def test_a_setting_that_is_gone_is_one_sentence(tmp_path: Any) -> None:  # noqa: ANN401
+    assert not REMOVED.keys() & SETTINGS.keys()
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("small_epochs: 0\n")
+    for arguments in (
+        ["--config_file", str(TRAIN), "--small_epochs", "8"],
+        ["--config_file", str(TRAIN), "--small_epochs=0"],
+        ["--config_file", f"['{TRAIN}','{overlay}']"],
+    ):
+        with pytest.raises(UserError, match=r"small_epochs was taken out in 0\.2\.0: .*; leave it out\."):
+            check_options(["run", "training", *arguments])
+    refuse_removed(SETTINGS)
+
+
+def test_the_table_is_light() -> None:
+    tree = ast.parse(inspect.getsource(module))
+    found = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {str(name).split(".")[0] for name in found} & {"torch", "monai", "ignite", "numpy"}
