@@ -24,9 +24,9 @@ HEAD = """# Classify every image below a folder with MONAI and torch alone:
 def standalone_inference(record: Record) -> str:
     """YAML text of `inference.yaml`; its ids need MONAI and torch alone.
 
-    What prepares images is the bundle's `preprocessing.yaml`, word for word, with the recipe of the run; what reads them is
-    `bundle_templates/loading.yaml`, which gives the same arrays as dynammo's reader (tests) for all but palettes,
-    films that know their place, and TIFFs of several pages.
+    What prepares images is the training bundle's `preprocessing.yaml`, word for word, with the recipe of the run; what
+    reads them is `bundle_templates/loading.yaml`, which gives the same arrays as dynammo's reader (tests) for all but
+    palettes, films that know their place, and TIFFs of several pages.
 
     Args:
         record: `run.json` of the run.
@@ -50,7 +50,7 @@ def standalone_evaluation() -> str:
 
 
 def _blocks(text: str) -> dict[str, str]:
-    """The top-level entries of a YAML file by key, each with the comments above it; its first line, on the file, goes."""
+    """The top-level entries of a YAML file by key, each with the comments above it; the first line goes."""
     blocks, comment = {}, ""
     for part in BLOCK.split(text.split("\n", 1)[1]):
         if part.startswith("#"):

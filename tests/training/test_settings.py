@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from synthetic.datasets import ROOT
 
 from dynammo.errors import UserError
 from dynammo.lifecycle import combine, reuse_adapters
-from dynammo.runs.resume import CHANGEABLE, WITHOUT_EFFECT
+from dynammo.runs.resume import CHANGEABLE, WITHOUT_EFFECT, check_unfinished
 from dynammo.training import settings as module
 from dynammo.training.config_checks import check_options, check_settings
 from dynammo.training.settings import MISSING, RECIPE, REMOVED, SETTINGS, recorded_names, refuse_removed, updated
@@ -77,7 +79,7 @@ def test_records_of_earlier_versions_are_read_as_they_were_meant() -> None:
     assert updated(updated(old)) == updated(old)
 
 
-def test_a_setting_that_is_gone_is_one_sentence(tmp_path: Any) -> None:  # noqa: ANN401
+def test_a_setting_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
     assert not REMOVED.keys() & SETTINGS.keys()
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text("small_epochs: 0\n")
@@ -89,6 +91,25 @@ def test_a_setting_that_is_gone_is_one_sentence(tmp_path: Any) -> None:  # noqa:
         with pytest.raises(UserError, match=r"small_epochs was taken out in 0\.2\.0: .*; leave it out\."):
             check_options(["run", "training", *arguments])
     refuse_removed(SETTINGS)
+
+
+def unfinished(folder: Path, **settings: Any) -> Path:  # noqa: ANN401
+    """A folder with an unfinished run that an earlier version began."""
+    known = {"key": "k", "settings": settings, "tasks": [], "images": ""}
+    (folder / "unfinished.json").write_text(json.dumps(known))
+    return folder
+
+
+def test_an_unfinished_run_of_before_resumes_unless_it_saw_smaller_images(tmp_path: Path) -> None:
+    now = {"epochs": 3, "mixed_precision": False}
+    check_unfinished(unfinished(tmp_path, epochs=3, small_epochs=0), now)
+    with pytest.raises(UserError, match="epochs was 2 and is 3"):
+        check_unfinished(unfinished(tmp_path, epochs=2, small_epochs=0), now)
+    with pytest.raises(
+        UserError, match=r"unfinished run with small_epochs 2, but small_epochs was taken out in 0\.2\.0"
+    ):
+        check_unfinished(unfinished(tmp_path, epochs=3, small_epochs=2), now)
+    check_unfinished(unfinished(tmp_path, epochs=3, small_epochs=2), now, fresh=True)
 
 
 def test_the_table_is_light() -> None:
