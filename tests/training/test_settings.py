@@ -16,22 +16,8 @@ from dynammo.runs.resume import CHANGEABLE, WITHOUT_EFFECT, check_unfinished
 from dynammo.training import settings as module
 from dynammo.training.config_checks import check_options, check_settings
 from dynammo.training.settings import MISSING, RECIPE, REMOVED, SETTINGS, recorded_names, refuse_removed, updated
-from dynammo.training.write_settings import written
 
 TRAIN = ROOT / "bundle" / "configs" / "train.yaml"
-
-
-def test_configs_and_docs_are_those_of_the_table() -> None:
-    """After a change of the table: python -m dynammo.training.write_settings."""
-    for file, text in written().items():
-        assert file.read_text(encoding="utf-8") == text, file
-
-
-def test_the_first_page_holds_every_setting_with_its_default_and_its_help() -> None:
-    config = yaml.safe_load(TRAIN.read_text())
-    assert {name: config[name] for name in SETTINGS} == {name: s.default for name, s in SETTINGS.items()}
-    lines = {line.split(":")[0]: line for line in TRAIN.read_text().splitlines() if not line.startswith((" ", "#"))}
-    assert all(setting.help in lines[name] and len(lines[name]) <= 120 for name, setting in SETTINGS.items())
 
 
 def test_every_value_at_the_top_of_the_config_is_a_setting() -> None:
