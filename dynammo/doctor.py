@@ -268,12 +268,13 @@ def run_doctor() -> int:
 
 def check_configs() -> Check:
     """The configs of the bundle, which say how images are prepared."""
+    names = ("inference.yaml", "preprocessing.yaml", "train.yaml")
     try:
-        for name in ("inference.yaml", "train.yaml"):
+        for name in names:
             bundle_config(name)
     except UserError as error:
         return Check("bundle configs", "fails", str(error).rstrip("."))
-    return Check("bundle configs", "ok", "inference.yaml, train.yaml")
+    return Check("bundle configs", "ok", ", ".join(names))
 
 
 def check_models() -> list[Check]:

@@ -13,6 +13,7 @@ FACE = {
     "TaskSequence": "tasks",
     "cached_dataset": "preprocessing",
     "images_in": "images",
+    "make_preprocessing": "preprocessing",
 }
 __all__ = list(FACE)
 

@@ -1,4 +1,4 @@
-"""The transforms of a config: those of the bundle's inference workflow with the recipe of a run, or an export's own."""
+"""What turns a path into the network's input: by the bundle's `preprocessing.yaml`, or by an export's own config."""
 
 import hashlib
 import json
@@ -15,12 +15,25 @@ from dynammo.data.exemplars import Item
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import prepare_output_dir
 
-__all__ = ["cached_dataset", "exported_preprocessing", "preprocessing_of"]
+__all__ = ["cached_dataset", "exported_preprocessing", "make_preprocessing", "preprocessing_of"]
+
+
+def make_preprocessing(image_size: int, recipe: Mapping[str, Any]) -> Compose:
+    """Reading and preparation, the same for training and prediction.
+
+    Args:
+        image_size: pixels (voxels) on every side of what comes out.
+        recipe: `spatial_dims`, `volumes` and the other settings of a recipe.
+
+    Returns:
+        From items with `image`, a path, to items with `image`, float32 (3, S, S) or (3, S, S, S).
+    """
+    return _parsed(bundle_config("preprocessing.yaml"), image_size=image_size, **recipe)
 
 
 def preprocessing_of(record: Mapping[str, Any]) -> Compose:
-    """The preprocessing of the bundle's inference workflow with the recipe of a run (`run.json`)."""
-    return _parsed(bundle_config("inference.yaml"), record=dict(record))
+    """The preprocessing with the recipe of a run (`run.json`)."""
+    return make_preprocessing(record["config"]["image_size"], record["config"]["recipe"])
 
 
 def exported_preprocessing(bundle: Path) -> Compose:

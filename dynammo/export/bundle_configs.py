@@ -4,14 +4,17 @@ import json
 import re
 from importlib.resources import files
 
-from dynammo.runs.record import RECIPE, Record
+from dynammo.runs.record import Record
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.training.settings import RECIPE
 
 __all__ = ["standalone_evaluation", "standalone_inference"]
 
 TEMPLATES = files("dynammo.export") / "bundle_templates"
+PARTS = ("inference.yaml", "loading.yaml")  # of the templates
+SHARED = ("preprocessing.yaml", "inference.yaml")  # of the training bundle
 BLOCK = re.compile(r"^(?=(?:#|[\w]+:))", re.MULTILINE)  # a comment at the margin belongs to the key below it
-GONE = ("", "imports", "record", "model_dir", "skip_unreadable")  # what serves the record of a run
+GONE = ("", "imports", "record", "recipe", "model", "model_dir", "skip_unreadable")  # what serves the record of a run
 FIRST = ("bundle_root", "dataset_dir", "output_dir", "suffixes", "batch_size", "workers", "device")
 HEAD = """# Classify every image below a folder with MONAI and torch alone:
 # python -m monai.bundle run inference --config_file configs/inference.yaml --dataset_dir FOLDER --output_dir OUT
@@ -21,15 +24,17 @@ HEAD = """# Classify every image below a folder with MONAI and torch alone:
 def standalone_inference(record: Record) -> str:
     """YAML text of `inference.yaml`; its ids need MONAI and torch alone.
 
-    What prepares images is the training bundle's, word for word, with the recipe of the run; what reads them is
-    `bundle_templates/loading.yaml`, which gives the same arrays as dynammo's reader (tests) for all but palettes,
-    films that know their place, and TIFFs of several pages.
+    What prepares images is the training bundle's `preprocessing.yaml`, word for word, with the recipe of the run; what
+    reads them is `bundle_templates/loading.yaml`, which gives the same arrays as dynammo's reader (tests) for all but
+    palettes, films that know their place, and TIFFs of several pages.
 
     Args:
         record: `run.json` of the run.
     """
-    own = {**_template("inference.yaml"), **_template("loading.yaml")}
-    blocks = {**own, **_blocks(bundle_config("inference.yaml").read_text(encoding="utf-8")), **own}
+    template, loading = (_blocks((TEMPLATES / name).read_text(encoding="utf-8")) for name in PARTS)
+    prepared, inference = (_blocks(bundle_config(name).read_text(encoding="utf-8")) for name in SHARED)
+    own = {**template, **loading}
+    blocks = {**own, **prepared, **inference, **prepared, **own}  # in this order; what comes later wins
     recipe = {name: record["config"]["recipe"][name] for name in RECIPE}
     learnt = {"classes": record["classes"], "image_size": record["config"]["image_size"], **recipe}
     values = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in learnt.items()]
@@ -44,15 +49,10 @@ def standalone_evaluation() -> str:
     return (TEMPLATES / "evaluate.yaml").read_text(encoding="utf-8")
 
 
-def _template(name: str) -> dict[str, str]:
-    """The blocks of a template without the words on the template itself, its first line."""
-    return _blocks((TEMPLATES / name).read_text(encoding="utf-8").split("\n", 1)[1])
-
-
 def _blocks(text: str) -> dict[str, str]:
-    """The top-level entries of a YAML text by key, each with the comments above it."""
+    """The top-level entries of a YAML file by key, each with the comments above it; the first line goes."""
     blocks, comment = {}, ""
-    for part in BLOCK.split(text):
+    for part in BLOCK.split(text.split("\n", 1)[1]):
         if part.startswith("#"):
             comment += part
         else:

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from monai.inferers import SimpleInferer
 
-from dynammo.errors import UserError
 from dynammo.runtime.devices import has_bfloat16
+from dynammo.training.settings import SETTINGS
 from dynammo.training.trainer import IncrementalTrainer
 
 __all__ = ["Autocast", "MixedPrecision", "wants_mixed_precision"]
@@ -45,8 +45,7 @@ def wants_mixed_precision(setting: bool | str, device: torch.device) -> bool:
     Raises:
         UserError: another value.
     """
-    if setting not in ("auto", True, False):
-        raise UserError(f"mixed_precision is {setting!r}; expected auto, True or False: type --mixed_precision VALUE.")
+    SETTINGS["mixed_precision"].check(setting)
     if setting == "auto":
         return device.type == "cuda" and has_bfloat16(device)
     return bool(setting)

@@ -330,12 +330,8 @@ def _meta(
         affine = reoriented_affine(source.affine, orientation, source.shape, frame)
     if dimensions == 2:
         spacing, affine = spacing[1:], affine[:, [1, 2, 0, 3]]
-    facts = {
-        "format": source.format,
-        "frames": _depth(source, orientation),
-        "display": display,
-        "original_channel_dim": 0,
-    }
+    frames = _depth(source, orientation)
+    facts = {"format": source.format, "frames": frames, "display": display, "original_channel_dim": 0}
     return {**FACTS, **source.meta, **facts, "spacing": spacing, "affine": affine}
 
 

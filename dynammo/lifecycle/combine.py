@@ -28,13 +28,11 @@ from dynammo.lifecycle.learning_state import (
 from dynammo.merging import STRATEGIES, Merged, merge_next
 from dynammo.runs.contributions import contribution_file, event
 from dynammo.runtime.files import save_state
+from dynammo.training.settings import recorded_names
 
 __all__ = ["combined"]
 
-SAME = (
-    "architecture", "stages", "image_size", "recipe", "taps", "pool_deviation", "pool_centre", "power", "projection",
-    "adapter", "head_layout", "merge_strategy", "merge_batchnorm", "analytic_head", "balanced", "shrinkage", "mirrored",
-)  # fmt: skip
+SAME = recorded_names(lambda setting: setting.combines)
 """Settings that decide what features, heads and adapters are; they must be the same at both sites."""
 
 

@@ -17,6 +17,7 @@ from dynammo.lifecycle.learning_state import LearntModel, load_learnt
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import write_json
+from dynammo.training.settings import refuse_removed
 
 __all__ = ["LearnSettings", "combine", "forget", "learn"]
 
@@ -130,6 +131,7 @@ def _bundle(output: Path, overrides: Mapping[str, Any], overlays: Sequence[Path]
     parser = ConfigParser()
     files = [bundle_config("train.yaml"), *overlays, bundle_config("increment.yaml")]
     parser.read_config([str(file) for file in files])
+    refuse_removed(parser.config)
     parser.update({"output_dir": str(output), **overrides})
     _explained(lambda: parser.get_parsed_content("initialize"))
     return parser

@@ -7,17 +7,13 @@ from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.training.settings import POOLING, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["ReuseAdapters"]
 
 # what decides how adapters of a task come out; exemplars do too, by the merged features that chose them
-POOLING = ("taps", "pool_deviation", "pool_centre", "power", "projection")
-SAME = (
-    "seed", "architecture", "stages", "weights", "adapter", "image_size", "recipe", "head_layout", "epochs",
-    "milestones", "small_epochs", "mixed_precision", "learning_rate", "weight_decay", "batch_size",
-)  # fmt: skip
-ABSENT_BEFORE = {"small_epochs": 0, "mixed_precision": False}  # in the records of earlier versions
+SAME = recorded_names(lambda setting: setting.reuses)
 
 
 class ReuseAdapters:
@@ -49,8 +45,8 @@ class ReuseAdapters:
     def _check(self, engine: IncrementalTrainer) -> None:
         try:
             record = json.loads((self.run / "run.json").read_text(encoding="utf-8"))
-            tasks, config = record["tasks"], ABSENT_BEFORE | record["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            tasks, config = record["tasks"], updated(record["config"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"adapters_from is {self.run}, which holds no run.json of a training; give the folder of a run."
             ) from error
@@ -60,7 +56,7 @@ class ReuseAdapters:
         self.same_features = all(ours.get(name) == config.get(name) for name in POOLING)
         if not self.same_features and not ours.get("head_refit"):
             raise UserError(
-                f"the heads of {self.run} read other features (taps, pool_deviation, pool_centre, power, projection); "
+                f"the heads of {self.run} read other features ({', '.join(POOLING)}); "
                 "type --head_refit True to fit new ones, or give the same."
             )
         for name in SAME:

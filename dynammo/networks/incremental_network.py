@@ -15,7 +15,7 @@ from dynammo.networks.merged_classifier import MergedClassifier, build_classifie
 from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
 
-__all__ = ["HEAD_LAYOUTS", "IncrementalNetwork", "check_image_size"]
+__all__ = ["HEAD_LAYOUTS", "IncrementalNetwork"]
 
 Module = TypeVar("Module", bound=nn.Module)
 HEAD_LAYOUTS = ("others", "softmax", "analytic")
@@ -70,7 +70,7 @@ class IncrementalNetwork(nn.Module):
             "pooling": dict(pooling or {}),
         }
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
-        check_image_size(image_size, stages, adapter)
+        _check_image_size(image_size, stages, adapter)
         if weights != "first_task":
             load_pretrained(self.backbone, weights, spatial_dims, in_channels)
         self.adapters = self._new_adapters()
@@ -229,7 +229,7 @@ def _loaded(module: Module, state: State) -> Module:
     return module
 
 
-def check_image_size(image_size: int, stages: int, adapter: str) -> None:
+def _check_image_size(image_size: int, stages: int, adapter: str) -> None:
     """Check that images of this size leave every adapter enough pixels.
 
     Raises:

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
+from dynammo.training.settings import RECIPE
 
 __all__ = ["Kind", "Record", "check_usable", "embedded_record", "locate_model", "read_record"]
 
 Kind = Literal["run", "bundle", "torchscript"]
 Record = dict[str, Any]
-RECIPE = ("spatial_dims", "volumes", "crop_borders", "stain_normalisation", "colour_constancy", "grey", "window")
 CHANNELS = 3
 MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
 

@@ -19,6 +19,7 @@ from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
 from dynammo.runtime.locking import lock_folder
+from dynammo.training.settings import REMOVED, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "move_to_earlier"]
@@ -30,12 +31,9 @@ POSITION = tuple(
     for end in ("", ".previous")
     for digest in ("", ".sha256")
 )
-CHANGEABLE = (
-    "epochs", "milestones", "learning_rate", "weight_decay", "batch_size", "workers", "head_epochs", "head_milestones",
-    "head_learning_rate", "head_copies",
-)  # fmt: skip
+CHANGEABLE = recorded_names(lambda setting: setting.changes == "task")
 """Settings that may change on the way, with `resume_changed`: every task has them for itself."""
-WITHOUT_EFFECT = ("cache_images", "cache_dir")
+WITHOUT_EFFECT = recorded_names(lambda setting: setting.changes == "always")
 """Settings that change no number."""
 UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
@@ -152,6 +150,8 @@ def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_c
     if fresh or not file.is_file():
         return None
     known = _read(file)
+    _check_removed(known["settings"], file)
+    known["settings"] = updated(known["settings"])
     old, new = known["settings"], _plain(settings)
     names = [name for name in sorted({*old, *new} - {*WITHOUT_EFFECT}) if old.get(name) != new.get(name)]
     if not names:
@@ -179,6 +179,15 @@ def _read(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError):
         pass
     raise UserError(f"{file} is damaged; type --fresh True to start anew (what is there is kept in earlier/).")
+
+
+def _check_removed(settings: Mapping[str, Any], file: Path) -> None:
+    for name in REMOVED:
+        if settings.get(name):
+            raise UserError(
+                f"{file.parent} holds an unfinished run with {name} {settings[name]!r}, but {name} {REMOVED[name]}; "
+                "type --fresh True to start anew (what is there is kept in earlier/)."
+            )
 
 
 def _changed(known: Mapping[str, Any], about: Mapping[str, Any], resume_changed: bool) -> bool:
@@ -283,5 +292,4 @@ def _remove(folder: Path, name: str) -> None:
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as JSON brings them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return plain
+    return updated(json.loads(json.dumps(settings, default=str)))

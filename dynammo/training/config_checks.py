@@ -5,7 +5,7 @@ MONAI takes any `--name value` behind a bundle command and ignores what no confi
 
 import ast
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,86 +13,24 @@ import torch
 from monai.bundle import ConfigParser
 
 from dynammo.errors import UserError
+from dynammo.training.former_paths import refuse_former_paths
+from dynammo.training.settings import SETTINGS, refuse_removed
 
 __all__ = ["check_options", "check_settings", "refuse_unknown_options"]
 
 MONAI_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
 
 
-def _whole(value: Any, least: int) -> bool:  # noqa: ANN401
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _number(value: Any, above: float) -> bool:  # noqa: ANN401
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > above
-
-
-def _epochs(value: Any) -> bool:  # noqa: ANN401
-    return isinstance(value, list | tuple) and all(_whole(epoch, 1) for epoch in value)
-
-
-def _window(value: Any) -> bool:  # noqa: ANN401
-    return (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(_number(v, -1e9) for v in value)
-        and (value[0] < value[1])
-    )
-
-
-def _one_of(*names: Any) -> "Rule":  # noqa: ANN401
-    return (lambda value: value in names, " or ".join(map(str, names)))
-
-
-Rule = tuple[Callable[[Any], bool], str]
-FROM_1: Rule = (lambda value: _whole(value, 1), "a whole number from 1")
-FROM_0: Rule = (lambda value: _whole(value, 0), "a whole number from 0")
-RATE: Rule = (lambda value: _number(value, 0), "a number above 0, such as 0.01")
-EPOCHS: Rule = (_epochs, 'a list of epochs, such as "[70,130]"')
-SWITCH: Rule = _one_of(True, False)
-RULES: dict[str, Rule] = {
-    "epochs": FROM_0,
-    "small_epochs": FROM_0,
-    "batch_size": FROM_1,
-    "image_size": FROM_1,
-    "class_statistics": SWITCH,
-    "cache_images": FROM_0,
-    "head_copies": FROM_0,
-    "head_refit": SWITCH,
-    "head_epochs": FROM_0,
-    "seed": FROM_0,
-    "workers": FROM_0,
-    "learning_rate": RATE,
-    "head_learning_rate": RATE,
-    "projection": FROM_0,
-    "power": (lambda value: _number(value, 0) and value <= 1, "a number above 0, at most 1"),
-    "distillation": (lambda value: _number(value, -1e-30), "a number from 0"),
-    "weight_decay": (lambda value: _number(value, -1e-30), "a number from 0"),
-    "milestones": EPOCHS,
-    "head_milestones": EPOCHS,
-    "spatial_dims": _one_of(2, 3),
-    "volumes": _one_of("middle", "maximum", "slices"),
-    "grey": _one_of("percentile", "window", "zscore"),
-    "window": (_window, 'the lowest and the highest value shown, such as "[-160,240]"'),
-    "crop_borders": SWITCH,
-    "stain_normalisation": SWITCH,
-    "colour_constancy": SWITCH,
-    "allow_outside": SWITCH,
-    "fresh": SWITCH,
-    "resume_changed": SWITCH,
-}
-
-
 def check_settings(settings: Mapping[str, Any], device: str | torch.device = "cpu") -> None:
-    """Check numbers and the device before images are read.
+    """Check values by the table of settings, and the device, before images are read.
 
     Raises:
         UserError: a value of the wrong kind or range.
     """
     settings = {**settings, **settings.get("recipe", {})}
-    for name, (allowed, expected) in RULES.items():
-        if name in settings and not allowed(settings[name]):
-            raise UserError(f"{name} is {settings[name]!r}; expected {expected}: type --{name} VALUE.")
+    for name, setting in SETTINGS.items():
+        if name in settings:
+            setting.check(settings[name])
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -114,7 +52,8 @@ def check_options(arguments: Sequence[str]) -> None:
     """Compare `--name value` or `--name=value` arguments with the ids of the config files among them.
 
     Raises:
-        UserError: an option that no config file knows.
+        UserError: an option that no config file knows; a setting that was removed, or a path of a class in 0.1, in a
+            config file too.
     """
     options: dict[str, str] = {}
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -123,9 +62,10 @@ def check_options(arguments: Sequence[str]) -> None:
             options[name.split("#")[0].replace("-", "_")] = value if equals else following
     if "config_file" not in options:
         return
-    known = {
-        str(key).lstrip("+").split("#")[0] for key in ConfigParser.load_config_files(_files(options["config_file"]))
-    }
+    config = ConfigParser.load_config_files(_files(options["config_file"]))
+    known = {str(key).lstrip("+").split("#")[0] for key in config}
+    refuse_removed(known | options.keys())
+    refuse_former_paths(config)
     for name in sorted(options.keys() - known - MONAI_OPTIONS):
         raise UserError(f"--{name} is not an option of this bundle; {_suggestion(name, known)}")
 

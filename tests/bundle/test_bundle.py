@@ -19,6 +19,7 @@ from dynammo.runs.load import load_model
 from dynammo.runtime.files import load_state
 
 TRAIN, INFERENCE, EVALUATE = (f"bundle/configs/{name}.yaml" for name in ("train", "inference", "evaluate"))
+PREPROCESSING = "bundle/configs/preprocessing.yaml"
 METHODS = ("dynammo", "acl", "finetune", "joint", "analytic", "ridge")
 pytestmark = pytest.mark.usefixtures("in_root")
 
@@ -171,16 +172,18 @@ def test_evaluation_of_a_run_equals_its_record(trained: Trained, tiny_data: Path
 
 
 def test_preprocessing_of_training_and_inference_is_the_same() -> None:
-    train, inference = (yaml.safe_load(Path(path).read_text()) for path in (TRAIN, INFERENCE))
-    for part in ("loading", "preparation", "preprocessing", "grey_scalers", "stain_normaliser"):
+    train, inference, shared = (yaml.safe_load(Path(path).read_text()) for path in (TRAIN, INFERENCE, PREPROCESSING))
+    for part in ("preprocessing", "recipe"):
         assert train[part] == inference[part]
+    for part in ("loading", "preparation", "grey_scalers", "stain_normaliser"):  # stands once
+        assert part in shared and part not in train and part not in inference
     for name in train["recipe"]:  # every setting of a recipe is taken from the record of the run
         assert inference[name] == f"$@record['config']['recipe']['{name}']"
     assert all(step["_target_"].startswith("Rand") for step in train["augmentation"]["transforms"])
 
 
 def test_inference_transforms_come_from_monai_alone() -> None:
-    config = yaml.safe_load(Path(INFERENCE).read_text())
+    config = yaml.safe_load(Path(INFERENCE).read_text()) | yaml.safe_load(Path(PREPROCESSING).read_text())
     for part in ("preparation", "grey_scalers", "stain_normaliser", "inferer", "postprocessing", "evaluator"):
         assert "dynammo" not in yaml.safe_dump(config[part])
 

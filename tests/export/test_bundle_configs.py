@@ -18,7 +18,7 @@ from synthetic.images import compressed, dicom, nifti, save, slices
 
 from dynammo.export.bundle_configs import standalone_evaluation, standalone_inference
 from dynammo.io.monai_reader import ClinicalReader
-from dynammo.runs.record import RECIPE
+from dynammo.training.settings import RECIPE
 
 VALUES: dict[str, Any] = dict.fromkeys(RECIPE, False) | {"spatial_dims": 2, "grey": "percentile", "window": [0, 1]}
 NOISE = np.random.default_rng(0)

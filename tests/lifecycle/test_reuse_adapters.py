@@ -86,6 +86,15 @@ def test_another_stage_1_is_refused(
     assert re.search(message, found)
 
 
+def test_a_run_of_before_may_have_seen_smaller_images(acl: Path, tiny_data: Path, tmp_path: Path) -> None:
+    record = json.loads((acl / "run.json").read_text())
+    record["config"]["small_epochs"] = 2
+    del record["config"]["mixed_precision"]
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "run.json").write_text(json.dumps(record))
+    make_trainer(tiny_data, tmp_path / "run", adapters_from=str(tmp_path / "earlier"))
+
+
 def test_what_is_no_run_or_has_kept_nothing_is_refused(acl: Path, tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises((UserError, RuntimeError)):
         make_trainer(tiny_data, tmp_path / "none", adapters_from=str(tmp_path))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.export.export_run import ExportSettings, export_run
-from dynammo.runs.record import RECIPE
+from dynammo.training.settings import RECIPE
 
 RECIPE_VALUES = dict.fromkeys(RECIPE, False) | {
     "spatial_dims": 2, "volumes": "middle", "grey": "percentile", "window": [0, 1]
