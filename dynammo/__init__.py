@@ -15,3 +15,5 @@ warnings.filterwarnings("ignore", message="PydicomReader: ImageOrientationPatien
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
+NOTICE = "Research software. Not a medical device."
+"""What every result says of itself; longer sentences begin with it."""

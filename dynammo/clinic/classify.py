@@ -14,7 +14,7 @@ from typing import Any
 import pydicom
 from rich.console import Console
 
-from dynammo import __version__
+from dynammo import NOTICE, __version__
 from dynammo.clinic.journal import Journal
 from dynammo.clinic.report import write_report
 from dynammo.clinic.sort_files import sort_into
@@ -26,14 +26,15 @@ from dynammo.io.studies import Intake, Study, find_studies
 from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.plain import rounded
 from dynammo.runtime.progress import make_progress
 
 __all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify"]
 
-NOTICE = "Research software. Not a medical device."
 ALL_READ, SOME_UNREADABLE = 0, 3
 NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as far as the model can tell
 JOURNAL = "unfinished.jsonl"
+DIGITS = 6  # decimals in the table
 FACTS = ("path", "study_uid", "series_uid", "instance_uid", "files", "slices")
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -207,7 +208,7 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, intake: Intake, 
     write_json(folder / "predictions.json", {**run, "items": items})
     write_report(folder / "report.html", run, items, lambda i: journal.picture(order[i]))
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
-    details = {"settings": _plain(asdict(settings)), "versions": provenance.versions(), "machine": provenance.machine()}
+    details = {"settings": asdict(settings), "versions": provenance.versions(), "machine": provenance.machine()}
     write_json(folder / "run.json", {**run, **details, **extra})
 
 
@@ -243,18 +244,15 @@ def _sorted_and_reported(
 
 
 def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
-    def rounded(value: float | None) -> float | str:
-        return "" if value is None else round(value, 6)
-
     return {
         **{name: item[name] for name in FACTS},
         "predicted_class": item["class"] or "",
-        "probability": rounded(item["probability"]),
-        "unknown_score": rounded(item["unknown"]),
-        "strangeness": rounded(item["strangeness"]),
+        "probability": rounded(item["probability"], DIGITS),
+        "unknown_score": rounded(item["unknown"], DIGITS),
+        "strangeness": rounded(item["strangeness"], DIGITS),
         "flags": "; ".join(item["flags"]),
         "reason": item["reason"],
-        **{f"p_{name}": rounded(item["probabilities"].get(name)) for name in classes},
+        **{f"p_{name}": rounded(item["probabilities"].get(name), DIGITS) for name in classes},
     }
 
 
@@ -276,10 +274,6 @@ def _patient(study: Study) -> str:
         if study.format == "dicom":
             return str(pydicom.dcmread(study.files[0], stop_before_pixels=True, specific_tags=["PatientID"]).PatientID)
     return ""
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
 
 
 def _print(folder: Path, run: dict[str, Any]) -> None:

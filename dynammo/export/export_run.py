@@ -26,6 +26,7 @@ from dynammo.runs.load import Model, load_model
 from dynammo.runs.record import Record
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import prepare_output_dir, sha256, write_atomically, write_json
+from dynammo.runtime.plain import plain
 
 __all__ = ["ExportSettings", "Exported", "export_run"]
 
@@ -220,7 +221,7 @@ def _source(record: Record) -> str:
 
 def _shareable(record: Record) -> Record:
     """A copy of the record without paths and without the command line that names them."""
-    shared: Record = json.loads(json.dumps(record))
+    shared: Record = plain(record)
     shared.pop("command", None)
     shared["source"] = _source(record)
     config = shared["config"]

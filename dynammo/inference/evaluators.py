@@ -10,16 +10,15 @@ import numpy as np
 from ignite.engine import Engine, Events
 from rich.console import Console
 
+from dynammo import NOTICE
 from dynammo.data.exemplars import Item
 from dynammo.data.images import ImageSet, items_of
 from dynammo.errors import UserError
-from dynammo.runs.console import percent
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.plain import percent
 from dynammo.training.metrics import evaluate_predictions, study_means
 
 __all__ = ["PrintEvaluation", "SavePredictions", "test_items"]
-
-NOTICE = "Research software. Not a medical device."
 
 
 def test_items(images: ImageSet, classes: list[str]) -> list[Item]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runtime.plain import plain
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["TakeAdapters"]
@@ -56,7 +57,7 @@ class TakeAdapters:
             ) from error
         if tasks != [list(task.classes) for task in engine.tasks]:
             raise UserError(f"the run {self.run} learnt other tasks; give its increments, class_order and seed.")
-        ours = json.loads(json.dumps(dict(self.settings), default=str))
+        ours = plain(dict(self.settings))
         self.same_features = all(ours.get(name) == config.get(name) for name in POOLING)
         if not self.same_features and not ours.get("head_refit"):
             raise UserError(

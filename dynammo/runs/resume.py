@@ -18,6 +18,7 @@ from dynammo.errors import UserError
 from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import count, gathered, is_first, of_first
 from dynammo.runtime.files import load_checkpoint, lock_folder, save_checkpoint, write_json
+from dynammo.runtime.plain import plain
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "set_aside"]
@@ -82,7 +83,7 @@ class ResumeRun:
         self._lock = lock_folder(self.folder)
         _sweep(self.folder)
         tasks = [list(task.classes) for task in engine.tasks]
-        about = {"key": engine.key, "settings": _plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
+        about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
         known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
         if known is None:
             set_aside(self.folder)
@@ -151,7 +152,7 @@ def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_c
     if fresh or not file.is_file():
         return None
     known = _read(file)
-    old, new = known["settings"], _plain(settings)
+    old, new = known["settings"], plain(settings)
     names = [name for name in sorted({*old, *new} - {*WITHOUT_EFFECT}) if old.get(name) != new.get(name)]
     if not names:
         return known
@@ -278,9 +279,3 @@ def _remove(folder: Path, name: str) -> None:
     for file in folder.glob(f"{name}*"):
         if file.name in POSITION:
             file.unlink()
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON brings them back."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return plain
