@@ -177,7 +177,7 @@ def _run(
             "trained": record.get("finished", ""),
             "classes": record["classes"],
             "method": record.get("method", ""),
-            "mean_class_recall": record.get("metrics", {}).get("last_mean_class_recall"),
+            "mean_class_recall": (record.get("metrics") or {}).get("last_mean_class_recall"),
             "temperature": trust.get("temperature"),
             "ece_before": trust.get("ece_before"),
             "ece_after": trust.get("ece_after"),

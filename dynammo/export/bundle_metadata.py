@@ -116,7 +116,7 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         digests: sha256 of every file of `models/`.
     """
     tasks = record["tasks"][: record["tasks_learnt"]]
-    last, trust = record["results"][-1], record.get("trust") or {}
+    last, trust = record["results"][-1], record.get("trust", {})
     size = metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
     text = (files("dynammo.export") / "bundle_templates" / "README.md.j2").read_text(encoding="utf-8")
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(text)

@@ -1,12 +1,12 @@
 """Stage 1 of an earlier run in the place of its own: other merging, exemplars and heads, without training again."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.record import read_record
 from dynammo.runtime.plain import plain
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -48,14 +48,13 @@ class TakeAdapters:
         engine.add_event_handler(TaskEvents.TASK_STARTED, self._take)
 
     def _check(self, engine: IncrementalTrainer) -> None:
-        try:
-            record = json.loads((self.run / "run.json").read_text(encoding="utf-8"))
-            tasks, config = record["tasks"], ABSENT_BEFORE | record["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        if not (self.run / "run.json").is_file():
             raise UserError(
                 f"adapters_from is {self.run}, which holds no run.json of a training; give the folder of a run."
-            ) from error
-        if tasks != [list(task.classes) for task in engine.tasks]:
+            )
+        record = read_record("run", self.run / "model.pt")
+        config: dict[str, Any] = ABSENT_BEFORE | record["config"]
+        if record.get("tasks") != [list(task.classes) for task in engine.tasks]:
             raise UserError(f"the run {self.run} learnt other tasks; give its increments, class_order and seed.")
         ours = plain(dict(self.settings))
         self.same_features = all(ours.get(name) == config.get(name) for name in POOLING)

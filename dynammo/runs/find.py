@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -143,7 +142,7 @@ def _inform(kind: Kind, weights: Path) -> ModelInfo:
         check_usable(record, short_path(path))
     except UserError as error:
         return ModelInfo(path, kind, weights, size, fault=str(error))
-    method, classes = str(record.get("method", "")), tuple(record["classes"])
+    method, classes = record.get("method", ""), tuple(record["classes"])
     return ModelInfo(path, kind, weights, size, method, classes, _finished(record), _recall(record))
 
 
@@ -164,9 +163,8 @@ def _finished(record: Record) -> datetime | None:
 
 
 def _recall(record: Record) -> float:
-    metrics: Any = record.get("metrics")
-    value = metrics.get("last_mean_class_recall") if isinstance(metrics, dict) else None
-    return float(value) if isinstance(value, int | float) else math.nan
+    value = (record.get("metrics") or {}).get("last_mean_class_recall")
+    return math.nan if value is None else value
 
 
 def _table(models: Sequence[ModelInfo]) -> Table:

@@ -1,20 +1,27 @@
 """The record (`run.json`) of a trained model, beside its weights or inside a TorchScript file, read without torch."""
 
 import json
+import re
+import reprlib
 import zipfile
 import zlib
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from dynammo.errors import UserError
+from dynammo.runs.record_schema import MOST_PIXELS, Record
 
-__all__ = ["Kind", "Record", "check_usable", "embedded_record", "locate_model", "read_record"]
+__all__ = ["Kind", "Record", "check_tasks", "check_usable", "embedded_record", "locate_model", "read_record"]
 
 Kind = Literal["run", "bundle", "torchscript"]
-Record = dict[str, Any]
 RECIPE = ("spatial_dims", "volumes", "crop_borders", "stain_normalisation", "colour_constancy", "grey", "window")
 CHANNELS = 3
 MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
+MOST_LEVELS = 50  # of lists in lists; ours have five
 
 
 def locate_model(path: Path) -> tuple[Kind, Path] | None:
@@ -49,7 +56,7 @@ def read_record(kind: Kind, weights: Path) -> Record:
         what else the run wrote.
 
     Raises:
-        UserError: no record, or a damaged one.
+        UserError: no record, or one whose value is missing, of another type, or absurd; it names the value.
     """
     if kind == "torchscript":
         text = embedded_record(weights)
@@ -61,7 +68,8 @@ def read_record(kind: Kind, weights: Path) -> Record:
         return _parse(text, f"the record inside {weights}")
     file = weights.parent / "run.json"
     try:
-        return _parse(file.read_bytes(), str(file))
+        with file.open("rb") as stream:
+            return _parse(stream.read(MOST_BYTES + 1), str(file))
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); give another model.") from error
 
@@ -90,6 +98,34 @@ def check_usable(record: Record, name: str) -> None:
         )
 
 
+def check_tasks(record: Record, name: str, needed: Sequence[str] = ("tasks", "tasks_learnt", "results")) -> None:
+    """Refuse a record from which nobody can tell what the tasks were and what came of them.
+
+    Args:
+        record: of `read_record`.
+        name: of the model, for the message.
+        needed: what must be in the record.
+
+    Raises:
+        UserError: something lacks, or tasks, classes and results do not fit each other.
+    """
+    lacking = [key for key in needed if key not in record]
+    if lacking:
+        raise UserError(f"the record (run.json) of {name} lacks {', '.join(lacking)}; give the folder of a run.")
+    learnt = record["tasks"][: record["tasks_learnt"]]
+    sizes = [len(row) for row in record["results"][-1]["confusion"]] if record["results"] else []
+    if [c for task in learnt for c in task] != record["classes"] or len(record["results"]) != len(learnt):
+        raise UserError(
+            f"the record (run.json) of {name} is damaged (its tasks, classes and results do not fit each other); give "
+            "another model, or export or train it again."
+        )
+    if sizes != [len(record["classes"])] * len(record["classes"]):
+        raise UserError(
+            f"the record (run.json) of {name} is damaged (the confusion after its last task is not one of "
+            f"{len(record['classes'])} classes); give another model, or export or train it again."
+        )
+
+
 def embedded_record(file: Path) -> bytes | None:
     """The text of `run.json` that a TorchScript file carries as an extra file; None where it carries none."""
     try:
@@ -108,21 +144,60 @@ def _is_exported(folder: Path) -> bool:
     return folder.resolve().name == "models" and (bundle or (folder / "model.ts").is_file())
 
 
+@cache
+def _schema() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
 def _parse(text: bytes, source: str) -> Record:
+    """The record as it was written: what the schema does not know is kept."""
     try:
-        record: Record = json.loads(text)
-        classes, network, config = record["classes"], record["network"], record["config"]
-        _expect(isinstance(classes, list) and classes, "classes")
-        _expect(all(isinstance(name, str) and name.strip() for name in classes), "classes")
-        _expect(len(set(classes)) == len(classes), "classes: a name comes twice")
-        _expect(isinstance(network, dict) and isinstance(config, dict), "network or config")
-        _expect(sum(network["heads"]) == len(classes), "network.heads")
-        _expect(isinstance(config["image_size"], int) and config["image_size"] > 0, "config.image_size")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{source} is damaged ({error!r}); give another model, or export or train it again.") from error
-    return record
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
+        record = json.loads(text)
+        json.dumps(record, ensure_ascii=False).encode()  # halves of characters could not be written again
+        _check_levels(record)
+        _schema().validate_python(record, strict=True)
+        _check_sizes(record)
+    except ValidationError as error:
+        raise _damaged(source, _first(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(source, str(error).split("\n")[0]) from error
+    return cast(Record, record)
 
 
-def _expect(right: object, what: str) -> None:
-    if not right:
-        raise ValueError(what)
+def _check_levels(value: object) -> None:
+    layer, levels = [value], 0
+    while layer:
+        if levels > MOST_LEVELS:
+            raise ValueError(f"lists in lists, more than {MOST_LEVELS} deep")
+        inner = [v.values() if isinstance(v, dict) else v for v in layer if isinstance(v, dict | list)]
+        layer, levels = [item for items in inner for item in items], levels + 1
+
+
+def _check_sizes(record: Record) -> None:
+    """What values of their own type and range would still make impossible together."""
+    network, config, count = record["network"], record["config"], len(record["classes"])
+    dimensions = network.get("spatial_dims", 2)
+    if sum(network["heads"]) != count:
+        raise ValueError(f"network.heads is {reprlib.repr(network['heads'])}; expected {count} classes in all")
+    if network.get("branches", 1) > count:
+        raise ValueError(f"network.branches is {network['branches']}; expected one for each task at most")
+    if config["image_size"] ** dimensions > MOST_PIXELS:
+        raise ValueError(f"config.image_size is {config['image_size']}; expected at most {MOST_PIXELS} pixels in all")
+    if config.get("recipe", {}).get("spatial_dims", dimensions) != dimensions:
+        raise ValueError(f"config.recipe.spatial_dims is not network.spatial_dims, {dimensions}")
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault: which key, what came, what was expected."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(reprlib.repr(part).strip("'\"") for part in fault["loc"]) or "it"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    expected = re.sub(r"^(Value error, |\w+ should (be|have) )", "", fault["msg"])
+    return f"{key} is {reprlib.repr(fault['input'])}; expected {expected}"
+
+
+def _damaged(source: str, fault: str) -> UserError:
+    return UserError(f"{source} is damaged ({fault}); give another model, or export or train it again.")
