@@ -62,7 +62,7 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
 
     Args:
         source: a folder, an image, a zip, a DICOMDIR, or a list of paths.
-        output_dir: folder for `predictions.csv`, `predictions.json`, `report.html` and `run.json`.
+        output_dir: folder for `predictions.csv`, `predictions.json`, `report.html` and `classification.json`.
         settings: see `ClassifySettings`.
 
     Returns:
@@ -209,7 +209,10 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, intake: Intake, 
     write_report(folder / "report.html", run, items, lambda i: journal.picture(order[i]))
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
     details = {"settings": asdict(settings), "versions": provenance.versions(), "machine": provenance.machine()}
-    write_json(folder / "run.json", {**run, **details, **extra})
+    record = {**run, **details, **extra}
+    write_json(folder / "classification.json", record)
+    if not (folder / "model.pt").is_file():  # the record of a training keeps its name
+        write_json(folder / "run.json", record)  # the name until 0.1, for programs that read it; 0.3 writes it no more
 
 
 def _sorted_and_reported(

@@ -41,11 +41,17 @@ def _rising(values: list[float]) -> list[float]:
     return values
 
 
+def _share(value: float) -> float:
+    if value < 0 or value > 1:  # NaN is neither
+        raise ValueError("a number from 0 to 1")
+    return value
+
+
 Line = Annotated[str, Field(max_length=1000), AfterValidator(_line)]
 ClassName = Annotated[str, Field(max_length=255), AfterValidator(_line), AfterValidator(_name)]
 Switch = Annotated[Any, AfterValidator(_switch)]
 Dimensions = Literal[2, 3]
-Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, AfterValidator(_share)]
 Measures = dict[Line, float | None]  # null where nothing was measured: JSON knows no NaN
 
 
@@ -84,7 +90,9 @@ class Recipe(TypedDict, total=False):
     stain_normalisation: Switch
     colour_constancy: Switch
     grey: Literal["percentile", "window", "zscore"]
-    window: Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_rising)]
+    window: Annotated[
+        list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+    ]
 
 
 class Config(TypedDict, total=False):
