@@ -136,7 +136,7 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         slices=record["config"]["recipe"]["volumes"] == "slices",
         false_alarms=percent_or_words(trust.get("false_alarm_rate")),
         threshold=_number(trust.get("unknown_threshold")),
-        versions=record["versions"],
+        versions={"dynammo": UNKNOWN, **record["versions"]},
         **{key: record[key] for key in ("method", "seed", "commit")},
     )
 
