@@ -4,6 +4,9 @@ import logging
 import os
 import warnings
 
+NOTICE = "Research software. Not a medical device."
+"""What every result says of itself; longer sentences begin with it."""
+
 # MLflow reports usage to its makers unless told not to; nothing may leave the machine unasked.
 # Set before any import of mlflow; whoever wants telemetry sets the variable to "false".
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -15,5 +18,3 @@ warnings.filterwarnings("ignore", message="PydicomReader: ImageOrientationPatien
 logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
-NOTICE = "Research software. Not a medical device."
-"""What every result says of itself; longer sentences begin with it."""

@@ -1,19 +1,14 @@
 """The record (`run.json`) of a trained model, beside its weights or inside a TorchScript file, read without torch."""
 
 import json
-import re
-import reprlib
 import zipfile
 import zlib
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
-from typing import Literal, cast
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Literal
 
 from dynammo.errors import UserError
-from dynammo.runs.record_schema import MOST_PIXELS, Record
+from dynammo.runs.record_schema import Record, fault_of
 
 __all__ = ["Kind", "Record", "check_tasks", "check_usable", "embedded_record", "locate_model", "read_record"]
 
@@ -21,7 +16,6 @@ Kind = Literal["run", "bundle", "torchscript"]
 RECIPE = ("spatial_dims", "volumes", "crop_borders", "stain_normalisation", "colour_constancy", "grey", "window")
 CHANNELS = 3
 MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
-MOST_LEVELS = 50  # of lists in lists; ours have five
 
 
 def locate_model(path: Path) -> tuple[Kind, Path] | None:
@@ -144,60 +138,16 @@ def _is_exported(folder: Path) -> bool:
     return folder.resolve().name == "models" and (bundle or (folder / "model.ts").is_file())
 
 
-@cache
-def _schema() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
-
-
 def _parse(text: bytes, source: str) -> Record:
     """The record as it was written: what the schema does not know is kept."""
     try:
         if len(text) > MOST_BYTES:
             raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
-        record = json.loads(text)
+        record: Record = json.loads(text)
         json.dumps(record, ensure_ascii=False).encode()  # halves of characters could not be written again
-        _check_levels(record)
-        _schema().validate_python(record, strict=True)
-        _check_sizes(record)
-    except ValidationError as error:
-        raise _damaged(source, _first(error)) from None
+        fault = fault_of(record)
     except (ValueError, RecursionError) as error:
-        raise _damaged(source, str(error).split("\n")[0]) from error
-    return cast(Record, record)
-
-
-def _check_levels(value: object) -> None:
-    layer, levels = [value], 0
-    while layer:
-        if levels > MOST_LEVELS:
-            raise ValueError(f"lists in lists, more than {MOST_LEVELS} deep")
-        inner = [v.values() if isinstance(v, dict) else v for v in layer if isinstance(v, dict | list)]
-        layer, levels = [item for items in inner for item in items], levels + 1
-
-
-def _check_sizes(record: Record) -> None:
-    """What values of their own type and range would still make impossible together."""
-    network, config, count = record["network"], record["config"], len(record["classes"])
-    dimensions = network.get("spatial_dims", 2)
-    if sum(network["heads"]) != count:
-        raise ValueError(f"network.heads is {reprlib.repr(network['heads'])}; expected {count} classes in all")
-    if network.get("branches", 1) > count:
-        raise ValueError(f"network.branches is {network['branches']}; expected one for each task at most")
-    if config["image_size"] ** dimensions > MOST_PIXELS:
-        raise ValueError(f"config.image_size is {config['image_size']}; expected at most {MOST_PIXELS} pixels in all")
-    if config.get("recipe", {}).get("spatial_dims", dimensions) != dimensions:
-        raise ValueError(f"config.recipe.spatial_dims is not network.spatial_dims, {dimensions}")
-
-
-def _first(error: ValidationError) -> str:
-    """The first fault: which key, what came, what was expected."""
-    fault = error.errors(include_url=False, include_context=False)[0]
-    key = ".".join(reprlib.repr(part).strip("'\"") for part in fault["loc"]) or "it"
-    if fault["type"] == "missing":
-        return f"{key} is missing"
-    expected = re.sub(r"^(Value error, |\w+ should (be|have) )", "", fault["msg"])
-    return f"{key} is {reprlib.repr(fault['input'])}; expected {expected}"
-
-
-def _damaged(source: str, fault: str) -> UserError:
-    return UserError(f"{source} is damaged ({fault}); give another model, or export or train it again.")
+        fault = str(error).split("\n")[0]
+    if fault:
+        raise UserError(f"{source} is damaged ({fault}); give another model, or export or train it again.")
+    return record

@@ -1,13 +1,16 @@
 """What a `run.json` may say: every key that code relies on, with its type and its bounds."""
 
 import re
+import reprlib
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import Required, TypedDict  # pydantic takes no other before Python 3.12
 
-__all__ = ["MOST_PIXELS", "Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust"]
+__all__ = ["Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust", "fault_of"]
 
+MOST_LEVELS = 50  # of lists in lists; ours have five
 MOST_PIXELS = 2**27  # of an image or a volume that the network takes
 
 
@@ -79,6 +82,7 @@ class Network(TypedDict, total=False):
     background: Switch
     pooling: Pooling | None
     looks: Annotated[int, Field(ge=0, le=2**20)]
+    out_of_distribution: Annotated[int, Field(ge=0, le=2**20)]
 
 
 class Recipe(TypedDict, total=False):
@@ -125,6 +129,8 @@ class Trust(TypedDict, total=False):
     unknown_threshold: float | None
     looks_threshold: float | None
     looks_false_alarm_rate: Share | None
+    out_of_distribution_threshold: float | None
+    out_of_distribution_false_alarm_rate: Share | None
 
 
 class Result(TypedDict, total=False):
@@ -162,3 +168,55 @@ class Record(TypedDict, total=False):
     files: dict[Line, Line]
     source: Line
     notice: Line
+
+
+@cache
+def _schema() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def fault_of(record: Any) -> str:  # noqa: ANN401
+    """What is wrong with a record as JSON brings it, in a few words that name the key; empty where nothing is."""
+    try:
+        _check_levels(record)
+        _schema().validate_python(record, strict=True)
+        _check_sizes(record)
+    except ValidationError as error:
+        return _first(error)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _check_levels(value: object) -> None:
+    """Refuse what a copy, which takes every level by itself, could not go through."""
+    layer, levels = [value], 0
+    while layer:
+        if levels > MOST_LEVELS:
+            raise ValueError(f"lists in lists, more than {MOST_LEVELS} deep")
+        inner = [v.values() if isinstance(v, dict) else v for v in layer if isinstance(v, dict | list)]
+        layer, levels = [item for items in inner for item in items], levels + 1
+
+
+def _check_sizes(record: Record) -> None:
+    """What values of their own type and range would still make impossible together."""
+    network, config, count = record["network"], record["config"], len(record["classes"])
+    dimensions = network.get("spatial_dims", 2)
+    if sum(network["heads"]) != count:
+        raise ValueError(f"network.heads is {reprlib.repr(network['heads'])}; expected {count} classes in all")
+    if network.get("branches", 1) > count:
+        raise ValueError(f"network.branches is {network['branches']}; expected one for each task at most")
+    if config["image_size"] ** dimensions > MOST_PIXELS:
+        raise ValueError(f"config.image_size is {config['image_size']}; expected at most {MOST_PIXELS} pixels in all")
+    if config.get("recipe", {}).get("spatial_dims", dimensions) != dimensions:
+        raise ValueError(f"config.recipe.spatial_dims is not network.spatial_dims, {dimensions}")
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault: which key, what came, what was expected."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(reprlib.repr(part).strip("'\"") for part in fault["loc"]) or "it"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    expected = re.sub(r"^(Value error, |\w+ should (be|have) )", "", fault["msg"])
+    return f"{key} is {reprlib.repr(fault['input'])}; expected {expected}"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dynammo import NOTICE
 from dynammo.errors import UserError
 from dynammo.runs.record import MOST_BYTES, check_tasks, check_usable, locate_model, read_record
+from dynammo.runs.record_schema import fault_of
 
 RECORD: dict[str, Any] = {
     "method": "dynammo",
@@ -21,12 +22,14 @@ RECORD: dict[str, Any] = {
     "tasks_learnt": 2,
     "network": {
         "heads": [1, 1], "branches": 1, "architecture": "resnet18", "stages": 3, "adapter": "conv", "spatial_dims": 2,
-        "in_channels": 3, "others": True, "background": False, "looks": 2,
+        "in_channels": 3, "others": True, "background": False, "out_of_distribution": 2,
         "pooling": {"taps": [0, 3], "deviation": True, "centre": False, "power": 0.5, "projection": 0},
     },
     "metrics": {"last_mean_class_recall": 0.75, "forgetting": None},
     "cost": {"gmac_per_image": 0.15, "parameters": 3229775},
-    "trust": {"temperature": 1.5, "false_alarm_rate": 0.05, "unknown_threshold": 0.7, "looks_threshold": None},
+    "trust": {
+        "temperature": 1.5, "false_alarm_rate": 0.05, "unknown_threshold": 0.7, "out_of_distribution_threshold": None,
+    },
     "results": [
         {"task": 0, "task_accuracy": [1.0], "accuracy": 1.0, "mean_class_recall": 1.0, "unknown_auroc": 0.5,
          "ece": 0.1, "confusion": [[4]]},
@@ -82,6 +85,7 @@ def read(folder: Path, content: object) -> Any:  # noqa: ANN401
 
 def test_a_record_is_kept_as_it_was_written(tmp_path: Path) -> None:
     assert read(tmp_path, RECORD) == RECORD
+    assert fault_of(RECORD) == ""
     check_usable(RECORD, "it")  # type: ignore[arg-type]
     check_tasks(RECORD, "it")  # type: ignore[arg-type]
 
