@@ -20,8 +20,9 @@ from rich.table import Table
 from data_prep.command_line import console
 from data_prep.leak_check import Duplicates, refuse_shared_groups, without_shared_pixels
 from dynammo import __version__
-from dynammo.data.images import NOT_IMAGES, ImageRecord, check_classes, divided
+from dynammo.data.images import ImageRecord, check_classes, divided
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_clutter
 from dynammo.runtime.files import write_atomically
 from dynammo.runtime.provenance import command
 
@@ -155,8 +156,8 @@ def files_below(folder: Path) -> list[Path]:
         raise UserError(f"there is no folder {folder}; give -i the folder of the download.")
     found = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".") and name.lower() not in NOT_IMAGES]
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        found += [Path(parent, name) for name in names if not is_clutter(name)]
     return sorted(found)
 
 

@@ -19,6 +19,7 @@ from data_prep.data_list import About, Choice, choose, files_below, finish
 from data_prep.leak_check import Duplicates
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_clutter
 
 SPLITS = ("train", "test")
 
@@ -69,7 +70,7 @@ def with_pattern(records: Sequence[ImageRecord], folder: Path, pattern: str) -> 
 
 
 def _classes(folder: Path, split: str) -> list[ImageRecord]:
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
     if len(classes) < 2:
         raise UserError(f"{folder} has {len(classes)} class folders; expected {folder}/<class>/<images>, at least two.")
     records = [ImageRecord(path, kind.name, split) for kind in classes for path in files_below(kind)]

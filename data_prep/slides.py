@@ -24,6 +24,7 @@ from data_prep.data_list import About, Choice, choose, files_below, finish
 from data_prep.leak_check import Duplicates, refuse_shared_groups
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_clutter
 from dynammo.io.slides import is_slide, read_tile, split_tile, tissue_tiles
 from dynammo.runtime.progress import track
 
@@ -158,7 +159,7 @@ def _class_folders(folder: Path) -> Iterator[tuple[str, Path]]:
     splits = [split for split in ("train", "test") if (folder / split).is_dir()]
     for split in splits or [""]:
         for label in sorted((folder / split).iterdir()):
-            if label.is_dir() and not label.name.startswith("."):
+            if label.is_dir() and not is_clutter(label.name):
                 yield split, label
 
 

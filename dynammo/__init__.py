@@ -4,6 +4,9 @@ import logging
 import os
 import warnings
 
+NOTICE = "Research software. Not a medical device."
+"""What every result says of itself; longer sentences begin with it."""
+
 # MLflow reports usage to its makers unless told not to; nothing may leave the machine unasked.
 # Set before any import of mlflow; whoever wants telemetry sets the variable to "false".
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

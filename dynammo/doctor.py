@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dynammo import NOTICE
 from dynammo.errors import UserError
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
@@ -239,7 +240,6 @@ def _memory() -> float | None:
         return memory
 
 
-NOTICE = "Research software. Not a medical device."
 COLOURS: dict[State, str] = {"ok": "green", "missing": "yellow", "fails": "red"}
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50")
 

@@ -20,6 +20,21 @@ def test_version_and_help_import_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("dynammo.runs.find", {"torch", "ignite", "monai", "numpy"}),
+        ("dynammo.runs.load", {"torch", "ignite", "monai", "numpy"}),
+        ("dynammo.io.studies", {"torch", "ignite", "monai"}),
+        ("dynammo.clinic.classify", {"dynammo.training", "dynammo.handlers", "dynammo.lifecycle", "dynammo.export"}),
+        ("dynammo.inference.evaluators", {"dynammo.training.trainer", "dynammo.training.stage_trainer"}),
+    ],
+)
+def test_what_classifies_imports_no_training(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(sorted({absent!r} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "--version") == (0, f"dynammo {dynammo.__version__}\n", "")
 

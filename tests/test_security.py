@@ -1,11 +1,14 @@
 """Nothing that is loaded can run code, and nothing that is unpacked or listed leaves its folder."""
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from synthetic.datasets import ROOT
+
+from dynammo import NOTICE
 
 SOURCES = [path for folder in ("dynammo", "data_prep") for path in sorted((ROOT / folder).rglob("*.py"))]
 RUN_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "code", "codeop", "runpy"}
@@ -55,3 +58,11 @@ def test_the_check_finds_what_it_is_for(tmp_path: Path) -> None:
         (tmp_path / "made_up.py").write_text(line)
         with pytest.raises(AssertionError):
             test_nothing_that_is_loaded_can_run_code(tmp_path / "made_up.py")
+
+
+def test_the_disclaimer_stands_in_one_place() -> None:
+    holders = {path for path in (ROOT / "dynammo").rglob("*.py") if "not a medical device" in path.read_text().lower()}
+    app = ROOT / "dynammo" / "export" / "monai_label_app" / "lib" / "__init__.py"  # it runs where dynammo is not
+    assert holders == {ROOT / "dynammo" / "__init__.py", app}
+    assert f'NOTICE = "{NOTICE}"' in app.read_text()
+    assert json.loads((ROOT / "bundle/configs/metadata.json").read_text())["intended_use"].startswith(NOTICE)

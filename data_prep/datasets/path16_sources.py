@@ -13,6 +13,7 @@ from data_prep.data_list import image_files
 from data_prep.datasets.patchcamelyon import PARTS, read_patchcamelyon, unpack_patchcamelyon
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_clutter
 
 __all__ = ["LC25000_GROUPS", "SOURCES", "PathologySet"]
 
@@ -102,7 +103,7 @@ def _oral(folder: Path, _: Path) -> list[ImageRecord]:
 
 
 def _tcga_stad(folder: Path, _: Path) -> list[ImageRecord]:
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not is_clutter(path.name))
     if len(classes) != 4:
         raise UserError(
             f"{folder} has {len(classes)} class folders ({', '.join(path.name for path in classes) or 'none'}), but 4 "

@@ -14,7 +14,7 @@ from typing import Any
 import pydicom
 from rich.console import Console
 
-from dynammo import __version__
+from dynammo import NOTICE, __version__
 from dynammo.clinic.journal import Journal
 from dynammo.clinic.report import write_report
 from dynammo.clinic.sort_files import sort_into
@@ -26,14 +26,15 @@ from dynammo.io.studies import Study, StudyList, find_studies
 from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.plain import rounded
 from dynammo.runtime.progress import make_progress
 
 __all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify"]
 
-NOTICE = "Research software. Not a medical device."
 ALL_READ, SOME_UNREADABLE = 0, 3
 NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as far as the model can tell
 JOURNAL = "unfinished.jsonl"
+DIGITS = 6  # decimals in the table
 FACTS = ("path", "study_uid", "series_uid", "instance_uid", "files", "slices")
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -61,7 +62,7 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
 
     Args:
         source: a folder, an image, a zip, a DICOMDIR, or a list of paths.
-        output_dir: folder for `predictions.csv`, `predictions.json`, `report.html` and `run.json`.
+        output_dir: folder for `predictions.csv`, `predictions.json`, `report.html` and `classification.json`.
         settings: see `ClassifySettings`.
 
     Returns:
@@ -181,7 +182,7 @@ def _run(
             "trained": record.get("finished", ""),
             "classes": record["classes"],
             "method": record.get("method", ""),
-            "mean_class_recall": record.get("metrics", {}).get("last_mean_class_recall"),
+            "mean_class_recall": (record.get("metrics") or {}).get("last_mean_class_recall"),
             "temperature": trust.get("temperature"),
             "ece_before": trust.get("ece_before"),
             "ece_after": trust.get("ece_after"),
@@ -212,8 +213,11 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
     write_json(folder / "predictions.json", {**run, "items": items})
     write_report(folder / "report.html", run, items, lambda i: journal.picture(order[i]))
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
-    details = {"settings": _plain(asdict(settings)), "versions": provenance.versions(), "machine": provenance.machine()}
-    write_json(folder / "run.json", {**run, **details, **extra})
+    details = {"settings": asdict(settings), "versions": provenance.versions(), "machine": provenance.machine()}
+    record = {**run, **details, **extra}
+    write_json(folder / "classification.json", record)
+    if not (folder / "model.pt").is_file():  # the record of a training keeps its name
+        write_json(folder / "run.json", record)  # the name until 0.1, for programs that read it; 0.3 writes it no more
 
 
 def _sorted_and_reported(
@@ -248,19 +252,16 @@ def _sorted_and_reported(
 
 
 def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
-    def rounded(value: float | None) -> float | str:
-        return "" if value is None else round(value, 6)
-
     return {
         **{name: item[name] for name in FACTS},
         "predicted_class": item["class"] or "",
-        "probability": rounded(item["probability"]),
-        "unknown_score": rounded(item["unknown"]),
-        "ood_score": rounded(item["ood_score"]),
-        "strangeness": rounded(item["ood_score"]),  # its name in 0.1, beside the new one for one release
+        "probability": rounded(item["probability"], DIGITS),
+        "unknown_score": rounded(item["unknown"], DIGITS),
+        "ood_score": rounded(item["ood_score"], DIGITS),
+        "strangeness": rounded(item["ood_score"], DIGITS),  # its name in 0.1, beside the new one for one release
         "flags": "; ".join(item["flags"]),
         "reason": item["reason"],
-        **{f"p_{name}": rounded(item["probabilities"].get(name)) for name in classes},
+        **{f"p_{name}": rounded(item["probabilities"].get(name), DIGITS) for name in classes},
     }
 
 
@@ -282,10 +283,6 @@ def _patient(study: Study) -> str:
         if study.format == "dicom":
             return str(pydicom.dcmread(study.files[0], stop_before_pixels=True, specific_tags=["PatientID"]).PatientID)
     return ""
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
 
 
 def _print(folder: Path, run: dict[str, Any]) -> None:

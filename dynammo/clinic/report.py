@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -14,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dynammo.runtime.files import write_atomically
+from dynammo.runtime.plain import percent_or_words, rounded
 
 __all__ = ["FLAGS", "Picture", "write_report"]
 
@@ -52,7 +52,7 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
-        settings={"flags": FLAGS, "unknown": _rounded(run["thresholds"]["unknown"])},
+        settings={"flags": FLAGS, "unknown": rounded(run["thresholds"]["unknown"], _DIGITS)},
         classes=_count_classes(items),
         flags=Counter(flag for item in items for flag in set(item["flags"])),
         files=sum(item["files"] for item in items),
@@ -72,7 +72,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "limit": _limit, "minute": _minute, "duration": _duration}
+    environment.filters |= {"percent": percent_or_words, "limit": _limit, "minute": _minute, "duration": _duration}
     return environment
 
 
@@ -106,9 +106,9 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
         "files": item["files"],
         "slices": item["slices"],
         "flags": [flag for flag in FLAGS if flag in item["flags"]],
-        "probability": _rounded(item["probability"]),
-        "unknown": _rounded(item["unknown"]),
-        "probabilities": {name: _rounded(value) for name, value in (item["probabilities"] or {}).items()},
+        "probability": rounded(item["probability"], _DIGITS),
+        "unknown": rounded(item["unknown"], _DIGITS),
+        "probabilities": {name: rounded(value, _DIGITS) for name, value in (item["probabilities"] or {}).items()},
     }
 
 
@@ -118,15 +118,6 @@ def _pictures(count: int, picture: Picture) -> Iterator[tuple[int, str, str | No
         if found is not None:
             jpeg, heat = found
             yield index, base64.b64encode(jpeg).decode(), None if heat is None else base64.b64encode(heat).decode()
-
-
-def _rounded(value: float | None) -> float | None:
-    """JSON knows no NaN."""
-    return None if value is None or not math.isfinite(value) else round(float(value), _DIGITS)
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "not measured" if _rounded(share) is None else f"{100 * float(share or 0):.{digits}f} %"
 
 
 def _limit(value: float | None) -> str:

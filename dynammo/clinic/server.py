@@ -14,8 +14,9 @@ from typing import Any
 from flask import Flask
 from rich.console import Console
 
+from dynammo import NOTICE
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits
-from dynammo.clinic.web_app import NOTICE, make_app, too_large
+from dynammo.clinic.web_app import make_app, too_large
 from dynammo.errors import UserError
 from dynammo.inference.classifier import StudyClassifier
 from dynammo.runs.load import load_model

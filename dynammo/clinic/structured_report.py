@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
-from dynammo import __version__
+from dynammo import NOTICE, __version__
 from dynammo.errors import UserError
 from dynammo.runtime.files import write_atomically
 
@@ -37,7 +37,6 @@ __all__ = [
     "write_study_reports",
 ]
 
-NOTICE = "Research software. Not a medical device."
 SCHEME = "99DYNAMMO"  # private coding schemes begin with 99
 Code = tuple[str, str, str]  # value, scheme, meaning
 # Classes of the ISIC archive; None where no code was certain. AK and SCC are in DICOM's own list of SNOMED CT concepts.

@@ -6,7 +6,7 @@
 
 and answers with JSON:
 
-    notice          "Research software. Not a medical device."
+    notice          `dynammo.NOTICE`
     model           name, sha256, classes
     rule            how several slices become one prediction
     thresholds      unknown, false_alarm_rate, low_confidence, looks_different; null where not fitted
@@ -22,7 +22,6 @@ until the answer is made, and neither their names nor anything in them is logged
 import base64
 import hashlib
 import ipaddress
-import math
 import tempfile
 import threading
 from collections.abc import Collection, Mapping
@@ -36,16 +35,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
 
-from dynammo import __version__
+from dynammo import NOTICE, __version__
 from dynammo.clinic.report import FLAGS
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, without_folder
 from dynammo.errors import UserError
 from dynammo.inference.classifier import Result, StudyClassifier
 from dynammo.runs.load import Model
+from dynammo.runtime.plain import plain
 
-__all__ = ["NOTICE", "make_app", "too_large"]
+__all__ = ["make_app", "too_large"]
 
-NOTICE = "Research software. Not a medical device."
 # Nothing else of a result leaves: what a later version might add to it stays inside until it is listed here.
 TEXTS = ("path", "files", "slices", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "flags")
 NUMBERS = ("probability", "unknown", "ood_score", "strangeness")
@@ -152,17 +151,11 @@ def _item(result: Result, folder: Path) -> dict[str, Any]:
     jpeg, heat = result.picture or (None, None)
     return {
         **{name: item[name] for name in TEXTS},
-        **{name: _finite(item[name]) for name in NUMBERS},
-        "probabilities": {name: _finite(value) for name, value in item["probabilities"].items()},
+        **{name: plain(item[name]) for name in (*NUMBERS, "probabilities")},
         "reason": without_folder(item["reason"] or "", folder),
         "picture": _data_url("image/jpeg", jpeg),
         "heat": _data_url("image/png", heat),
     }
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON knows no NaN."""
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def _data_url(kind: str, data: bytes | None) -> str | None:

@@ -16,14 +16,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 from dynammo.data.exemplars import Item
 from dynammo.data.tasks import Task, TaskSequence
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_clutter
 from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
 from dynammo.runtime.distributed import all_gather_object, shard
 from dynammo.runtime.progress import track
 
-__all__ = ["NOT_IMAGES", "ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
+__all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
 
-NOT_IMAGES = {"thumbs.db", "desktop.ini"}  # what Windows leaves in folders of pictures
 LONGEST_PATH = 1000  # characters; systems end between 260 and 4096
 LISTED = 5  # names shown in a message before "and N more"
 
@@ -197,13 +197,13 @@ def check_classes(records: Sequence[ImageRecord]) -> None:
 
 def _files(folder: Path) -> list[Path]:
     found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in found if not p.name.startswith(".") and p.name.lower() not in NOT_IMAGES)
+    return sorted(p for p in found if not is_clutter(p.name))
 
 
 def _from_folder(folder: Path) -> list[ImageRecord]:
     records = []
     for split in ("train", "test"):
-        classes = sorted(p for p in (folder / split).glob("*") if p.is_dir() and not p.name.startswith("."))
+        classes = sorted(p for p in (folder / split).glob("*") if p.is_dir() and not is_clutter(p.name))
         if not classes:
             raise UserError(
                 f"{folder} has no class folder in {split}/; expected {folder}/{split}/<class>/<images>, "

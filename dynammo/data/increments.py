@@ -6,6 +6,7 @@ from typing import Any
 
 from dynammo.data.images import ImageRecord, ImageSet, images_in
 from dynammo.errors import UserError
+from dynammo.io.file_sources import is_clutter
 
 __all__ = ["IncrementImages", "Source"]
 
@@ -112,7 +113,7 @@ def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
 
 def _images(root: Path, split: str, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
     """The images below the class folders of `root`, each read to its last pixel."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_clutter(path.name))
     if not folders:
         raise UserError(f"{root} has no class folder; expected a folder of images for each class, named after it.")
     views: dict[Path, list[str]] = {}

@@ -35,13 +35,14 @@ def standalone_inference(record: Record) -> str:
     prepared, inference = (_blocks(bundle_config(name).read_text(encoding="utf-8")) for name in SHARED)
     own = {**template, **loading}
     blocks = {**own, **prepared, **inference, **prepared, **own}  # in this order; what comes later wins
-    recipe = {name: record["config"]["recipe"][name] for name in RECIPE}
+    known = dict(record["config"]["recipe"])
+    recipe = {name: known[name] for name in RECIPE}
     learnt = {"classes": record["classes"], "image_size": record["config"]["image_size"], **recipe}
     values = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in learnt.items()]
     rest = [text for name, text in blocks.items() if name not in (*FIRST, *learnt, *GONE)]
     imports, first = blocks["imports"], [blocks[name] for name in FIRST]
-    known = f"# what the model was trained with\n{''.join(values)}"
-    return "\n".join(part.strip("\n") + "\n" for part in (HEAD + imports, "".join(first), known, *rest))
+    trained = f"# what the model was trained with\n{''.join(values)}"
+    return "\n".join(part.strip("\n") + "\n" for part in (HEAD + imports, "".join(first), trained, *rest))
 
 
 def standalone_evaluation() -> str:

@@ -8,14 +8,17 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from dynammo import NOTICE
 from dynammo.runs.record import Record
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.plain import percent_or_words, rounded
 
 __all__ = ["INTENDED_USE", "changes", "class_recalls", "metadata", "model_card"]
 
-INTENDED_USE = "Research software. Not a medical device. Not for diagnosis."
+INTENDED_USE = f"{NOTICE} Not for diagnosis."
 NEEDED = ("pydicom", "nibabel", "pillow", "pytorch-ignite")  # by inference with MONAI alone
 UNKNOWN = "unknown"
+DIGITS = 4  # decimals of measures
 
 
 def metadata(
@@ -56,9 +59,9 @@ def metadata(
         "data_type": "DICOM, NIfTI, PNG, JPEG, TIFF",
         "intended_use": intended_use,
         "eval_metrics": {
-            "mean_class_recall": _rounded(record["results"][-1]["mean_class_recall"]),
-            "accuracy": _rounded(record["results"][-1]["accuracy"]),
-            "recall": {name: _rounded(value) for name, value in class_recalls(record).items()},
+            "mean_class_recall": rounded(record["results"][-1]["mean_class_recall"], DIGITS),
+            "accuracy": rounded(record["results"][-1]["accuracy"], DIGITS),
+            "recall": {name: rounded(value, DIGITS) for name, value in class_recalls(record).items()},
         },
     }
 
@@ -96,10 +99,6 @@ def _describe(output: dict[str, Any], names: Sequence[str]) -> None:
     output["channel_def"] = {str(number): name for number, name in enumerate(names)}
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
-
-
 ABOUT = {
     "model.pt": "weights, a state dict",
     "model.ts": "TorchScript with metadata and inference config inside",
@@ -117,7 +116,7 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         digests: sha256 of every file of `models/`.
     """
     tasks = record["tasks"][: record["tasks_learnt"]]
-    last, trust = record["results"][-1], record.get("trust") or {}
+    last, trust = record["results"][-1], record.get("trust", {})
     size = metadata["network_data_format"]["inputs"]["image"]["spatial_shape"]
     text = (files("dynammo.export") / "bundle_templates" / "README.md.j2").read_text(encoding="utf-8")
     template = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string(text)
@@ -128,22 +127,18 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         classes=record["classes"],
         tasks=tasks,
         loop_task={name: number for number, task in enumerate(tasks, start=1) for name in task},
-        recalls={name: _percent(value) for name, value in class_recalls(record).items()},
-        mean_class_recall=_percent(last["mean_class_recall"]),
-        accuracy=_percent(last["accuracy"]),
-        ece=_percent(last["ece"]),
+        recalls={name: percent_or_words(value) for name, value in class_recalls(record).items()},
+        mean_class_recall=percent_or_words(last["mean_class_recall"]),
+        accuracy=percent_or_words(last["accuracy"]),
+        ece=percent_or_words(last["ece"]),
         files=digests,
         about=ABOUT,
         slices=record["config"]["recipe"]["volumes"] == "slices",
-        false_alarms=_percent(trust.get("false_alarm_rate")),
+        false_alarms=percent_or_words(trust.get("false_alarm_rate")),
         threshold=_number(trust.get("unknown_threshold")),
-        versions=record["versions"],
+        versions={"dynammo": UNKNOWN, **record["versions"]},
         **{key: record[key] for key in ("method", "seed", "commit")},
     )
-
-
-def _percent(value: float | None) -> str:
-    return "not measured" if value is None else f"{100 * value:.1f} %"
 
 
 def _number(value: float | None) -> str:

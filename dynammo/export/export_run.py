@@ -23,9 +23,10 @@ from dynammo.inference.onnx import check_onnx_packages, write_onnx
 from dynammo.lifecycle.learning_state import LEARNING_FILE, learning_state_of
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.load import Model, load_model
-from dynammo.runs.record import Record
+from dynammo.runs.record import Record, check_tasks
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import prepare_output_dir, sha256, write_atomically, write_json
+from dynammo.runtime.plain import plain
 
 __all__ = ["ExportSettings", "Exported", "export_run"]
 
@@ -112,11 +113,10 @@ def export_run(run: Path, to: Path, settings: ExportSettings | None = None) -> E
     if settings.onnx:
         check_onnx_packages()
     model, images = load_model(run), settings.images
-    lacking = [name for name in DESCRIBED if name not in model.record]
-    if lacking:
-        raise UserError(f"the record (run.json) of {run} lacks {', '.join(lacking)}; give --run the folder of a run.")
-    if images is None and isinstance(model.record["config"].get("dataset_dir"), str):
-        images = Path(model.record["config"]["dataset_dir"])
+    check_tasks(model.record, str(run), DESCRIBED)
+    data_set = model.record["config"].get("dataset_dir")
+    if images is None and data_set is not None:
+        images = Path(data_set)
     to = prepare_output_dir(to).resolve()
     try:
         with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as aside:
@@ -215,14 +215,14 @@ def _swap(written: Path, to: Path, aside: Path) -> None:
 
 def _source(record: Record) -> str:
     """The weights that a run left, by their sha256, however often they were exported since."""
-    return str(record.get("source") or record["files"]["model.pt"])
+    return record.get("source") or record.get("files", {}).get("model.pt", "")
 
 
 def _shareable(record: Record) -> Record:
     """A copy of the record without paths and without the command line that names them."""
-    shared: Record = json.loads(json.dumps(record))
+    shared: Record = plain(record)
     shared.pop("command", None)
     shared["source"] = _source(record)
-    config = shared["config"]
+    config: dict[str, Any] = shared["config"]  # type: ignore[assignment]  # a place may stand in any of them
     config |= {key: Path(config[key]).name for key in PATHS if isinstance(config.get(key), str)}
     return shared

@@ -10,16 +10,16 @@ import numpy as np
 from ignite.engine import Engine, Events
 from rich.console import Console
 
+from dynammo import NOTICE
 from dynammo.data.exemplars import Item
 from dynammo.data.images import ImageSet, items_of
 from dynammo.errors import UserError
-from dynammo.runs.console import percent
+from dynammo.runs.record import Record, check_tasks
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.plain import percent
 from dynammo.training.metrics import evaluate_predictions, study_means
 
 __all__ = ["PrintEvaluation", "SavePredictions", "test_items"]
-
-NOTICE = "Research software. Not a medical device."
 
 
 def test_items(images: ImageSet, classes: list[str]) -> list[Item]:
@@ -100,9 +100,13 @@ class PrintEvaluation:
     Args:
         output_dir: folder of the file, made if need be.
         record: the `run.json` of the trained run.
+
+    Raises:
+        UserError: a record that does not tell the tasks.
     """
 
-    def __init__(self, output_dir: str, record: dict[str, Any]) -> None:
+    def __init__(self, output_dir: str, record: Record) -> None:
+        check_tasks(record, "the model")
         self.folder = prepare_output_dir(output_dir)
         self.classes: list[str] = record["classes"]
         self.tasks: list[list[str]] = record["tasks"][: record["tasks_learnt"]]

@@ -3,7 +3,6 @@
 import logging
 import math
 import warnings
-import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -39,6 +38,7 @@ from pydicom.uid import (
 )
 
 from dynammo.io.dicom_geometry import GEOMETRY_TAGS, element_text, frame_headers, pixel_spacing, place_slices
+from dynammo.io.dicom_headers import inflated
 from dynammo.io.dicom_values import VALUE_TAGS, colours, grey_values, is_finite, plain_numbers
 
 __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
@@ -51,9 +51,7 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 Floats = NDArray[np.float32]
 Part = tuple[slice, slice, slice]
 SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6\0"  # VL Whole Slide Microscopy Image Storage
-DEFLATED = "1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 2**30  # bytes; zlib can hold a thousandfold
-HEAD = 1024  # bytes in which the file meta information lies
 DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 START_OF_SCAN, WITHOUT_LENGTH = b"\xda", b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xd9"  # markers of JPEG
@@ -225,14 +223,9 @@ def _read_header(path: Path, defer: int) -> Dataset:
 
 def _check_inflation(file: BinaryIO) -> None:
     """Refuse a deflated file that would fill the memory: pydicom inflates the whole of it at once."""
-    if DEFLATED.encode() not in file.read(HEAD):
-        return
-    file.seek(0)
-    pydicom.filereader.read_preamble(file, force=True)
-    pydicom.filereader._read_file_meta_info(file)
-    inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while chunk := inflater.unconsumed_tail or file.read(2**16):
-        size += len(inflater.decompress(chunk, 2**22))
+    size = 0
+    for piece in inflated(file):
+        size += len(piece)
         if size > MOST_INFLATED:
             raise ValueError(f"its deflated data set holds more than {MOST_INFLATED // 2**20} MiB")
 

@@ -3,21 +3,21 @@
 import struct
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from dynammo.io.dicom_geometry import place_slices
 
-__all__ = ["DicomHeader", "read_header", "slice_order"]
+__all__ = ["DicomHeader", "inflated", "read_header", "slice_order"]
 
 TAGS = {  # numbers: pydicom would look every name up again for every file
     name: Tag(name)
@@ -29,8 +29,8 @@ TAGS = {  # numbers: pydicom would look every name up again for every file
 ALL = list(TAGS.values())
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 HEAD = 1024  # bytes in which the transfer syntax stands
-META_LENGTH = slice(140, 144)  # bytes that hold the length of the file meta information behind them
-MOST_INFLATED = 2**20
+MOST_INFLATED = 2**20  # bytes in which a header is looked for
+PIECE = 2**16
 PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # float, double float, ordinary
 LONGEST_UID = 64
 
@@ -70,9 +70,8 @@ def read_header(path: Path) -> DicomHeader:
         Exception: of many kinds, for damaged headers and files that cannot be opened.
     """
     with path.open("rb") as stream:
-        deflated = DEFLATED in stream.read(HEAD)
-        stream.seek(0)
-        header, rest = _deflated_header(stream) if deflated else (_header(stream), stream)
+        deflated = _first_mebibyte(stream)
+        header, rest = _deflated_header(deflated) if deflated else (_header(stream), stream)
         pixels = _stands_before_pixels(rest.read(4))
     return DicomHeader(
         _kind(header, pixels),
@@ -85,6 +84,27 @@ def read_header(path: Path) -> DicomHeader:
         _numbers(header, "ImagePositionPatient"),
         _numbers(header, "ImageOrientationPatient"),
     )
+
+
+def inflated(file: BinaryIO) -> Iterator[bytes]:
+    """The data set of a deflated DICOM file in pieces of at most 4 MiB; no piece where it is not deflated.
+
+    zlib holds a thousandfold: whoever reads on must say how much is too much.
+
+    Args:
+        file: at its start.
+
+    Raises:
+        zlib.error: damaged data.
+    """
+    if DEFLATED not in file.read(HEAD):
+        return
+    file.seek(0)
+    read_preamble(file, force=True)
+    _read_file_meta_info(file)
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    while chunk := inflater.unconsumed_tail or file.read(PIECE):
+        yield inflater.decompress(chunk, 2**22)
 
 
 def slice_order(headers: Sequence[DicomHeader]) -> list[int]:
@@ -101,12 +121,20 @@ def _header(stream: IO[bytes]) -> Dataset:
     return header
 
 
-def _deflated_header(stream: IO[bytes]) -> tuple[Dataset, IO[bytes]]:
-    """Header of a deflated file from its first MiB: pydicom would inflate the whole, a thousandfold if it is a bomb."""
-    head = stream.read(META_LENGTH.stop)
-    stream.seek(META_LENGTH.stop + int.from_bytes(head[META_LENGTH], "little"))
-    data = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(stream.read(MOST_INFLATED), MOST_INFLATED))
-    at_pixels = lambda tag, vr, length: tag.group == 0x7FE0  # noqa: E731
+def _first_mebibyte(stream: BinaryIO) -> bytes:
+    """What a header is read from in a deflated file, where pydicom would inflate the whole; nothing of others."""
+    found = b""
+    for piece in inflated(stream):
+        found += piece
+        if len(found) >= MOST_INFLATED:
+            break
+    stream.seek(0)
+    return found
+
+
+def _deflated_header(data_set: bytes) -> tuple[Dataset, IO[bytes]]:
+    data = BytesIO(data_set)
+    at_pixels = lambda tag, vr, length: (tag.group, tag.elem) in PIXELS  # noqa: E731
     return read_dataset(data, False, True, stop_when=at_pixels, specific_tags=ALL), data
 
 

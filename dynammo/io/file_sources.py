@@ -23,13 +23,14 @@ __all__ = [
     "files_of_dicomdir",
     "files_of_folder",
     "files_of_list",
+    "is_clutter",
     "is_dicomdir",
     "is_zip",
     "unpack",
 ]
 
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
-CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db")  # what Windows leaves behind
+CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")  # what Windows and archives of macOS leave behind
 LONGEST_LIST = 2**27  # bytes
 COLUMNS = ("path", "file", "filename", "image")
 MISSING = "there is no such file"
@@ -52,6 +53,11 @@ class FoundFiles:
     faults: dict[Path, str] = field(default_factory=dict)
     links: int = 0
     others: int = 0
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden or what systems leave in folders of pictures."""
+    return name.startswith(".") or name.lower() in CLUTTER
 
 
 def files_of_folder(folder: Path, leave_out: Collection[Path] = ()) -> FoundFiles:
@@ -152,7 +158,7 @@ def _sort_out(entries: Iterator["os.DirEntry[str]"], found: FoundFiles) -> list[
     """Note the files of one folder, and return the folders in it."""
     folders = []
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in CLUTTER:
+        if is_clutter(entry.name):
             continue
         if entry.is_symlink():
             found.links += 1

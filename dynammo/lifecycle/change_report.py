@@ -10,15 +10,17 @@ from ignite.engine import Events
 from monai.data import Dataset
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from dynammo import NOTICE
 from dynammo.data.increments import IncrementImages
 from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import LearntModel
 from dynammo.networks.merged_classifier import build_classifier
-from dynammo.runs.console import percent
 from dynammo.runs.record import locate_model
 from dynammo.runtime.files import load_state, prepare_output_dir, write_json
+from dynammo.runtime.plain import percent, plain
 from dynammo.training.metrics import class_recalls, evaluate_predictions
 from dynammo.training.prediction import predict
 from dynammo.training.trainer import IncrementalTrainer
@@ -117,9 +119,9 @@ class MeasureChange:
             "max_drop": self.max_drop,
             "measured": not np.isnan(lost),
             "accepted": bool(np.isnan(lost) or lost <= self.max_drop),
-            "notice": "Research software. Not a medical device.",
+            "notice": NOTICE,
         }
-        self.report = _plain(report)
+        self.report = plain(report)
         write_json(self.folder / REPORT, self.report)
         self._print(engine.tasks.classes, after)
 
@@ -131,7 +133,7 @@ class MeasureChange:
         tests = self.report["test_images"]
         for label, name in enumerate(classes):
             before = percent(self._before[label]) if label < old else "-"
-            table.add_row(name.replace("[", r"\["), str(tests.get(name, 0)), before, percent(after[label]))
+            table.add_row(escape(name), str(tests.get(name, 0)), before, percent(after[label]))
         table.add_section()
         table.add_row("mean of the known classes", "", percent(_mean(self._before)), percent(_mean(after[:old])))
         if self.images.new_classes:
@@ -148,9 +150,3 @@ def _mean(recalls: Recalls) -> float:
     """Mean over the classes that have test images; NaN without one."""
     measured = recalls[~np.isnan(recalls)]
     return float(measured.mean()) if len(measured) else float("nan")
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return float(value) if isinstance(value, np.floating) else value

@@ -27,6 +27,7 @@ from dynammo.lifecycle.learning_state import (
 )
 from dynammo.merging import STRATEGIES, Merged, merge_next
 from dynammo.runs.contributions import contribution_file, event
+from dynammo.runs.record import Record
 from dynammo.runtime.files import save_state
 from dynammo.training.settings import recorded_names
 
@@ -188,7 +189,7 @@ def _side_by_side(first: LearntModel, second: LearntModel) -> LearntModel:
         "tasks_learnt": len(tasks),
         "handlers": {**handlers, **analytic},
     }  # fmt: skip
-    record = {**first.record, "classes": classes, "tasks": tasks, "tasks_learnt": len(tasks)}
+    record: Record = {**first.record, "classes": classes, "tasks": tasks, "tasks_learnt": len(tasks)}
     return replace(first, record=record, state=state)
 
 

@@ -14,6 +14,7 @@ from dynammo.lifecycle.change_report import MeasureChange
 from dynammo.lifecycle.combine import combined
 from dynammo.lifecycle.forget import labels_to_forget, without
 from dynammo.lifecycle.learning_state import LearntModel, load_learnt
+from dynammo.runs.record import locate_model
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import write_json
@@ -153,7 +154,7 @@ def _explained(act: Callable[[], Any]) -> Any:  # noqa: ANN401
 def _new_folder(output: Path) -> Path:
     """A folder without a finished model; that of a learning that was interrupted will do."""
     output = output.expanduser()
-    if (output / "run.json").is_file() and not (output / UNFINISHED).is_file():
+    if locate_model(output) is not None and not (output / UNFINISHED).is_file():
         raise UserError(f"{output} holds a finished model, which is not replaced; give --output another folder.")
     return output
 

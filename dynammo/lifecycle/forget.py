@@ -28,6 +28,7 @@ from dynammo.lifecycle.learning_state import (
 )
 from dynammo.merging import STRATEGIES, State, merge_all
 from dynammo.runs.contributions import contribution_file, event
+from dynammo.runs.record import Record
 from dynammo.runtime.files import save_state
 
 __all__ = ["Places", "labels_to_forget", "places_of", "scatters_of", "without"]
@@ -91,7 +92,7 @@ def without(model: LearntModel, labels: Sequence[int], folder: Path) -> LearntMo
     }
     tasks = [[model.tasks[index][place] for place in places] for index, places in kept]
     classes = [name for task in tasks for name in task]
-    record = {**model.record, "classes": classes, "tasks": tasks, "tasks_learnt": len(tasks)}
+    record: Record = {**model.record, "classes": classes, "tasks": tasks, "tasks_learnt": len(tasks)}
     return replace(model, record=record, state=state, history=history, folder=folder)
 
 

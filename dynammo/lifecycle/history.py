@@ -6,12 +6,14 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import LEARNING_FILE, exported_history
 from dynammo.runs.contributions import read_history
 from dynammo.runs.record import Record, locate_model, read_record
+from dynammo.runtime.plain import percent
 
 __all__ = ["history_of", "print_history"]
 
@@ -54,10 +56,10 @@ def _cells(entry: Entry) -> Sequence[str]:
         f"{'task' + number + ' ' if number else ''}{entry.get('event', '-')}{site}",
         ", ".join(map(str, entry.get("classes", []))),
         str(sum(entry.get("images", {}).values()) or "-"),
-        f"{100 * recall:.1f}" if isinstance(recall, float | int) and recall == recall else "-",
+        percent(recall if isinstance(recall, float | int) else None),
         str((entry.get("sha256") or {}).get("model.pt", "-"))[:12],
     ]
-    return [cell.replace("[", r"\[") for cell in cells]
+    return [escape(cell) for cell in cells]
 
 
 def _of_record(record: Record) -> Sequence[Entry]:

@@ -16,7 +16,7 @@ from dynammo.heads.scatters import packed, unpacked
 from dynammo.merging import Merged, State
 from dynammo.networks.adapters import FOLDABLE
 from dynammo.runs.contributions import FOLDER, load_contribution
-from dynammo.runs.record import Kind, Record, check_usable, locate_model, read_record
+from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
 from dynammo.training.metrics import TaskResult, threshold_at
 
@@ -113,11 +113,12 @@ def load_learnt(path: str | Path) -> LearntModel:
     """
     path = Path(path).expanduser()
     kind, weights, record = _located(path)
-    if record.get("tasks_learnt") != len(record["tasks"]):
+    learnt, count = record.get("tasks_learnt"), len(record.get("tasks", ()))
+    if learnt is not None and learnt < count:
         raise UserError(
-            f"{path} has learnt {record.get('tasks_learnt')} of {len(record['tasks'])} tasks; finish it first: type "
-            "the command that trains it again."
+            f"{path} has learnt {learnt} of {count} tasks; finish it first: type the command that trains it again."
         )
+    check_tasks(record, str(path))
     digest = sha256(weights)
     if digest != record.get("files", {}).get(weights.name):
         raise UserError(f"{weights} is not the file that run.json describes; copy both from the same run.")

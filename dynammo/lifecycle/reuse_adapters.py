@@ -1,12 +1,13 @@
 """Stage 1 of an earlier run in the place of its own: other merging, exemplars and heads, without training again."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.record import read_record
+from dynammo.runtime.plain import plain
 from dynammo.training.settings import POOLING, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -43,16 +44,15 @@ class ReuseAdapters:
         engine.add_event_handler(TaskEvents.TASK_STARTED, self._take)
 
     def _check(self, engine: IncrementalTrainer) -> None:
-        try:
-            record = json.loads((self.run / "run.json").read_text(encoding="utf-8"))
-            tasks, config = record["tasks"], updated(record["config"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if not (self.run / "run.json").is_file():
             raise UserError(
                 f"adapters_from is {self.run}, which holds no run.json of a training; give the folder of a run."
-            ) from error
-        if tasks != [list(task.classes) for task in engine.tasks]:
+            )
+        record = read_record("run", self.run / "model.pt")
+        config: dict[str, Any] = updated(record["config"])
+        if record.get("tasks") != [list(task.classes) for task in engine.tasks]:
             raise UserError(f"the run {self.run} learnt other tasks; give its increments, class_order and seed.")
-        ours = json.loads(json.dumps(dict(self.settings), default=str))
+        ours = plain(dict(self.settings))
         self.same_features = all(ours.get(name) == config.get(name) for name in POOLING)
         if not self.same_features and not ours.get("head_refit"):
             raise UserError(

@@ -130,7 +130,7 @@ class MergedClassifier(nn.Module):
         return torch.zeros(stem.shape[0], device=stem.device)
 
 
-def build_classifier(spec: dict[str, Any], state: State) -> MergedClassifier:
+def build_classifier(spec: Mapping[str, Any], state: State) -> MergedClassifier:
     """The network of `IncrementalNetwork.classifier_spec` with these weights, in eval mode, on their device."""
     with torch.device("meta"):  # no time and no random numbers for weights that are replaced at once
         classifier = MergedClassifier(**spec)

@@ -9,15 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from dynammo.runtime.distributed import is_first
+from dynammo.runtime.plain import percent
 from dynammo.training.metrics import TaskResult, accuracy_matrix, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["PrintTaskTable", "percent"]
-
-
-def percent(fraction: float) -> str:
-    """A fraction as percent with one decimal, `-` for NaN."""
-    return "-" if fraction != fraction else f"{100 * fraction:.1f}"
+__all__ = ["PrintTaskTable"]
 
 
 class PrintTaskTable:

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError
 from dynammo.runs.record import Kind, Record, check_usable, embedded_record, locate_model, read_record
+from dynammo.runtime.plain import percent
 
 __all__ = ["VARIABLE", "ModelInfo", "default_model", "find_models", "named_roots", "print_models", "short_path"]
 
@@ -141,7 +142,7 @@ def _inform(kind: Kind, weights: Path) -> ModelInfo:
         check_usable(record, short_path(path))
     except UserError as error:
         return ModelInfo(path, kind, weights, size, fault=str(error))
-    method, classes = str(record.get("method", "")), tuple(record["classes"])
+    method, classes = record.get("method", ""), tuple(record["classes"])
     return ModelInfo(path, kind, weights, size, method, classes, _finished(record), _recall(record))
 
 
@@ -162,9 +163,8 @@ def _finished(record: Record) -> datetime | None:
 
 
 def _recall(record: Record) -> float:
-    metrics: Any = record.get("metrics")
-    value = metrics.get("last_mean_class_recall") if isinstance(metrics, dict) else None
-    return float(value) if isinstance(value, int | float) else math.nan
+    value = (record.get("metrics") or {}).get("last_mean_class_recall")
+    return math.nan if value is None else value
 
 
 def _table(models: Sequence[ModelInfo]) -> Table:
@@ -180,11 +180,11 @@ def _table(models: Sequence[ModelInfo]) -> Table:
     for model in models:
         table.add_row(
             "*" if model is default else "",
-            _plain(short_path(model.path)),
-            _plain(f"{model.kind}\n{model.method}".rstrip()),
-            _plain(_names(model.classes)),
+            escape(short_path(model.path)),
+            escape(f"{model.kind}\n{model.method}".rstrip()),
+            escape(_names(model.classes)),
             model.finished.strftime("%Y-%m-%d") if model.finished else "-",
-            "-" if math.isnan(model.mean_class_recall) else f"{100 * model.mean_class_recall:.1f} %",
+            "-" if math.isnan(model.mean_class_recall) else f"{percent(model.mean_class_recall)} %",
             f"{model.size / 1e6:.0f}",
         )
     return table
@@ -194,10 +194,6 @@ def _names(classes: Sequence[str], room: int = 50) -> str:
     """The number of classes and as many of their names as there is room for."""
     shown = ", ".join(classes)
     return f"{len(classes)}: {shown if len(shown) <= room else shown[: room - 2].rstrip(' ,') + ' …'}"
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")  # no markup in names of folders and classes
 
 
 def _nothing() -> str:

@@ -24,6 +24,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.db import utils as database
 
+from dynammo import NOTICE
+
 __all__ = [
     "SequenceRun",
     "Store",
@@ -191,7 +193,7 @@ class Store:
             model_id=model.model_id,
             tags={**sequence.tags, "task": number, "classes": json.dumps(task.classes, ensure_ascii=False)},
             description=f"After task {number}. Output: probabilities of {', '.join(task.classes)}, then the unknown "
-            "score. Research software, not a medical device.",
+            f"score. {NOTICE}",
             await_creation_for=0,
         )
 

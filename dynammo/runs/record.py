@@ -3,17 +3,18 @@
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from dynammo.errors import UserError
+from dynammo.runs.record_schema import Record, fault_of
 from dynammo.runtime.aliases import current_names
 from dynammo.training.settings import RECIPE
 
-__all__ = ["Kind", "Record", "check_usable", "embedded_record", "locate_model", "read_record"]
+__all__ = ["Kind", "Record", "check_tasks", "check_usable", "embedded_record", "locate_model", "read_record"]
 
 Kind = Literal["run", "bundle", "torchscript"]
-Record = dict[str, Any]
 CHANNELS = 3
 MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
 
@@ -50,7 +51,7 @@ def read_record(kind: Kind, weights: Path) -> Record:
         what else the run wrote.
 
     Raises:
-        UserError: no record, or a damaged one.
+        UserError: no record, or one whose value is missing, of another type, or absurd; it names the value.
     """
     if kind == "torchscript":
         text = embedded_record(weights)
@@ -62,7 +63,8 @@ def read_record(kind: Kind, weights: Path) -> Record:
         return _parse(text, f"the record inside {weights}")
     file = weights.parent / "run.json"
     try:
-        return _parse(file.read_bytes(), str(file))
+        with file.open("rb") as stream:
+            return _parse(stream.read(MOST_BYTES + 1), str(file))
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); give another model.") from error
 
@@ -91,6 +93,34 @@ def check_usable(record: Record, name: str) -> None:
         )
 
 
+def check_tasks(record: Record, name: str, needed: Sequence[str] = ("tasks", "tasks_learnt", "results")) -> None:
+    """Refuse a record from which nobody can tell what the tasks were and what came of them.
+
+    Args:
+        record: of `read_record`.
+        name: of the model, for the message.
+        needed: what must be in the record.
+
+    Raises:
+        UserError: something lacks, or tasks, classes and results do not fit each other.
+    """
+    lacking = [key for key in needed if key not in record]
+    if lacking:
+        raise UserError(f"the record (run.json) of {name} lacks {', '.join(lacking)}; give the folder of a run.")
+    learnt = record["tasks"][: record["tasks_learnt"]]
+    sizes = [len(row) for row in record["results"][-1]["confusion"]] if record["results"] else []
+    if [c for task in learnt for c in task] != record["classes"] or len(record["results"]) != len(learnt):
+        raise UserError(
+            f"the record (run.json) of {name} is damaged (its tasks, classes and results do not fit each other); give "
+            "another model, or export or train it again."
+        )
+    if sizes != [len(record["classes"])] * len(record["classes"]):
+        raise UserError(
+            f"the record (run.json) of {name} is damaged (the confusion after its last task is not one of "
+            f"{len(record['classes'])} classes); give another model, or export or train it again."
+        )
+
+
 def embedded_record(file: Path) -> bytes | None:
     """The text of `run.json` that a TorchScript file carries as an extra file; None where it carries none."""
     try:
@@ -110,20 +140,15 @@ def _is_exported(folder: Path) -> bool:
 
 
 def _parse(text: bytes, source: str) -> Record:
+    """The record as it was written: what the schema does not know is kept."""
     try:
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
         record: Record = current_names(json.loads(text))
-        classes, network, config = record["classes"], record["network"], record["config"]
-        _expect(isinstance(classes, list) and classes, "classes")
-        _expect(all(isinstance(name, str) and name.strip() for name in classes), "classes")
-        _expect(len(set(classes)) == len(classes), "classes: a name comes twice")
-        _expect(isinstance(network, dict) and isinstance(config, dict), "network or config")
-        _expect(sum(network["heads"]) == len(classes), "network.heads")
-        _expect(isinstance(config["image_size"], int) and config["image_size"] > 0, "config.image_size")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{source} is damaged ({error!r}); give another model, or export or train it again.") from error
+        json.dumps(record, ensure_ascii=False).encode()  # halves of characters could not be written again
+        fault = fault_of(record)
+    except (ValueError, RecursionError) as error:
+        fault = str(error).split("\n")[0]
+    if fault:
+        raise UserError(f"{source} is damaged ({fault}); give another model, or export or train it again.")
     return record
-
-
-def _expect(right: object, what: str) -> None:
-    if not right:
-        raise ValueError(what)

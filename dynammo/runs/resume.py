@@ -19,6 +19,7 @@ from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
 from dynammo.runtime.locking import lock_folder
+from dynammo.runtime.plain import plain
 from dynammo.training.settings import REMOVED, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -81,7 +82,7 @@ class ResumeRun:
         self._lock = lock_folder(self.folder)
         _sweep(self.folder)
         tasks = [list(task.classes) for task in engine.tasks]
-        about = {"key": engine.key, "settings": _plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
+        about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
         known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
         if known is None:
             move_to_earlier(self.folder)
@@ -152,7 +153,7 @@ def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_c
     known = _read(file)
     _check_removed(known["settings"], file)
     known["settings"] = updated(known["settings"])
-    old, new = known["settings"], _plain(settings)
+    old, new = known["settings"], updated(plain(settings))
     names = [name for name in sorted({*old, *new} - {*WITHOUT_EFFECT}) if old.get(name) != new.get(name)]
     if not names:
         return known
@@ -288,8 +289,3 @@ def _remove(folder: Path, name: str) -> None:
     for file in folder.glob(f"{name}*"):
         if file.name in POSITION:
             file.unlink()
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as JSON brings them back."""
-    return updated(json.loads(json.dumps(settings, default=str)))

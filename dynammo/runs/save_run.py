@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from dynammo import NOTICE
 from dynammo.errors import UserError
 from dynammo.runs.plots import result_figures, save_figure
 from dynammo.runtime import provenance
@@ -92,7 +93,7 @@ class SaveRun:
             "command": provenance.command(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "files": {name: sha256(self.folder / name) for name in OUTPUTS},
-            "notice": "Research software. Not a medical device.",
+            "notice": NOTICE,
         }
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
+from dynammo.runtime.plain import plain
 
 __all__ = [
     "load_checkpoint",
@@ -64,14 +64,14 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 def save_state(path: Path, state: Any) -> None:  # noqa: ANN401
     """Save tensors, numbers, strings, lists and dicts, atomically; of MONAI's tensors the numbers alone."""
-    plain = _plain(state)
+    plain = _without_subclasses(state)
     write_atomically(path, lambda file: _save(plain, file))
 
 
 def state_bytes(state: Any) -> bytes:  # noqa: ANN401
     """What `save_state` would write."""
     content = io.BytesIO()
-    torch.save(_plain(state), content)
+    torch.save(_without_subclasses(state), content)
     return content.getvalue()
 
 
@@ -138,7 +138,7 @@ def load_checkpoint(folder: Path, name: str) -> Any:  # noqa: ANN401
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
     """Write JSON atomically; NaN, which JSON does not know, becomes null."""
-    text = json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
@@ -149,16 +149,6 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _without_nan(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return value
 
 
 def _make_room(newest: Path, previous: Path) -> None:
@@ -216,10 +206,10 @@ def _save(state: Any, file: IO[bytes]) -> None:  # noqa: ANN401
         raise
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _without_subclasses(value: Any) -> Any:  # noqa: ANN401
     """The same with plain tensors: subclasses carry paths of images, and are not loaded by `weights_only`."""
     if isinstance(value, torch.Tensor):
         return value.as_subclass(torch.Tensor)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else value
+        return {key: _without_subclasses(item) for key, item in value.items()}
+    return type(value)(_without_subclasses(item) for item in value) if type(value) in (list, tuple) else value

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from synthetic.images import dicom
 from dynammo.cli import main
 from dynammo.clinic import classify as module
 from dynammo.errors import UserError
+from dynammo.runs.find import find_models
+from dynammo.runs.record import locate_model
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def table(out: Path) -> dict[str, dict[str, str]]:
 def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Trained, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(studies, out, trained("dynammo")) == 3  # one is unreadable
-    rows, record = table(out), json.loads((out / "run.json").read_text())
+    rows, record = table(out), json.loads((out / "classification.json").read_text())
     found = json.loads((out / "predictions.json").read_text())
     assert len(rows) == 11 and record["counts"] == {
         "items": 11, "unreadable": 1, "ignored_files": 1, "flagged": sum(bool(row["flags"]) for row in rows.values())
@@ -71,9 +74,21 @@ def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Tr
             assert sum(shares) == pytest.approx(1, abs=1e-4) and max(shares) == float(row["probability"])
     assert {item["path"] for item in found["items"]} == set(rows)
     assert record["model"]["sha256"] and record["versions"]["monai"] and record["seconds"] > 0
-    for name in ("predictions.json", "run.json", "report.html"):
+    for name in ("predictions.json", "classification.json", "report.html"):
         assert "Research software. Not a medical device." in (out / name).read_text()
+    assert (out / "run.json").read_text() == (out / "classification.json").read_text()  # its name until 0.1
+    assert locate_model(out) is None and find_models([tmp_path]) == []
     assert not (out / "unfinished.jsonl").exists() and not list(out.glob(".unpacked*"))
+
+
+def test_a_classification_beside_a_model_leaves_its_record_alone(trained: Trained, tmp_path: Path) -> None:
+    for name in ("run.json", "model.pt"):
+        shutil.copy(trained("dynammo") / name, tmp_path)
+    image = tmp_path / "image.png"
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(image)
+    before = (tmp_path / "run.json").read_bytes()
+    assert run(image, tmp_path, tmp_path) == 0
+    assert (tmp_path / "run.json").read_bytes() == before and (tmp_path / "classification.json").is_file()
 
 
 def test_nothing_tells_who_the_patient_is_unless_asked(studies: Path, trained: Trained, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import os
 import shutil
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from synthetic.datasets import shared, write_image
 
 from dynammo.errors import UserError
+from dynammo.io.dicom_headers import inflated
 from dynammo.io.studies import StudyList, find_studies
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -129,6 +131,19 @@ def test_odd_headers_are_read(tmp_path: Path) -> None:
 def test_a_deflated_header_without_pixels_is_noticed(tmp_path: Path) -> None:
     write_dicom(tmp_path / "x.dcm", pixels=False, syntax=DeflatedExplicitVRLittleEndian)
     assert "pixels are missing" in find_studies(tmp_path, tmp_path / "x").studies[0].reason
+
+
+def test_a_length_of_the_group_of_pixels_hides_none(tmp_path: Path) -> None:
+    file = tmp_path / "x.dcm"
+    write_dicom(file, syntax=DeflatedExplicitVRLittleEndian)
+    with file.open("rb") as stream:
+        data = b"".join(inflated(stream))
+    at, whole = data.index(b"\xe0\x7f\x10\x00"), file.read_bytes()
+    squeeze = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    start = 144 + int.from_bytes(whole[140:144], "little")  # behind the file meta information
+    longer = data[:at] + b"\xe0\x7f\x00\x00UL\x04\x00" + bytes(4) + data[at:]
+    file.write_bytes(whole[:start] + squeeze.compress(longer) + squeeze.flush())
+    assert [study.reason for study in find_studies(tmp_path, tmp_path / "out").studies] == [""]
 
 
 def test_links_are_counted_and_not_followed(mixed: Path, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from classification_operator import Classified
 from monai.deploy.core import Operator, OperatorSpec
 from study_loader import DAMAGED
 
+from dynammo import NOTICE
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.runtime.files import prepare_output_dir, write_json
 
 __all__ = ["ResultWriter"]
 
-NOTICE = "Research software. Not a medical device."
 LOW_CONFIDENCE = 0.5  # as `dynammo classify` flags by default
 
 

@@ -15,6 +15,7 @@ from lib.torchvision_ops import import_torchvision
 
 import_torchvision()  # before Label does
 
+from lib import NOTICE  # noqa: E402
 from lib.batch import Batch  # noqa: E402
 from lib.classify import Classify  # noqa: E402
 from lib.learn import Learn, NotLearnt  # noqa: E402
@@ -52,7 +53,7 @@ class DynammoApp(MONAILabelApp):  # type: ignore[misc]
             studies,
             conf,
             name="DynaMMo",
-            description="Class-incremental classification. Research software. Not a medical device.",
+            description=f"Class-incremental classification. {NOTICE}",
         )
 
     def init_datastore(self) -> LocalDatastore:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 APP = Path(__file__).resolve().parent
-NOTICE = "Research software. Not a medical device."
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -34,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _serve(options: argparse.Namespace, others: Sequence[str]) -> None:
+    from lib import NOTICE
     from lib.torchvision_ops import import_torchvision
 
     import_torchvision()  # before Label does

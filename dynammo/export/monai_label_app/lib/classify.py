@@ -9,6 +9,7 @@ from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monailabel.utils.others.generic import device_list, name_to_device
 
+from lib import NOTICE
 from lib.bundle_checks import BundleFault
 from lib.colours import readable
 from lib.loading import Bundle, Scores, load_bundle
@@ -18,7 +19,6 @@ __all__ = ["Classify"]
 
 logger = logging.getLogger(__name__)
 Json = dict[str, Any]
-NOTICE = "Research software. Not a medical device."
 LOW_CONFIDENCE = 0.5
 
 

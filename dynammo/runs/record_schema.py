@@ -1,0 +1,219 @@
+"""What a `run.json` may say: every key that code relies on, with its type and its bounds."""
+
+import re
+import reprlib
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from typing_extensions import Required, TypedDict  # pydantic takes no other before Python 3.12
+
+__all__ = ["Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust", "fault_of"]
+
+MOST_LEVELS = 50  # of lists in lists; ours have five
+MOST_PIXELS = 2**27  # of an image or a volume that the network takes
+
+
+def _line(text: str) -> str:
+    if re.search(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):  # a terminal would obey them
+        raise ValueError("text without control characters")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a name")
+    return text
+
+
+def _different(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("names of which none comes twice")
+    return names
+
+
+def _switch(value: object) -> object:
+    if value not in (True, False):  # 1 and 0 too, as the config takes them
+        raise ValueError("true or false")
+    return value
+
+
+def _rising(values: list[float]) -> list[float]:
+    if not values[0] < values[1]:
+        raise ValueError("a low and a higher value")
+    return values
+
+
+def _fraction(value: float) -> float:
+    if value < 0 or value > 1:  # NaN is neither
+        raise ValueError("a number from 0 to 1")
+    return value
+
+
+Line = Annotated[str, Field(max_length=1000), AfterValidator(_line)]
+ClassName = Annotated[str, Field(max_length=255), AfterValidator(_line), AfterValidator(_name)]
+Switch = Annotated[Any, AfterValidator(_switch)]
+Dimensions = Literal[2, 3]
+Fraction = Annotated[float, AfterValidator(_fraction)]
+Measures = dict[Line, float | None]  # null where nothing was measured: JSON knows no NaN
+
+
+class Pooling(TypedDict, total=False):
+    """Arguments of `dynammo.networks.pooling.Pooling`."""
+
+    taps: Annotated[list[Annotated[int, Field(ge=0, le=4)]], Field(min_length=1, max_length=5)] | None
+    deviation: Switch
+    centre: Switch
+    power: Annotated[float, Field(gt=0, le=1)]
+    projection: Annotated[int, Field(ge=0, le=2**20)]
+
+
+class Network(TypedDict, total=False):
+    """Arguments of `dynammo.networks.merged_classifier.MergedClassifier`."""
+
+    heads: Required[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]]
+    others: Switch
+    branches: Annotated[int, Field(ge=1)]
+    architecture: Line
+    stages: Annotated[int, Field(ge=1, le=4)]
+    adapter: Line
+    spatial_dims: Dimensions
+    in_channels: Annotated[int, Field(ge=1, le=1000)]
+    background: Switch
+    pooling: Pooling | None
+    out_of_distribution: Annotated[int, Field(ge=0, le=2**20)]
+
+
+class Recipe(TypedDict, total=False):
+    """How images are prepared; records of the first versions have none."""
+
+    spatial_dims: Dimensions
+    volumes: Literal["middle", "maximum", "slices"]
+    crop_borders: Switch
+    stain_normalisation: Switch
+    colour_constancy: Switch
+    grey: Literal["percentile", "window", "zscore"]
+    window: Annotated[
+        list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+    ]
+
+
+class Config(TypedDict, total=False):
+    """Settings of the training, as far as other code reads them; the rest is kept as it is."""
+
+    image_size: Required[Annotated[int, Field(ge=1, le=MOST_PIXELS)]]
+    recipe: Recipe
+    method: Line
+    seed: Annotated[int, Field(ge=0)]
+    dataset_dir: str | None
+    data_list: str | None
+    weights: str | None
+    cache_dir: str | None
+    architecture: Line
+    adapter: Line
+    head_layout: Line
+    analytic_head: Line
+    merge_strategy: Line
+    merge_batchnorm: Line
+    mirrored: Line
+
+
+class Trust(TypedDict, total=False):
+    """What `dynammo.handlers.calibration` and the like have fitted; null where they could not."""
+
+    temperature: float | None
+    ece_before: float | None
+    ece_after: float | None
+    false_alarm_rate: Fraction | None
+    unknown_threshold: float | None
+    out_of_distribution_threshold: float | None
+    out_of_distribution_false_alarm_rate: Fraction | None
+
+
+class Result(TypedDict, total=False):
+    """A `dynammo.training.metrics.TaskResult`."""
+
+    task: Annotated[int, Field(ge=0)]
+    task_accuracy: list[Fraction | None]
+    accuracy: Required[Fraction | None]
+    mean_class_recall: Required[Fraction | None]
+    unknown_auroc: Fraction | None
+    ece: Required[Fraction | None]
+    confusion: Required[list[list[Annotated[int, Field(ge=0)]]]]
+
+
+class Record(TypedDict, total=False):
+    """What `dynammo.runs.save_run.SaveRun` writes. What stands here is checked; what else there is, is kept."""
+
+    classes: Required[Annotated[list[ClassName], Field(min_length=1), AfterValidator(_different)]]
+    network: Required[Network]
+    config: Required[Config]
+    tasks: list[list[ClassName]]
+    tasks_learnt: Annotated[int, Field(ge=1)]
+    results: list[Result]
+    metrics: Measures | None
+    cost: Measures
+    trust: Trust
+    method: Line
+    seed: Annotated[int, Field(ge=0)]
+    versions: dict[Line, Line | None]
+    commit: Line | None
+    device: Line
+    machine: Line
+    command: str
+    finished: Line
+    files: dict[Line, Line]
+    source: Line
+    notice: Line
+
+
+@cache
+def _schema() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def fault_of(record: Any) -> str:  # noqa: ANN401
+    """What is wrong with a record as JSON brings it, in a few words that name the key; empty where nothing is."""
+    try:
+        _check_levels(record)
+        _schema().validate_python(record, strict=True)
+        _check_sizes(record)
+    except ValidationError as error:
+        return _first(error)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _check_levels(value: object) -> None:
+    """Refuse what a copy, which takes every level by itself, could not go through."""
+    layer, levels = [value], 0
+    while layer:
+        if levels > MOST_LEVELS:
+            raise ValueError(f"lists in lists, more than {MOST_LEVELS} deep")
+        inner = [v.values() if isinstance(v, dict) else v for v in layer if isinstance(v, dict | list)]
+        layer, levels = [item for items in inner for item in items], levels + 1
+
+
+def _check_sizes(record: Record) -> None:
+    """What values of their own type and range would still make impossible together."""
+    network, config, count = record["network"], record["config"], len(record["classes"])
+    dimensions = network.get("spatial_dims", 2)
+    if sum(network["heads"]) != count:
+        raise ValueError(f"network.heads is {reprlib.repr(network['heads'])}; expected {count} classes in all")
+    if network.get("branches", 1) > count:
+        raise ValueError(f"network.branches is {network['branches']}; expected one for each task at most")
+    if config["image_size"] ** dimensions > MOST_PIXELS:
+        raise ValueError(f"config.image_size is {config['image_size']}; expected at most {MOST_PIXELS} pixels in all")
+    if config.get("recipe", {}).get("spatial_dims", dimensions) != dimensions:
+        raise ValueError(f"config.recipe.spatial_dims is not network.spatial_dims, {dimensions}")
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault: which key, what came, what was expected."""
+    fault = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(reprlib.repr(part).strip("'\"") for part in fault["loc"]) or "it"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    expected = re.sub(r"^(Value error, |\w+ should (be|have) )", "", fault["msg"])
+    return f"{key} is {reprlib.repr(fault['input'])}; expected {expected}"

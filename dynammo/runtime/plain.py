@@ -1,0 +1,34 @@
+"""Values as JSON and people take them."""
+
+import math
+from typing import Any
+
+__all__ = ["percent", "percent_or_words", "plain", "rounded"]
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """A copy that JSON can hold: arrays as lists, numbers that are not finite as None, all else it lacks as text."""
+    if hasattr(value, "tolist"):  # arrays, tensors and their numbers
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def rounded(value: float | None, digits: int) -> float | None:
+    """A number with so many decimals; None where there is none, or none that is finite."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 1 as percent, without the sign; `-` where there is none."""
+    return "-" if rounded(share, 0) is None else f"{100 * float(share or 0):.{digits}f}"
+
+
+def percent_or_words(share: float | None, digits: int = 1) -> str:
+    """A share of 1 as percent, with the sign, or `not measured`."""
+    return "not measured" if rounded(share, 0) is None else f"{percent(share, digits)} %"

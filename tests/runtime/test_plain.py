@@ -1,0 +1,27 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dynammo.runtime.plain import percent, percent_or_words, plain, rounded
+
+
+def test_plain_values_go_into_json_and_come_back() -> None:
+    value = {
+        "a": (1, np.float32(0.5), math.nan, math.inf), "b": {"c": np.arange(2), "d": torch.ones(2)}, 3: None,
+        "path": Path("a/b"), "flag": np.bool_(True), "text": "Läsion",
+    }  # fmt: skip
+    expected = {
+        "a": [1, 0.5, None, None], "b": {"c": [0, 1], "d": [1.0, 1.0]}, "3": None, "path": "a/b", "flag": True,
+        "text": "Läsion",
+    }  # fmt: skip
+    assert plain(value) == expected == json.loads(json.dumps(plain(value), allow_nan=False))
+
+
+def test_what_was_not_measured_is_said() -> None:
+    for nothing in (None, math.nan, math.inf):
+        assert rounded(nothing, 2) is None
+        assert (percent(nothing), percent_or_words(nothing)) == ("-", "not measured")
+    assert (rounded(0.12345, 2), percent(0.1234), percent_or_words(0, 0)) == (0.12, "12.3", "0 %")
