@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
@@ -50,7 +51,7 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 Floats = NDArray[np.float32]
 Part = tuple[slice, slice, slice]
-SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6\0"  # VL Whole Slide Microscopy Image Storage
+SLIDE = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![.0-9])")  # VL Whole Slide Microscopy Image Storage
 MOST_INFLATED = 2**30  # bytes; zlib can hold a thousandfold
 DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
@@ -206,7 +207,7 @@ class DicomSeries:
 
 def is_dicom_slide(head: bytes) -> bool:
     """Whether the first KiB of a DICOM file says that it is a whole-slide image."""
-    return SLIDE in head
+    return SLIDE.search(head) is not None
 
 
 def _read_header(path: Path, defer: int) -> Dataset:

@@ -145,7 +145,7 @@ def test_images_come_into_folders_without_their_names(tmp_path: Path) -> None:
     again, _ = labels.read_labels([labelled(tmp_path, 7, {"label": "MEL"})])
     chosen = labels.plan([*again, *entries], {again[0].sha256: "NV"}, 0.5, ["NV"])
     assert chosen.relabelled == 1
-    labels.reorient(chosen, tmp_path / "laid")
+    labels.link_images(chosen, tmp_path / "laid")
     files = [file for file in (tmp_path / "laid").rglob("*") if file.is_file()]
     assert len(files) == len(chosen.train) + len(chosen.test) == 19
     assert {file.relative_to(tmp_path / "laid").parts[:2] for file in files} == {("train", "NV"), ("test", "NV")}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib.bundle_checks import file_sha256
 
-__all__ = ["Labelled", "Plan", "class_name", "plan", "read_labels", "reorient"]
+__all__ = ["Labelled", "Plan", "class_name", "link_images", "plan", "read_labels"]
 
 LONGEST = 100  # characters of the name of a class, which becomes that of a folder
 MOST_BYTES = 2**16  # of a label file
@@ -121,7 +121,7 @@ def plan(
     return Plan(train, test, sum(learnt.get(entry.sha256, entry.name) != entry.name for entry in entries))
 
 
-def reorient(chosen: Plan, folder: Path) -> None:
+def link_images(chosen: Plan, folder: Path) -> None:
     """Put images into `folder/train/<class>/` and `folder/test/<class>/`: links, or copies on another disk.
 
     They are named by their content, since names of images may be those of people.

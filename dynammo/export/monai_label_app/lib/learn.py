@@ -11,7 +11,7 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.bundle_checks import BundleFault, check_bundle
 from lib.commands import CommandFailed, dynammo_command, run_command
-from lib.labels import Plan, plan, read_labels, reorient
+from lib.labels import Plan, link_images, plan, read_labels
 from lib.served import add_bundle, new_aside, remove, serve, served_bundle, stale_folders
 
 __all__ = ["Learn", "NotLearnt"]
@@ -99,7 +99,7 @@ class Learn(TrainTask):  # type: ignore[misc]
         chosen = plan(labelled, learnt, share, record["classes"], fixed)
         if not chosen.train:
             raise NotLearnt(_nothing_new(chosen, faults, fixed))
-        reorient(chosen, aside / "images")
+        link_images(chosen, aside / "images")
         status, said = run_command(self._learn_command(before, aside, max_drop))
         report = _json(aside / REPORT)
         if report is None:
