@@ -1,5 +1,9 @@
 # make demo   install, render the phantoms, learn four tasks, classify a folder
-# make test   install if need be, lint, type-check, test
+# make test   install if need be, test
+# make lint   ruff, format, types; CI runs both
+# make test-pythons   test in an environment for each Python at hand, 3.10 to 3.13; PYTHONS="3.12" limits them
+# make test-oldest   test with the oldest versions that pyproject.toml allows
+# make constraints   constraints.txt anew: every package for every Python; NEWEST=1 takes the newest versions
 # make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
 # make test-spread   train in several processes, classify on a Ray cluster of this machine
 # make test-faults   kill trainings at fifty moments, damage files, fill disks
@@ -14,7 +18,7 @@ DEPLOY_APP := dynammo/export/monai_deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
-.PHONY: demo test test-deploy test-faults test-label test-spread lint clean
+.PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread lint constraints clean
 
 demo: .venv/installed
 	$(BIN)/python -m data_prep.phantoms -o demo/data
@@ -27,8 +31,15 @@ demo: .venv/installed
 	@echo "Predictions: $(RUN)/predictions/predictions.csv"
 	@echo "MLflow: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUN)/mlruns.db"
 
-test: lint
+test: .venv/installed
 	$(BIN)/python -m pytest
+
+test-pythons:
+	$(PYTHON) .ci/pythons.py test
+
+# what compares this environment with constraints.txt is left out
+test-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python -m pytest --ignore tests/docs/test_contributing.py
 
 test-deploy: .venv/installed .venv-deploy/installed
 	$(BIN)/python -m pytest -n 0 -m deploy tests/deploy
@@ -50,14 +61,30 @@ lint: .venv/installed
 	MYPYPATH=$(LABEL_APP) $(BIN)/mypy --explicit-package-bases $(LABEL_APP)/*.py $(LABEL_APP)/lib/*.py
 	MYPYPATH=$(DEPLOY_APP) $(BIN)/mypy --explicit-package-bases $(DEPLOY_APP)/*.py
 
-# torch first: the index of CPU builds is used where it can be reached or a CPU build lies at hand
+constraints: .venv/installed
+	$(BIN)/python .ci/pythons.py constraints $(if $(NEWEST),--newest)
+
+# an environment with $(1), a Python, and the versions of $(2), a file; torch first: the index of CPU builds is used
+# where it can be reached or a CPU build lies at hand
+define install
+	test -x $(@D)/bin/python || $(1) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --retries 1 -c $(2) --extra-index-url $(TORCH_INDEX) torch
+	$(@D)/bin/python -m pip install --quiet -c $(2) -e ".[dev]"
+	touch $@
+endef
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13) and \
 	  'Python 3.10 to 3.13 is needed, this is ' + sys.version.split()[0] + '; type make PYTHON=python3.12')"
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --retries 1 -c constraints.txt --extra-index-url $(TORCH_INDEX) torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
-	touch $@
+	$(call install,$(PYTHON),constraints.txt)
+
+.venv-3.%/installed: pyproject.toml constraints.txt
+	$(call install,$(PYTHON),constraints.txt)
+
+.venv-oldest/installed: pyproject.toml
+	mkdir -p $(@D)
+	$(PYTHON) .ci/pythons.py oldest > $(@D)/constraints.txt
+	$(call install,$(PYTHON),$(@D)/constraints.txt)
 
 # torch first, then the rest without the index of CPU builds, which is slow where it cannot be reached
 .venv-deploy/installed: tests/deploy/constraints.txt $(DEPLOY_APP)/requirements.txt
@@ -79,4 +106,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-deploy .venv-label demo
+	rm -rf .venv .venv-* demo

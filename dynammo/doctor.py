@@ -185,8 +185,10 @@ def check_torch() -> Check:
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Check("computes on", "ok", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-    if torch.version.cuda:
+    if torch.version.cuda and shutil.which("nvidia-smi"):  # it comes with the driver: there should be a GPU
         return Check("computes on", "missing", f"{processor}; no GPU is found, see whether nvidia-smi finds one")
+    if torch.version.cuda:
+        return Check("computes on", "ok", f"{processor}; no GPU is found")
     return Check("computes on", "ok", f"{processor}; this PyTorch is made for processors alone")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dynammo import doctor as installation
 from dynammo import doctor as machine_checks
@@ -136,6 +137,17 @@ def test_packages_that_cannot_be_imported_fail_instead_of_a_traceback(
     assert status == 1
     assert state(lines, "computes on") == "fails"
     assert "pip install python-gdcm" in lines["DICOM"]
+
+
+@pytest.mark.parametrize(("found", "expected"), [(None, "ok"), ("/usr/bin/nvidia-smi", "missing")])
+def test_a_build_for_gpus_lacks_one_only_where_there_is_a_driver(
+    found: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(shutil, "which", lambda name: found)
+    check = installation.check_torch()
+    assert (check.state, "no GPU is found" in check.detail) == (expected, True)
 
 
 def test_a_folder_that_cannot_be_written_fails(
