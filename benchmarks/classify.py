@@ -134,7 +134,7 @@ def measure_classify(settings: SpeedSettings) -> ClassifyCosts:
         say("measuring memory")
         peaks = _peaks(folder, settings.many)
         say("measuring images per second")
-        turns = [_turn(folder / f"turn {i}", model, settings, i) for i in range(settings.repeats)]
+        turns = [_round(folder / f"turn {i}", model, settings, i) for i in range(settings.repeats)]
     counts = [sum(settings.shares(i)) for i in range(settings.repeats)]
     return ClassifyCosts(
         Spread.of([count / alone.wall for count, (alone, _) in zip(counts, turns, strict=True)]),
@@ -159,7 +159,7 @@ def compare(costs: ClassifyCosts) -> list[Bar]:
     return bars
 
 
-def _turn(folder: Path, model: Path, settings: SpeedSettings, turn: int) -> tuple[Stopwatch, Stopwatch]:
+def _round(folder: Path, model: Path, settings: SpeedSettings, turn: int) -> tuple[Stopwatch, Stopwatch]:
     """Network alone, and folder to report, of as many images."""
     jpeg, dicom = settings.shares(turn)
     images = folder / "images"

@@ -25,7 +25,7 @@ from benchmarks.timing import (
     Copies,
     Spread,
     Stopwatch,
-    Took,
+    Timing,
     copies_of,
     measure_ceilings,
     pytorch_threads,
@@ -111,7 +111,7 @@ class InferenceCosts:
         threads: of PyTorch.
     """
 
-    took: dict[str, Took]
+    took: dict[str, Timing]
     left_out: dict[str, str]
     start_seconds: dict[str, float]
     device: str

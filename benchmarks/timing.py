@@ -19,7 +19,7 @@ __all__ = [
     "Copies",
     "Spread",
     "Stopwatch",
-    "Took",
+    "Timing",
     "copies_of",
     "interleaved",
     "measure_ceilings",
@@ -52,7 +52,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Took:
+class Timing:
     """Seconds of one call in every repeat, the mean of a contender's copies.
 
     Attributes:
@@ -112,7 +112,7 @@ def interleaved(contenders: Sequence[T], turn: int) -> list[T]:
 
 def time_interleaved(
     calls: Mapping[str, Copies], repeats: int, rounds: int = 1, at_least: float = 0.0
-) -> dict[str, Took]:
+) -> dict[str, Timing]:
     """Time contenders interleaved, all first copies and then all second ones, each warmed up once.
 
     Args:
@@ -135,7 +135,7 @@ def time_interleaved(
             seconds = _mean_seconds(call, at_least)
             for found, value in zip((wall, cores), seconds, strict=True):
                 found[name][turn // rounds] += value / (len(calls[name]) * rounds)
-    return {name: Took(tuple(wall[name]), tuple(cores[name])) for name in calls}
+    return {name: Timing(tuple(wall[name]), tuple(cores[name])) for name in calls}
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ FORMER_FILES = {
     "benchmark_training", "benchmark_turns", "caching", "checkpoint", "class_scatters", "classification",
     "cli_benchmark", "combining", "continuing", "data", "deploy_app", "device_ceilings", "dicom_series", "drop_page",
     "earlier_adapters", "engine_onnx", "engine_openvino", "export_checks", "folding", "forgetting", "grams",
-    "growing_images", "growth_measures", "heads", "heatmaps", "held_out", "increment_images", "intake", "label_app",
+    "growing_images", "heads", "heatmaps", "held_out", "increment_images", "intake", "label_app",
     "learnt_model", "learnt_parts", "lifecycle", "looks", "memory", "model_card", "model_export",
     "model_files", "model_list", "model_records", "network", "one_pass", "onnx_model", "options", "random_states",
     "rank_start", "ranks", "read_dicom", "read_nifti", "read_pictures", "readers", "resuming", "serve", "shared_fit",
@@ -158,7 +158,6 @@ def test_test_files_stay_short() -> None:
     assert not long
 
 
-@pytest.mark.xfail(strict=True, reason="the rename is under way")
 def test_former_names_are_gone() -> None:
     found = set()
     for folder in CODE:

@@ -28,10 +28,10 @@ from dynammo.runtime.files import write_json
 COUNT = 50
 RESULT = Path("docs/results/agreement.json")
 Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
-Found = dict[str, dict[str, float]]  # name of the picture -> class -> probability
+Answers = dict[str, dict[str, float]]  # name of the picture -> class -> probability
 
 
-def by_classify(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_classify(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """`dynammo classify`, against which all others are held."""
     names = folder / "list.txt"
     names.write_text("\n".join(str(picture.resolve()) for picture in pictures))
@@ -40,7 +40,7 @@ def by_classify(bundle: Path, pictures: list[Path], folder: Path) -> Found:
     return {Path(item["path"]).name: item["probabilities"] for item in items}
 
 
-def by_bundle(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_bundle(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """`python -m monai.bundle run inference`, in process."""
     (folder / "images").mkdir()
     for picture in pictures:
@@ -54,35 +54,35 @@ def by_bundle(bundle: Path, pictures: list[Path], folder: Path) -> Found:
     return {Path(row.pop("path")).name: {k: float(v) for k, v in row.items() if k != "unknown"} for row in rows}
 
 
-def by_torchscript(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_torchscript(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """`model.ts` alone, behind the exported preparation."""
     network = torch.jit.load(str(bundle / "models" / "model.ts"))
     with torch.inference_mode():
         return _through(bundle, pictures, lambda image: network(image)[0].tolist())
 
 
-def by_onnx(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_onnx(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """`model.onnx` in ONNX Runtime, behind the exported preparation."""
     session = onnxruntime.InferenceSession(bundle / "models" / "model.onnx", providers=["CPUExecutionProvider"])
     return _through(bundle, pictures, lambda image: session.run(["pred"], {"image": image.numpy()})[0][0].tolist())
 
 
-def by_label(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_label(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """MONAI Label's `POST /infer`."""
     return label_server.probabilities_from_label(bundle, pictures, folder)
 
 
-def by_deploy(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_deploy(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """MONAI Deploy's application, on secondary captures made of the pictures."""
     return {p.name: found for p, (found, _) in through_deploy.classify_pictures(bundle, pictures, folder).items()}
 
 
-def by_mlflow(bundle: Path, pictures: list[Path], folder: Path) -> Found:
+def by_mlflow(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     """`mlflow models serve`, asked by docs/examples/ask_mlflow.py."""
     return {p.name: found for p, (found, _) in through_mlflow.classify_pictures(bundle, pictures, folder).items()}
 
 
-WAYS: dict[str, Callable[[Path, list[Path], Path], Found]] = {
+WAYS: dict[str, Callable[[Path, list[Path], Path], Answers]] = {
     "dynammo classify": by_classify,
     "bundle inference (MONAI and torch alone)": by_bundle,
     "TorchScript alone": by_torchscript,
@@ -93,7 +93,7 @@ WAYS: dict[str, Callable[[Path, list[Path], Path], Found]] = {
 }
 
 
-def _through(bundle: Path, pictures: list[Path], network: Callable[[torch.Tensor], list[float]]) -> Found:
+def _through(bundle: Path, pictures: list[Path], network: Callable[[torch.Tensor], list[float]]) -> Answers:
     prepare = exported_preprocessing(bundle)
     classes = json.loads((bundle / "models" / "run.json").read_text())["classes"]
     images = {picture.name: prepare({"image": str(picture)})["image"][None] for picture in pictures}
@@ -105,7 +105,7 @@ def main(bundle: Folder, folder: Folder) -> None:
     origin = provenance.origin()
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     pictures = [every[k * len(every) // COUNT] for k in range(COUNT)]
-    found: dict[str, Found] = {}
+    found: dict[str, Answers] = {}
     for way, classified in WAYS.items():
         with tempfile.TemporaryDirectory() as workplace:
             found[way] = classified(bundle, pictures, Path(workplace))
@@ -116,7 +116,7 @@ def main(bundle: Folder, folder: Folder) -> None:
         print(f"| {way} | {row['same_class']} of {len(pictures)} | {row['largest_difference']:.1e} |")
 
 
-def _against(first: Found, other: Found) -> dict[str, float]:
+def _against(first: Answers, other: Answers) -> dict[str, float]:
     same = sum(max(first[name], key=first[name].__getitem__) == max(p, key=p.__getitem__) for name, p in other.items())
     differences = [abs(value - first[name][label]) for name, p in other.items() for label, value in p.items()]
     assert other.keys() == first.keys()

@@ -21,7 +21,7 @@ from dynammo.clinic.sort_files import sort_into
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.errors import UserError
 from dynammo.inference.classifier import LOW_CONFIDENCE, StudyClassifier
-from dynammo.inference.cluster import Found, classify_on_cluster
+from dynammo.inference.cluster import Classified, classify_on_cluster
 from dynammo.io.studies import Study, StudyList, find_studies
 from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
@@ -125,7 +125,7 @@ def _key(source: Path, model: Model, settings: ClassifySettings) -> dict[str, An
 
 def _results(
     model: Model, classifier: StudyClassifier, settings: ClassifySettings, studies: list[Study]
-) -> Iterator[Found]:
+) -> Iterator[Classified]:
     """Item and picture of every study, from this process or from a cluster."""
     if settings.engine_cluster is None:
         yield from ((result.item, result.picture) for result in classifier.classify(studies))
@@ -143,7 +143,7 @@ def _of_worker(path: Path, sha256: str, settings: ClassifySettings) -> StudyClas
     return _classifier(model, settings)
 
 
-def _work(classify_studies: Callable[[list[Study]], Iterator[Found]], listed: StudyList, journal: Journal) -> None:
+def _work(classify_studies: Callable[[list[Study]], Iterator[Classified]], listed: StudyList, journal: Journal) -> None:
     done = {item["path"] for item in journal.items}
     left = [study for study in listed.studies if study.name not in done]
     if done:

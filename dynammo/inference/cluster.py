@@ -23,7 +23,7 @@ LOCAL = "local"
 CHUNK = 32  # studies that a worker gets at a time: what is done again when it dies
 AHEAD = 2  # chunks that each worker has before it, so that none waits for the next
 RETRIES = 3  # a study that kills its worker must not do so for ever
-Found = tuple[dict[str, Any], Any]
+Classified = tuple[dict[str, Any], Any]
 
 
 class Classifier(Protocol):
@@ -35,7 +35,7 @@ class Classifier(Protocol):
 
 def classify_on_cluster(
     address: str, studies: Sequence[Study], make: Callable[[], Classifier], workers: int | None = None
-) -> Iterator[Found]:
+) -> Iterator[Classified]:
     """Yield item and picture of every study once, as they are ready.
 
     Args:
@@ -79,14 +79,16 @@ class Worker:
         """Its number in its machine."""
         return os.getpid()
 
-    def classify(self, studies: list[Study]) -> tuple[str, list[Found]]:
+    def classify(self, studies: list[Study]) -> tuple[str, list[Classified]]:
         """Why it cannot work, or item and picture of every study."""
         if self.classifier is None:
             return self.fault, []
         return "", [(result.item, result.picture) for result in self.classifier.classify(studies)]
 
 
-def _spread(ray: Any, studies: list[Study], make: Callable[[], Classifier], workers: int | None) -> Iterator[Found]:  # noqa: ANN401
+def _spread(
+    ray: Any, studies: list[Study], make: Callable[[], Classifier], workers: int | None
+) -> Iterator[Classified]:
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
     count = workers or gpus or max(1, int(resources.get("CPU", 1)))
@@ -105,7 +107,7 @@ def _spread(ray: Any, studies: list[Study], make: Callable[[], Classifier], work
             break
 
 
-def _results(ray: Any, done: Any) -> list[Found]:  # noqa: ANN401
+def _results(ray: Any, done: Any) -> list[Classified]:  # noqa: ANN401
     try:
         fault, found = ray.get(done)
     except ray.exceptions.RayError as error:

@@ -27,7 +27,7 @@ __all__ = [
     "split_loader",
 ]
 
-Share = Callable[[], float]
+Part = Callable[[], float]
 
 
 class ShardedBatches(Sampler[list[int]]):
@@ -107,7 +107,7 @@ def share_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 @contextmanager
-def shared_batchnorm(network: nn.Module, share: Share) -> Iterator[None]:
+def shared_batchnorm(network: nn.Module, share: Part) -> Iterator[None]:
     """Let every BatchNorm in training normalise by the statistics of the images of all processes.
 
     Args:
@@ -124,7 +124,7 @@ def shared_batchnorm(network: nn.Module, share: Share) -> Iterator[None]:
             del norm.forward
 
 
-def _normalise(norm: Any, share: Share, x: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+def _normalise(norm: Any, share: Part, x: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """BatchNorm of x (B, C, ...) over the images of all processes, with gradients through the statistics."""
     if not norm.training:
         return type(norm).forward(norm, x)  # type: ignore[no-any-return]

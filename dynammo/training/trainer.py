@@ -72,7 +72,7 @@ class IncrementalTrainer(Engine):
         cost: what the network of this moment costs, see `dynammo.handlers.evaluation.MeasureCost`.
         held_out: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
             not seen; None where no handler has made them.
-        trust: how far the network of this moment can be trusted, see `dynammo.handlers.trust`.
+        trust: how far the network of this moment can be trusted, see `dynammo.handlers.calibration`.
     """
 
     def __init__(
@@ -214,11 +214,11 @@ class IncrementalTrainer(Engine):
         self.network.eval()
         self.fire_event(TaskEvents.TASK_FITTED)
         self.tasks_learnt = task.index + 1
-        self._agree()
+        self._sync()
         self.fire_event(TaskEvents.TASK_COMPLETED)
         self._seconds_before = 0.0
 
-    def _agree(self) -> None:
+    def _sync(self) -> None:
         """Several processes start from the state of the first: elsewhere numbers may round otherwise."""
         if world_size() > 1:
             state = broadcast(self.learning_state() if is_first() else None)

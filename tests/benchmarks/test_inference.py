@@ -20,7 +20,7 @@ from benchmarks.inference import (
     ratios,
     task_name,
 )
-from benchmarks.timing import Ceilings, Took
+from benchmarks.timing import Ceilings, Timing
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 from dynammo.networks.backbones import Backbone
@@ -79,7 +79,7 @@ def _costs(engine: float, tasks: float, device: str = "cpu") -> InferenceCosts:
     """One second for eager torch and, by the clock, for everything; `engine` and `tasks` for what is named so."""
     seconds = {"eager": 1.5, "eager backbone": 1.0, "onnx": engine, "onnx folded": engine, "onnx backbone": 0.98}
     seconds |= {task_name(1): 1.0, task_name(10): 1.0, task_name(50): tasks}
-    took = {name: Took((9.0,), (value,)) for name, value in seconds.items()}
+    took = {name: Timing((9.0,), (value,)) for name, value in seconds.items()}
     return InferenceCosts(took, {}, {"onnx": 1.0}, device, Ceilings(1.0, 1.0), None, 2)
 
 
