@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every Python that pyproject.toml names, and the versions of packages that are tried with it.
 
-    python .ci/pythons.py test          the core suite in an environment for each Python at hand (make test-pythons)
+    python .ci/pythons.py test          the core suite in an environment for each Python available (make test-pythons)
     python .ci/pythons.py constraints   constraints.txt anew (make constraints); --newest: the newest versions
     python .ci/pythons.py oldest        the oldest allowed version of what dynammo needs itself, as constraints
 
@@ -85,7 +85,7 @@ def pins(version: str, newest: bool) -> dict[str, str]:
     interpreter = find_python(version)
     if interpreter is None:
         sys.exit(
-            f"Python {version} is not at hand; constraints name every Python, so install it, for example by pyenv."
+            f"Python {version} is not available; constraints name every Python, so install it, for example by pyenv."
         )
     kept = [line for line in CONSTRAINTS.read_text().splitlines() if not newest or line.startswith("torch==")]
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from dynammo.errors import UserError
 __all__ = ["app", "main", "run_app"]
 
 ENGINE_HELP = (
-    "What computes: auto, torch, compile, onnx, openvino; torch-bfloat16 or compile-bfloat16 on processors for it."
+    "Engine: auto, torch, compile, onnx, openvino; on processors with bfloat16 also torch-bfloat16, compile-bfloat16."
 )
 
 app = typer.Typer(name="dynammo", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a mistake that the user can mend, 2 wrong usage, 130 Ctrl-C.
 
     Args:
-        arguments: words behind `dynammo`; None takes those of the process.
+        arguments: words after `dynammo`; None takes those of the process.
     """
     run_app(app, arguments)
 
@@ -65,9 +65,9 @@ def classify(
     model: Annotated[
         Path | None, typer.Option(help="Run, exported bundle or TorchScript file; the newest if left out.")
     ] = None,
-    dicom_sr: Annotated[bool, typer.Option("--dicom-sr", help="Write a DICOM structured report a study.")] = False,
-    sort_into: Annotated[Path | None, typer.Option(help="Copy images into a folder for each class here.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with work that was interrupted.")] = False,
+    dicom_sr: Annotated[bool, typer.Option("--dicom-sr", help="Write a DICOM structured report per study.")] = False,
+    sort_into: Annotated[Path | None, typer.Option(help="Copy images here, one folder for each class.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume work that was interrupted.")] = False,
     with_patient_id: Annotated[
         bool, typer.Option("--with-patient-id", help="Put the patient's number into table and JSON.")
     ] = False,
@@ -76,11 +76,11 @@ def classify(
     ] = False,
     low_confidence: Annotated[float, typer.Option(help="Flag classes less probable than this.", min=0, max=1)] = 0.5,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
-    workers: Annotated[int, typer.Option(help="Threads that read images; 0 for one a core.", min=0)] = 0,
-    batch_size: Annotated[str, typer.Option(help="Images for each pass: a number or auto.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Threads that read images; 0 for one per core.", min=0)] = 0,
+    batch_size: Annotated[str, typer.Option(help="Images in each pass: a number or auto.")] = "auto",
     engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
     engine_cluster: Annotated[
-        str | None, typer.Option(help="Where: local for processes of Ray on this machine, or ray://HOST:10001.")
+        str | None, typer.Option(help="Where to run: local for Ray on this machine, or ray://HOST:10001.")
     ] = None,
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
@@ -115,7 +115,7 @@ def export(
     ] = None,
     intended_use: Annotated[str | None, typer.Option(help="A sentence for metadata and model card.")] = None,
     data_source: Annotated[str, typer.Option(help="Where the training images came from.")] = "",
-    modality: Annotated[str, typer.Option(help="Of the images: dermoscopy, CR, MR ...")] = "",
+    modality: Annotated[str, typer.Option(help="Modality of the images: dermoscopy, CR, MR ...")] = "",
     data_license: Annotated[Path | None, typer.Option(help="Text file: licence of the training images.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too.")] = True,
 ) -> None:
@@ -137,7 +137,7 @@ def learn(
     max_drop: Annotated[float, typer.Option(help="Points of mean recall that known classes may lose.", min=0)] = 2.0,
     test_data: Annotated[Path | None, typer.Option(help="More test images: a folder for each class.")] = None,
     without_exemplars: Annotated[
-        bool, typer.Option("--without-exemplars", help="Go on without the images that the model kept.")
+        bool, typer.Option("--without-exemplars", help="Learn without the exemplars that the model kept.")
     ] = False,
     skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")] = False,
     overlay: Annotated[
@@ -147,7 +147,7 @@ def learn(
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
     json: Annotated[Path | None, typer.Option(help="Write a copy of learning.json to this file.")] = None,
 ) -> None:
-    """Teach a model more classes, or more images of its classes: a new run, and what the known classes lost."""
+    """Teach a model more classes, or more images of its classes: write a new run, show what the known classes lost."""
     typer.echo(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
     from dynammo.lifecycle.commands import LearnSettings
     from dynammo.lifecycle.commands import learn as run
@@ -167,7 +167,7 @@ def forget(
     class_name: Annotated[str | None, typer.Option("--class", help="Name of the class to forget.")] = None,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
 ) -> None:
-    """Take a task or a class out of a model again: a new run."""
+    """Remove a task or a class from a model: write a new run."""
     typer.echo(f"looking at {model} ...")
     from dynammo.lifecycle.commands import forget as run
 
@@ -186,14 +186,14 @@ def history(model: Annotated[Path, typer.Option(help="Run or exported bundle.")]
 @app.command()
 def combine(
     first: Annotated[Path, typer.Argument(help="Run or exported bundle of one site; its labels stay.")],
-    second: Annotated[Path, typer.Argument(help="Run or exported bundle of another, from the same backbone.")],
+    second: Annotated[Path, typer.Argument(help="Run or exported bundle of another site, from the same backbone.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")],
     same_classes: Annotated[
         bool, typer.Option("--same-classes", help="Classes of the same name are the same; count their images together.")
     ] = False,
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
 ) -> None:
-    """Make one model of two sites' without sharing an image: a new run that knows the classes of both."""
+    """Combine two sites' models without sharing an image: write a new run that knows the classes of both."""
     typer.echo(f"looking at {first} and {second} ...")
     from dynammo.lifecycle.commands import combine as run
 
@@ -204,7 +204,7 @@ def combine(
 @app.command("label-app")
 def label_app(
     bundle: Annotated[Path, typer.Option(help="Exported bundle (dynammo export).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, made if need be.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, created if missing.")],
     run: Annotated[
         Path | None, typer.Option(help="The run that the bundle came from, so that its classes can be updated too.")
     ] = None,
@@ -219,7 +219,7 @@ def label_app(
 @app.command("deploy-app")
 def deploy_app(
     bundle: Annotated[Path, typer.Option(help="Exported bundle (dynammo export).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, made if need be.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the app, created if missing.")],
 ) -> None:
     """Write an app for MONAI Deploy: DICOM in, DICOM structured report and JSON out."""
     from dynammo.export.monai_deploy import write_deploy_app
@@ -251,7 +251,7 @@ def serve(
         Path | None, typer.Option(help="Run, exported bundle or TorchScript file; the newest if left out.")
     ] = None,
     port: Annotated[int, typer.Option(help="Port of the page; 0 for any free one.", min=0, max=65535)] = 8765,
-    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Show the page in the browser.")] = True,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     max_megabytes: Annotated[int, typer.Option(help="Largest upload, in MB.", min=1)] = 200,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

@@ -87,7 +87,10 @@ class Worker:
 
 
 def _spread(
-    ray: Any, studies: list[Study], make: Callable[[], Classifier], workers: int | None
+    ray: Any,  # noqa: ANN401
+    studies: list[Study],
+    make: Callable[[], Classifier],
+    workers: int | None,
 ) -> Iterator[Classified]:
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0))
