@@ -20,7 +20,7 @@ from dynammo.lifecycle.learning_state import LearntModel
 from dynammo.networks.merged_classifier import build_classifier
 from dynammo.runs.record import locate_model
 from dynammo.runtime.files import load_state, prepare_output_dir, write_json
-from dynammo.runtime.plain import percent, plain
+from dynammo.runtime.plain import percent
 from dynammo.training.metrics import class_recalls, evaluate_predictions
 from dynammo.training.prediction import predict
 from dynammo.training.trainer import IncrementalTrainer
@@ -103,7 +103,7 @@ class MeasureChange:
         after = class_recalls(engine.results[-1].confusion)
         old = range(len(self.model.classes))
         lost = 100 * (_mean(self._before) - _mean(after[list(old)]))
-        report = {
+        self.report = {
             "model": {"name": self.model.path.name, "sha256": self.model.sha256},
             "new_classes": self.images.new_classes,
             "updated_classes": self.images.updated,
@@ -121,7 +121,6 @@ class MeasureChange:
             "accepted": bool(np.isnan(lost) or lost <= self.max_drop),
             "notice": NOTICE,
         }
-        self.report = plain(report)
         write_json(self.folder / REPORT, self.report)
         self._print(engine.tasks.classes, after)
 
