@@ -21,7 +21,7 @@ def test_a_terminal_shows_one_bar_of_the_first_process(monkeypatch: pytest.Monke
     monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
     list(track(range(3), "reading", 3))
     assert "reading" in screen.getvalue() and "3/3" in screen.getvalue()
-    monkeypatch.setattr(progress.idist, "get_rank", lambda: 1)
+    monkeypatch.setattr("dynammo.runtime.distributed.is_first", lambda: False)
     assert make_progress().disable
 
 
