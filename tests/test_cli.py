@@ -26,7 +26,10 @@ def test_version_and_help_import_nothing_heavy() -> None:
         ("dynammo.runs.find", {"torch", "ignite", "monai", "numpy"}),
         ("dynammo.runs.load", {"torch", "ignite", "monai", "numpy"}),
         ("dynammo.io.studies", {"torch", "ignite", "monai"}),
-        ("dynammo.clinic.classify", {"dynammo.training", "dynammo.handlers", "dynammo.lifecycle", "dynammo.export"}),
+        (
+            "dynammo.clinic.classify",
+            {"dynammo.training.trainer", "dynammo.handlers", "dynammo.lifecycle", "dynammo.export"},
+        ),
         ("dynammo.inference.evaluators", {"dynammo.training.trainer", "dynammo.training.stage_trainer"}),
     ],
 )

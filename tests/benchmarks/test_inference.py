@@ -60,7 +60,7 @@ def test_the_folded_network_is_what_foldable_adapters_ship_as() -> None:
         learnt.start_task(len(task.classes), task.seen)
     learnt.set_branches([learnt.adapter_state()])
     shipped, measured_one = learnt.classifier(), folded_network(InferenceSettings(stages=2), 3)
-    measured_one.looks = None  # which handlers add to what ships
+    measured_one.out_of_distribution = None  # which handlers add to what ships
     assert {name: value.shape for name, value in measured_one.state_dict().items()} == {
         name: value.shape for name, value in shipped.state_dict().items()
     }

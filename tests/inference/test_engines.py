@@ -67,17 +67,19 @@ def engine(name: str, made: MergedClassifier, *size: int) -> Engine:
 @pytest.mark.parametrize("name", ["torch", "compile", "onnx", "openvino"])
 def test_engines_agree_with_eager_torch_in_full_and_smaller_batches(name: str) -> None:
     made = network(**ANALYTIC)
-    looks = engine(name, fused(made), 32, 32)
+    see = engine(name, fused(made), 32, 32)
     for count in (4, 1, 3):  # the last batch is smaller
         images = torch.randn(count, 3, 32, 32)
         maps = made.maps(images)
         expected = torch.cat([made(images), made.ood_score(maps)[:, None]], 1)
-        rows, found = looks(images)
+        rows, found = see(images)
         torch.testing.assert_close(rows, expected, atol=1e-4, rtol=1e-4)
         classes = rows[:, :3].argmax(1)
         torch.testing.assert_close(heat_maps(made, found, classes), heat_maps(made, maps, classes), atol=1e-3, rtol=0)
-        assert made.looks is not None
-        torch.testing.assert_close(rows[:, -1], made.looks.nearest(stem_features(maps[0][0])), atol=1e-4, rtol=1e-4)
+        assert made.out_of_distribution is not None
+        torch.testing.assert_close(
+            rows[:, -1], made.out_of_distribution.nearest(stem_features(maps[0][0])), atol=1e-4, rtol=1e-4
+        )
         assert found[0][1].numel() == 0  # a map that is not pooled stays where it is
 
 
@@ -88,8 +90,8 @@ def test_engines_agree_with_eager_torch_in_full_and_smaller_batches(name: str) -
 )  # fmt: skip
 def test_unmerged_adapters_and_volumes(name: str, spec: dict[str, Any], size: tuple[int, ...]) -> None:
     made = network(**spec)
-    looks, images = engine(name, fused(made), *size), torch.randn(2, 3, *size)
-    rows, found = looks(images)
+    see, images = engine(name, fused(made), *size), torch.randn(2, 3, *size)
+    rows, found = see(images)
     torch.testing.assert_close(rows[:, :-1], made(images), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(rows[:, -1], made.ood_score(made.maps(images)), atol=1e-4, rtol=1e-4)
     classes = rows[:, :2].argmax(1)
@@ -157,8 +159,8 @@ def test_convolutions_in_bfloat16(
 ) -> None:
     monkeypatch.setattr(engines, "has_bfloat16", lambda device: True)  # other processors do it too, slowly
     made = network(**spec)
-    looks, images = make_engine(name, made, size, batch_size=4), torch.randn(3, 3, *size)
-    rows, found = looks(images)
+    see, images = make_engine(name, made, size, batch_size=4), torch.randn(3, 3, *size)
+    rows, found = see(images)
     expected = torch.cat([made(images), made.ood_score(made.maps(images))[:, None]], 1)
     torch.testing.assert_close(rows, expected, atol=0.1, rtol=0.1)
     assert not torch.equal(rows, expected)

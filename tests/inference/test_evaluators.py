@@ -51,7 +51,8 @@ def test_every_study_has_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_measures_are_of_studies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engine = evaluator(tmp_path)
-    record = {"classes": ["x", "y"], "tasks": [["x"], ["y"], ["later"]], "tasks_learnt": 2}
+    results = [{"confusion": [[1]]}, {"confusion": [[1, 0], [0, 1]]}]
+    record = {"classes": ["x", "y"], "tasks": [["x"], ["y"], ["later"]], "tasks_learnt": 2, "results": results}
     PrintEvaluation(str(tmp_path / "out"), record).attach(engine)
     engine.run([0, 1, 2])
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())

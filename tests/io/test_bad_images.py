@@ -251,12 +251,12 @@ def test_a_changed_byte_gives_an_image_or_a_sentence(
 ) -> None:
     content = bytearray(data.draw(st.sampled_from(whole)))
     content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path = tmp_path_factory.getbasetemp() / "changed"
+    path = tmp_path_factory.getbasetemp() / "one_byte"
     path.write_bytes(content)
     try:
         assert np.isfinite(read_image(path, window="header").array).all()
     except UserError as error:
-        assert str(error).startswith("changed cannot be read: ")
+        assert str(error).startswith("one_byte cannot be read: ")
 
 
 def test_damaged_files_of_every_format_neither_crash_nor_hang() -> None:
