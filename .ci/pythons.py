@@ -84,19 +84,23 @@ def pins(version: str, newest: bool) -> dict[str, str]:
     """
     interpreter = find_python(version)
     if interpreter is None:
-        sys.exit(
-            f"Python {version} is not available; constraints name every Python, so install it, for example by pyenv."
-        )
+        sys.exit(f"There is no Python {version}; constraints name every Python, so install it, for example by pyenv.")
     kept = [line for line in CONSTRAINTS.read_text().splitlines() if not newest or line.startswith("torch==")]
+    found = {re.sub(r"[-_.]+", "-", p["name"]).lower(): p["version"] for p in _ask_pip(interpreter, kept)}
+    return {n: v.split("+")[0] for n, v in found.items() if n != "dynammo" and not CUDA.match(n)}
+
+
+def _ask_pip(interpreter: str, kept: Sequence[str]) -> list[dict[str, str]]:
+    """Metadata of what pip would install from nothing where the kept lines are constraints."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "kept.txt").write_text("\n".join(kept))
         pip = [sys.executable, "-m", "pip", "--python", interpreter, "install", "--dry-run", "--ignore-installed"]
-        report = ["--quiet", "--report", f"{folder}/report.json", "-c", f"{folder}/kept.txt"]
-        if subprocess.run([*pip, *report, "torch", ".[dev]"], cwd=ROOT).returncode:
-            sys.exit(f"No versions go together for Python {version}, see above; take the line out, or type NEWEST=1.")
-        found = [item["metadata"] for item in json.loads((Path(folder) / "report.json").read_text())["install"]]
-    names = {re.sub(r"[-_.]+", "-", package["name"]).lower(): package["version"] for package in found}
-    return {n: v.split("+")[0] for n, v in names.items() if n != "dynammo" and not CUDA.match(n)}
+        options = ["--report", f"{folder}/report.json", "-c", f"{folder}/kept.txt", "torch", ".[dev]"]
+        done = subprocess.run([*pip, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(*done.stdout.splitlines()[-20:], sep="\n")  # pip ends with the requirements that do not go together
+            sys.exit("pip found no versions, see above; take the line out of constraints.txt, or type NEWEST=1.")
+        return [item["metadata"] for item in json.loads((Path(folder) / "report.json").read_text())["install"]]
 
 
 def constraint_lines(pinned: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
