@@ -72,7 +72,7 @@ def by_two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Traine
     (output / "typed.json").write_text(json.dumps(typed))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     ended = subprocess.run(
-        [*command, "tests/train_in_ranks.py", str(output / "typed.json")],
+        [*command, "tests/synthetic/train_in_ranks.py", str(output / "typed.json")],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
