@@ -27,11 +27,11 @@ class Contents:
 
     def __init__(self, files: Mapping[str, Sequence[Path]]) -> None:
         self.files = files
-        self._seen = {name: _looks(paths) for name, paths in files.items()}
+        self._seen = {name: _sizes_and_times(paths) for name, paths in files.items()}
 
     def exchanged(self, name: str) -> bool:
         """Whether size or time of change of a file is another than at the start; files may go, once they are read."""
-        now = zip(self._seen[name], _looks(self.files[name]), strict=True)
+        now = zip(self._seen[name], _sizes_and_times(self.files[name]), strict=True)
         return any(before != after for before, after in now if before and after)
 
     def digest(self, name: str) -> str:
@@ -153,7 +153,7 @@ class Journal:
             self._synced = now
 
 
-def _looks(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
+def _sizes_and_times(paths: Sequence[Path]) -> list[tuple[int, int] | None]:
     """Size and time of change of files; None for what is not there."""
     found: list[tuple[int, int] | None] = []
     for path in paths:
