@@ -38,11 +38,11 @@ def refuse_contradictions(records: Sequence[ImageRecord]) -> None:
         UserError: naming such a file.
     """
     files: dict[str, ImageRecord] = {}
-    again = []
+    again: list[str] = []
     for record in records:
-        first = files.setdefault(os.path.realpath(record.path), record)
-        if first is not record:
-            again.append(str(record.path))
+        file = os.path.realpath(record.path)
+        again += [str(record.path)] * (file in files)
+        first = files.setdefault(file, record)
         for what in ("class_name", "split", "group"):
             one, other = (getattr(r, what) or "none" for r in (first, record))
             if one != other:

@@ -30,12 +30,13 @@ def read_text(file: Path) -> str:
     return content.decode(marked or "utf-8")
 
 
-def split_table(text: str, heads: Collection[str]) -> list[list[str]]:
+def split_table(text: str, heads: Collection[str], strict: bool = False) -> list[list[str]]:
     """The rows of a CSV table, the row of its heads among them; rows without any text are left out.
 
     Args:
         text: with `,`, `;`, tab or `|` between the values, and perhaps a first line `sep=;`, as Excel writes it.
         heads: of which at least one is expected; they tell what separates, and a comma does where none is found.
+        strict: refuse quotes that are not closed.
 
     Raises:
         csv.Error: no table.
@@ -47,7 +48,7 @@ def split_table(text: str, heads: Collection[str]) -> list[list[str]]:
     else:
         separators = SEPARATORS
     separator = next((s for s in separators if _has_head(text, s, heads)), separators[0])
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
     return [row for row in rows if any(cell.strip() for cell in row)]
 
 

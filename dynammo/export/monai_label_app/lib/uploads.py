@@ -52,8 +52,8 @@ class Guard:
             return False
         if not origin:
             return headers.get("sec-fetch-site", "") in SAFE
-        of_server = not self._hosts and origin.lower() in (f"http://{called}", f"https://{called}")
-        return of_server or origin in self._origins
+        of_server = not self._hosts and called and origin.lower() in (f"http://{called}", f"https://{called}")
+        return bool(of_server) or origin in self._origins
 
     async def _limited(self, scope: Message, declared: str, receive: Receive, send: Send) -> None:
         """Let a request through up to the limit; one that is larger gets our answer, whatever the app says to it."""
