@@ -4,6 +4,7 @@
 # make test-pythons   test in an environment for each Python at hand, 3.10 to 3.13; PYTHONS="3.12" limits them
 # make test-oldest   test with the oldest versions that pyproject.toml allows
 # make constraints   constraints.txt anew: every package for every Python; NEWEST=1 takes the newest versions
+# make licences   licences of all packages that are needed, extras included
 # make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
 # make test-spread   train in several processes, classify on a Ray cluster of this machine
 # make test-faults   kill trainings at fifty moments, damage files, fill disks
@@ -18,7 +19,7 @@ DEPLOY_APP := dynammo/export/monai_deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
-.PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread lint constraints clean
+.PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread lint licences constraints clean
 
 demo: .venv/installed
 	$(BIN)/python -m data_prep.phantoms -o demo/data
@@ -60,6 +61,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 	MYPYPATH=$(LABEL_APP) $(BIN)/mypy --explicit-package-bases $(LABEL_APP)/*.py $(LABEL_APP)/lib/*.py
 	MYPYPATH=$(DEPLOY_APP) $(BIN)/mypy --explicit-package-bases $(DEPLOY_APP)/*.py
+
+licences: .venv/installed
+	$(BIN)/python .ci/licences.py
 
 constraints: .venv/installed
 	$(BIN)/python .ci/pythons.py constraints $(if $(NEWEST),--newest)

@@ -1,19 +1,20 @@
 """What the user has (class folders or a data list) as checked, labelled items for each task."""
 
-import csv
 import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from dynammo.data.data_list import ImageRecord, read_data_list
 from dynammo.data.exemplars import Item
+from dynammo.data.leaks import refuse_contradictions, refuse_shared_files, refuse_shared_groups, some
 from dynammo.data.tasks import Task, TaskSequence
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
@@ -23,23 +24,6 @@ from dynammo.runtime.distributed import all_gather_object, shard
 from dynammo.runtime.progress import track
 
 __all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
-
-LONGEST_PATH = 1000  # characters; systems end between 260 and 4096
-LISTED = 5  # names shown in a message before "and N more"
-
-
-@dataclass(frozen=True)
-class ImageRecord:
-    """One image of the data set: where it lies, its class, `train` or `test`, and its patient or lesion.
-
-    `views` are what a network sees of it: the path, or paths with the `#fragment` of each slice or tile.
-    """
-
-    path: Path
-    class_name: str
-    split: str
-    group: str = ""
-    views: tuple[str, ...] = ()
 
 
 class ImageSet:
@@ -59,7 +43,8 @@ class ImageSet:
 
     Raises:
         UserError: missing or empty folder, malformed list, one that leads out of the folder, a class without training
-            image, a test class that is not in train, a group in both splits, unreadable images.
+            image, a test class that is not in train, a group or an image in both splits, an image of two classes,
+            unreadable images.
     """
 
     def __init__(
@@ -78,13 +63,15 @@ class ImageSet:
         if data_list is None:
             records = _from_folder(folder)
         else:
-            records = _from_list(Path(data_list).expanduser(), folder, allow_outside)
+            records = read_data_list(Path(data_list).expanduser(), folder, allow_outside)
+        refuse_shared_groups(records)
+        refuse_contradictions(records)
         records = divided(records, test_fraction, seed)
         check_classes(records)
-        _check_groups(records)
         self.records = _readable(records, skip_unreadable, slices)
         self.skipped = len(records) - len(self.records)
         check_classes(self.records)
+        refuse_shared_files(self.records)
 
     @property
     def classes(self) -> list[str]:
@@ -217,60 +204,6 @@ def _from_folder(folder: Path) -> list[ImageRecord]:
     return records
 
 
-def _from_list(file: Path, folder: Path, allow_outside: bool) -> list[ImageRecord]:
-    if not file.is_file():
-        raise UserError(f"there is no data list {file}; give --data_list a JSON or CSV file.")
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-        rows: object = json.loads(text) if file.suffix.lower() == ".json" else list(csv.DictReader(text.splitlines()))
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
-        raise UserError(f"the data list {file} cannot be read ({error}); expected JSON or CSV in UTF-8.") from error
-    if not isinstance(rows, list):
-        raise UserError(f"the data list {file} is no list; expected one row or object for each image.")
-    if not rows:
-        raise UserError(f"the data list {file} is empty; expected one row for each image.")
-    return [_record(row, f"row {number} of {file}", folder, allow_outside) for number, row in enumerate(rows, start=1)]
-
-
-def _record(row: object, name: str, folder: Path, allow_outside: bool) -> ImageRecord:
-    if not isinstance(row, Mapping) or not row.get("path") or row.get("label") in (None, ""):
-        raise UserError(
-            f"{name} has no path or no label; expected the columns path, label, split and, if patients are known, "
-            "group."
-        )
-    split = str(row.get("split") or "").strip().lower()
-    if split not in ("", "train", "test"):
-        raise UserError(f"{name} has the split {split[:20]!r}; expected train or test, or none in all rows.")
-    group = str(row.get("group") or "").strip()
-    path = _listed_path(str(row["path"]), name, folder, allow_outside)
-    return ImageRecord(path, str(row["label"]).strip(), split, group)
-
-
-def _listed_path(path: str, name: str, folder: Path, allow_outside: bool) -> Path:
-    """Where a row leads; what the list says is not followed out of the folder, links that lie in the folder are."""
-    if "\0" in path or len(path) > LONGEST_PATH:
-        raise UserError(f"{name} has a path that no file can have; mend the list.")
-    if allow_outside:
-        return folder / path
-    start, found = os.path.abspath(folder), os.path.abspath(folder / path)  # without `..`, so that this is what is read
-    if Path(found) == Path(start) or not Path(found).is_relative_to(start):
-        raise UserError(
-            f"{name} leads out of {folder}; give --dataset_dir the folder that holds all images, or type "
-            "--allow_outside True if you trust the list."
-        )
-    return folder / os.path.relpath(found, start)
-
-
-def _check_groups(records: Sequence[ImageRecord]) -> None:
-    splits = {split: {r.group for r in records if r.group and r.split == split} for split in ("train", "test")}
-    shared = sorted(splits["train"] & splits["test"])
-    if shared:
-        raise UserError(
-            f"{len(shared)} groups (patients, lesions) are both in train and in test ({_some(shared)}), so test "
-            "results would be too good; keep each group on one side, or leave the split out of the data list."
-        )
-
-
 def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
     """The records with their views; every image is read to its last pixel before anything is trained.
 
@@ -284,7 +217,7 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -
     bad = [f"{r.path}: {fault}" for r, fault in zip(records, faults, strict=True) if fault]
     if bad and not skip_unreadable:
         raise UserError(
-            f"{len(bad)} of {len(records)} images cannot be read ({_some(bad)}); mend or remove them, or type "
+            f"{len(bad)} of {len(records)} images cannot be read ({some(bad)}); mend or remove them, or type "
             "--skip_unreadable True to continue without them."
         )
     for line in bad:
@@ -305,8 +238,3 @@ def _inspect(path: Path, slices: bool) -> tuple[str | None, tuple[str, ...]]:
         return fault, ()
     frames = frame_count(path) if slices else 1
     return None, tuple(f"{path}#{frame}" for frame in range(frames)) if frames > 1 else (str(path),)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return "; ".join(names[:LISTED]) + more

@@ -135,11 +135,7 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         about=ABOUT,
         slices=record["config"]["recipe"]["volumes"] == "slices",
         false_alarms=percent_or_words(trust.get("false_alarm_rate")),
-        threshold=_number(trust.get("unknown_threshold")),
+        threshold=None if (limit := trust.get("unknown_threshold")) is None else f"{limit:.2f}",
         versions={"dynammo": UNKNOWN, **record["versions"]},
         **{key: record[key] for key in ("method", "seed", "commit")},
     )
-
-
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.2f}"

@@ -148,7 +148,7 @@ class AnalyticHeads:
         self, folds: Sequence[Fold], features: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """Probabilities (N, K), unknown scores (N,) and labels (N,) of the new images, each left out of its head."""
-        if not folds:
+        if not folds or int(folds[0].statistics.counts.max()) < 2:  # known by one image each: not how they vary
             return None
         probabilities = torch.zeros(len(labels), len(folds[0].statistics.counts))
         unknown = torch.zeros(len(labels))

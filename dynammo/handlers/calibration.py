@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from monai.data import Dataset
 
@@ -18,7 +20,8 @@ class Calibrate:
 
     The handlers of the heads leave `engine.held_out`. Tuned heads come with images of all classes. Analytic ones have
     images of the new classes alone, and have chosen their temperature on held-out images themselves: their threshold
-    is averaged over the tasks. Without either (fine-tuning) the new training images stand in.
+    is averaged over the tasks. Without either (fine-tuning) the new training images stand in. Of a class of one image
+    nothing can be left out: it is not judged, and where no class has two there is no threshold (None).
 
     Args:
         transform: deterministic preprocessing of an item.
@@ -49,13 +52,17 @@ class Calibrate:
         probabilities, unknown, labels = (
             part.numpy(force=True) for part in (held_out if held_out is not None else self._seen(engine))
         )
-        found, count = threshold_at(unknown, self.false_alarm_rate), len(unknown)
-        facts = {"temperature": 1.0, "held_out_images": count if held_out is not None else 0}
-        if held_out is not None and engine.network.head_layout != "analytic":
+        several = np.bincount(labels)[labels] > 1
+        analytic = engine.network.head_layout == "analytic"
+        if analytic and held_out is None:  # seen images are all alike to a head that was computed from them
+            several[:] = False
+        probabilities, unknown, labels = probabilities[several], unknown[several], labels[several]
+        found, count = threshold_at(unknown, self.false_alarm_rate) or 0.0, len(unknown)
+        facts: dict[str, Any] = {"temperature": 1.0, "held_out_images": count if held_out is not None else 0}
+        if held_out is not None and not analytic:
             self.found = [*[(0.0, 0)] * engine.task.index, (found, count)]  # the newest speaks for all classes
-            facts["temperature"] = engine.network.temperature = fit_temperature(probabilities, labels)
-            facts["ece_before"] = expected_calibration_error(probabilities, labels)
-            facts["ece_after"] = expected_calibration_error(tempered(probabilities, facts["temperature"]), labels)
+            facts |= _temperature(probabilities, labels) if count else {"ece_before": None, "ece_after": None}
+            engine.network.temperature = facts["temperature"]
         else:
             self.found.append((found, count))
         threshold = mean_threshold(self.found)
@@ -66,6 +73,18 @@ class Calibrate:
         return predict(engine.network.classifier(), dataset, self.batch_size, "unknown scores")
 
 
-def mean_threshold(found: Sequence[tuple[float, int]]) -> float:
-    """Mean of the thresholds of the tasks, each weighted by the images behind it."""
-    return sum(threshold * images for threshold, images in found) / sum(images for _, images in found)
+def _temperature(probabilities: npt.NDArray[Any], labels: npt.NDArray[Any]) -> dict[str, float]:
+    """The temperature of held-out images, and how well probabilities are calibrated without and with it."""
+    temperature = fit_temperature(probabilities, labels)
+    after = expected_calibration_error(tempered(probabilities, temperature), labels)
+    return {
+        "temperature": temperature,
+        "ece_before": expected_calibration_error(probabilities, labels),
+        "ece_after": after,
+    }
+
+
+def mean_threshold(found: Sequence[tuple[float, int]]) -> float | None:
+    """Mean of the thresholds of the tasks, each weighted by the images behind it; None where there are none."""
+    images = sum(count for _, count in found)
+    return sum(threshold * count for threshold, count in found) / images if images else None

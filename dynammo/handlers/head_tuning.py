@@ -79,9 +79,10 @@ class TuneHeads:
         heads = nn.ModuleList(network.heads[number] for number in targets)
         inputs = [features[number] for number in targets] if len(features) > 1 else features
         self._tuned(heads, inputs, list(targets.values()))
-        if len(items) >= FOLDS:
+        folds = min(FOLDS, len(items))
+        if folds > 1:
             logits = network.classifier().logits([part[: len(items)] for part in features])
-            held_out = held_out_logits(heads, inputs, list(targets.values()), len(items), FOLDS, self._tuned)
+            held_out = held_out_logits(heads, inputs, list(targets.values()), len(items), folds, self._tuned)
             for number, of_head in zip(targets, held_out, strict=True):
                 logits[number] = of_head
             probabilities, unknown = network.classifier().join(logits)

@@ -8,6 +8,7 @@ from torch import nn
 from dynammo.errors import UserError
 from dynammo.merging import STRATEGIES, Merged, State, merge_next, to_device
 from dynammo.networks.adapters import copy_state
+from dynammo.training.data_parallel import shared_batchnorm
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["MergeAdapters"]
@@ -99,6 +100,7 @@ def _recalibrate(engine: IncrementalTrainer) -> None:
             module.reset_running_stats()
             module.momentum = None  # cumulative mean instead of an exponential one
             module.train()
-    for batch in engine.trainer.data_loader:
-        classifier.features(batch["image"].to(engine.trainer.state.device))
+    with shared_batchnorm(classifier):  # every process measures all images
+        for batch in engine.trainer.data_loader:
+            classifier.features(batch["image"].to(engine.trainer.state.device))
     engine.network.set_branches([copy_state(branch) for branch in classifier.branches])

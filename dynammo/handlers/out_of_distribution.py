@@ -18,10 +18,14 @@ from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 __all__ = ["FitOutOfDistribution", "out_of_distribution_of"]
 
 SHRINKAGE = 0.1  # of the covariance towards a sphere: there may be fewer images than features
+LEAST = 1e-10  # of the mean square of the features: what varies less, by a 100,000th of its size, is rounding
 
 
 class FitOutOfDistribution:
     """Learn what training images look like, from statistics of the stem; nothing of an image is kept.
+
+    The threshold comes from images that were left out of the statistics. Where every class has one image, or copies
+    of one, nothing tells how far images of a class lie apart, and there is no threshold (None) until a later task does.
 
     Args:
         transform: deterministic preprocessing of an item.
@@ -43,7 +47,7 @@ class FitOutOfDistribution:
         engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
 
     def state_dict(self) -> dict[str, Any]:
-        """Class statistics; the distance of every training image from the others, and its label."""
+        """Class statistics; the distance of the training images from the others, where known, and their labels."""
         statistics = self.statistics.state_dict() if self.statistics else {}
         return {"statistics": statistics, "distances": self.distances, "labels": self.labels}
 
@@ -64,9 +68,7 @@ class FitOutOfDistribution:
             raise ValueError("there are no statistics yet that more images could be added to")
         features, labels_of_images = self._features(engine, items)
         more = scatter_classes(features[:, None], labels_of_images)
-        distances = _distances(
-            out_of_distribution_of(self.statistics), features
-        )  # by what is known without these images
+        distances = _distances(self.statistics, features)  # by what is known without these images
         self._take(engine, update_classes(self.statistics, before, more, labels), distances, labels_of_images)
         return more
 
@@ -84,7 +86,9 @@ class FitOutOfDistribution:
         self, engine: IncrementalTrainer, statistics: ClassStatistics, distances: torch.Tensor, labels: torch.Tensor
     ) -> None:
         self.statistics = statistics
-        self.distances, self.labels = torch.cat([self.distances, distances]), torch.cat([self.labels, labels])
+        told = distances.isfinite()
+        self.distances = torch.cat([self.distances, distances[told]])
+        self.labels = torch.cat([self.labels, labels[told]])
         engine.network.out_of_distribution = out_of_distribution_of(statistics).to(
             next(engine.network.parameters()).device
         )
@@ -95,28 +99,53 @@ class FitOutOfDistribution:
 
 
 def out_of_distribution_of(statistics: ClassStatistics) -> OutOfDistribution:
-    """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere."""
-    spread = statistics.within
-    sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace().clamp(min=1e-12) / len(spread)
+    """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere.
+
+    Without a spread within classes that of all images stands in, so that distances keep a plain size.
+    """
+    spread = next((s for s in (statistics.within, statistics.total) if _is_spread(s, statistics)), None)
+    spread = torch.eye(len(statistics.gram), dtype=torch.float64) if spread is None else spread
+    sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace() / len(spread)
     whitening = torch.linalg.cholesky(torch.linalg.inv((1 - SHRINKAGE) * spread + SHRINKAGE * sphere))
     detector = OutOfDistribution(len(statistics.counts), len(spread) // 2)
     detector.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
     return detector
 
 
+def _is_spread(covariance: torch.Tensor, statistics: ClassStatistics) -> bool:
+    """Whether a covariance of these statistics is more than what rounding leaves of one image, or of equal ones."""
+    square = covariance.trace() + (statistics.means**2).sum() / len(statistics.counts)
+    return bool(covariance.trace() > LEAST * square)
+
+
 def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Distance (N,) of every image from classes that were described without it, fold by fold."""
-    folds = min(FOLDS, int(labels.unique(return_counts=True)[1].min()))  # type: ignore[no-untyped-call]
-    numbers = assign_folds(labels, folds, interleaved=True)
-    distances = torch.zeros(len(labels))
+    """Distance (N,) of every image from classes that were described without it; NaN where that cannot be told.
+
+    Fold by fold; image by image where a fold would leave no class with two images.
+    """
+    counts = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    several = counts[2][counts[1]] > 1  # a class of one image can only be described with it
+    numbers, folds = _folds(known, labels, several)
+    distances = torch.full((len(labels),), torch.nan)
     for fold in range(folds):
-        out = numbers == fold
-        rest = ~out if folds > 1 else out  # a class of one image can only be described with it
-        distances[out] = _distances(
-            out_of_distribution_of(add_classes(known, features[rest][:, None], labels[rest])), features[out]
-        )
+        out = several & (numbers == fold)
+        distances[out] = _distances(add_classes(known, features[~out][:, None], labels[~out]), features[out])
     return distances
 
 
-def _distances(detector: OutOfDistribution, features: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(detector.nearest(features))
+def _folds(known: ClassStatistics, labels: torch.Tensor, several: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Number of the fold (N,) of each image, and how many folds there are."""
+    if not several.any():
+        return torch.zeros_like(labels), 0
+    counts = labels[several].unique(return_counts=True)[1]  # type: ignore[no-untyped-call]
+    if int(counts.max()) == 2 and not (known.counts > 1).any():
+        return torch.arange(len(labels)), len(labels)
+    folds = min(FOLDS, int(counts.min()))
+    return assign_folds(labels, folds, interleaved=True), folds
+
+
+def _distances(statistics: ClassStatistics, features: torch.Tensor) -> torch.Tensor:
+    """Distance (N,) of features from these classes; NaN where images of a class do not differ."""
+    if not _is_spread(statistics.within, statistics):
+        return torch.full((len(features),), torch.nan)
+    return torch.as_tensor(out_of_distribution_of(statistics).nearest(features))

@@ -7,6 +7,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from dynammo.errors import UserError
+
 __all__ = ["BackgroundScore", "grow_head", "join_heads", "join_others", "tune_heads"]
 
 
@@ -123,13 +125,16 @@ def tune_heads(
 
     Returns:
         Mean loss of the last epoch; NaN without epochs.
+
+    Raises:
+        UserError: a mean loss that is not finite.
     """
     optimizer = torch.optim.Adam(heads.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(milestones), gamma=0.1)
     inputs = [features[min(i, len(features) - 1)] for i in range(len(heads))]
     heads.requires_grad_(True)
     mean, draw = math.nan, _even_rows(targets) if even else partial(torch.randperm, len(targets[0]))
-    for _ in range(epochs):
+    for epoch in range(1, epochs + 1):
         total = 0.0
         for rows in draw().to(targets[0].device).split(batch_size):  # type: ignore[no-untyped-call]
             losses = [
@@ -143,6 +148,11 @@ def tune_heads(
             total += float(loss.detach()) * len(rows)
         schedule.step()
         mean = total / len(targets[0])
+        if not math.isfinite(mean):
+            raise UserError(
+                f"stage 2, the heads: the loss is not finite in epoch {epoch} of {epochs}, so the training has "
+                f"diverged; type a lower --head_learning_rate than {learning_rate:g}."
+            )
     return mean
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import stat
 import zipfile
@@ -15,6 +16,7 @@ import pydicom
 from pydicom.filereader import read_file_meta_info
 
 from dynammo.errors import UserError
+from dynammo.io.tables import head_of, listed_path, read_text, split_table
 
 __all__ = [
     "MOST_FILES",
@@ -31,7 +33,6 @@ __all__ = [
 
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")  # what Windows and archives of macOS leave behind
-LONGEST_LIST = 2**27  # bytes
 COLUMNS = ("path", "file", "filename", "image")
 MISSING = "there is no such file"
 
@@ -97,7 +98,7 @@ def files_of_list(file: Path) -> FoundFiles:
         raise UserError(f"the list {file} is empty; write one path a line, relative to {file.parent}.")
     found = FoundFiles(file.parent)
     for line in dict.fromkeys(lines):
-        path = found.root / line
+        path = listed_path(found.root, line)
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError) as error:  # ValueError: a zero byte
@@ -173,12 +174,10 @@ def _sort_out(entries: Iterator["os.DirEntry[str]"], found: FoundFiles) -> list[
 
 def _lines(file: Path) -> list[str]:
     try:
-        if file.stat().st_size > LONGEST_LIST:
-            raise ValueError("too long for a list")
-        with file.open(encoding="utf-8-sig", newline="" if file.suffix.lower() == ".csv" else None) as stream:
-            if file.suffix.lower() == ".csv":
-                return _column([row for row in csv.reader(stream) if row])
-            return [line.rstrip("\n") for line in stream if line.strip()]
+        text = read_text(file)
+        if file.suffix.lower() == ".csv":
+            return _column(split_table(text, COLUMNS))
+        return [line for line in re.split("\r\n|\r|\n", text) if line.strip()]
     except (ValueError, csv.Error) as error:  # ValueError: no UTF-8
         raise UserError(
             f"{file} is neither an image nor a list of paths; give an image, a folder, a zip, a DICOMDIR or a list."
@@ -186,7 +185,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _column(rows: list[list[str]]) -> list[str]:
-    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    header = [head_of(cell) for cell in rows[0]] if rows else []
     place = next((header.index(name) for name in COLUMNS if name in header), None)
     if place is None:
         return [row[0] for row in rows if row[0].strip()]

@@ -188,6 +188,9 @@ class LogTaskToMLflow:
 
     def _fall_back(self, error: Exception) -> None:
         store, place = self._uri, self.folder / "mlruns.db"
+        if self._store is not None:
+            with quiet():
+                self._store.abandon()
         self._store = None
         if store == self._local:
             self._uri = ""

@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,18 +104,23 @@ class Store:
             self._resume(sequence.key)
             tags = {**sequence.tags, KEY: sequence.key}
             self.parent = self.parent or self._create(sequence.name, sequence.started, tags, sequence.params)
-            self._open.add(self.parent)
+            self._open.add(self.parent)  # one that goes on, too
         for index, task in sequence.tasks.items():
             if index not in self.children:
                 tags = {**sequence.tags, PARENT: self.parent, TASK: str(index)}
                 self.children[index] = self._create(task.name, task.started, tags, task.params)
-                self._open.add(self.children[index])
             if task.ended is not None and self.children[index] in self._open:
                 self._write_task(self.children[index], task, sequence)
         self._write_points(sequence.points)
         if sequence.status != "RUNNING":
             for run_id in sorted(self._open):
                 self._terminate(run_id, sequence.status)
+
+    def abandon(self) -> None:
+        """End the runs that would be RUNNING for ever, since the record goes on elsewhere; if it answers."""
+        with suppress(Exception):
+            for run_id in sorted(self._open):
+                self._terminate(run_id, "KILLED")
 
     def _find_experiment(self, name: str) -> None:
         found = self.client.get_experiment_by_name(name)
@@ -138,6 +143,7 @@ class Store:
 
     def _create(self, name: str, started: int, tags: dict[str, str], params: dict[str, str]) -> str:
         run_id = str(self.client.create_run(self.experiment_id, started, tags, name).info.run_id)
+        self._open.add(run_id)  # at once: what follows may fail
         entries = [Param(key, value) for key, value in params.items()]
         for first in range(0, len(entries), 100):  # MLflow takes 100 at a time
             self.client.log_batch(run_id, params=entries[first : first + 100], synchronous=True)
@@ -220,9 +226,15 @@ def now() -> int:
 
 
 def reason(error: BaseException) -> str:
-    """The innermost cause in one short line: what wraps it speaks of connection pools."""
+    """The innermost cause in one short line: what wraps it speaks of connection pools.
+
+    A page (HTML) in place of an answer comes from a server that does not know the question.
+    """
     while inner := error.__cause__ or error.__context__:
         error = inner
+    if re.search(r"<!doctype|<html", str(error), re.IGNORECASE):
+        code = re.search(r"error code (\d{3})", str(error))
+        return f"it answers with a page{f' (HTTP {code[1]})' if code else ''}, as a server older than MLflow 3 does"
     return f"{type(error).__name__}: {without_password(' '.join(str(error).split())[:200])}"
 
 

@@ -129,7 +129,8 @@ class ResumeRun:
         _remove(self.folder, "checkpoint.previous")
 
     def _release(self, engine: IncrementalTrainer) -> None:
-        if self._running and (self.folder / UNFINISHED).is_file():
+        told = isinstance(sys.exc_info()[1], UserError)  # which says what to type
+        if self._running and not told and (self.folder / UNFINISHED).is_file():
             print(f"interrupted in {_position(engine)}; type the same command to resume.")
         self._running = False
         if self._lock is not None:

@@ -107,14 +107,18 @@ def share_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 @contextmanager
-def shared_batchnorm(network: nn.Module, share: Part) -> Iterator[None]:
+def shared_batchnorm(network: nn.Module, share: Part | None = None) -> Iterator[None]:
     """Let every BatchNorm in training normalise by the statistics of the images of all processes.
+
+    A map of one pixel of a batch of one image has no statistics, and torch refuses it: it is normalised by the running
+    ones, as in prediction, and adds nothing to them. Every other batch gives what torch gives.
 
     Args:
         network: its modules, parameters and state dict stay what they are.
-        share: part of the images of the batch that this process has; 0: its images do not count.
+        share: part of the images of the batch that this process has; 0: its images do not count. None: no other
+            process has any.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)] if world_size() > 1 else []
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     for norm in norms:
         norm.forward = partial(_normalise, norm, share)  # type: ignore[method-assign]
     try:
@@ -124,14 +128,19 @@ def shared_batchnorm(network: nn.Module, share: Part) -> Iterator[None]:
             del norm.forward
 
 
-def _normalise(norm: Any, share: Part, x: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+def _normalise(norm: Any, share: Part | None, x: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
     """BatchNorm of x (B, C, ...) over the images of all processes, with gradients through the statistics."""
-    if not norm.training:
+    alone = x.numel() == x.shape[1]
+    if not norm.training or (share is None and not alone):
         return type(norm).forward(norm, x)  # type: ignore[no-any-return]
+    if share is None:
+        return _by_running_statistics(norm, x)
     counts, axes, shape = float(share() > 0), [0, *range(2, x.dim())], [1, -1, *[1] * (x.dim() - 2)]
     values = x.as_subclass(torch.Tensor).float()  # MONAI's tensors with flips of their own refuse to be cut
     here = values.new_tensor([counts * values[:, 0].numel()])
     sums = _total(torch.cat([counts * values.sum(axes), here]))
+    if alone and sums[-1] == 1:
+        return _by_running_statistics(norm, x)
     images, mean = sums[-1], sums[:-1] / sums[-1]
     centred = values - mean.view(shape)
     variance = _total(counts * centred.square().sum(axes)) / images
@@ -139,6 +148,10 @@ def _normalise(norm: Any, share: Part, x: torch.Tensor) -> torch.Tensor:  # noqa
     scale = norm.weight * (variance + norm.eps).rsqrt()
     normalised: torch.Tensor = (centred * scale.view(shape) + norm.bias.view(shape)).to(x.dtype)
     return normalised
+
+
+def _by_running_statistics(norm: Any, x: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
+    return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
 
 
 @torch.no_grad()

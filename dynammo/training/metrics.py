@@ -226,8 +226,10 @@ def fit_temperature(probabilities: Floats, labels: npt.NDArray[np.int64]) -> flo
     return float(np.exp(found.x))
 
 
-def threshold_at(scores: Floats, false_alarm_rate: float) -> float:
-    """The smallest of the (N,) scores of known images that no more than this share of them exceeds."""
+def threshold_at(scores: Floats, false_alarm_rate: float) -> float | None:
+    """The smallest of the (N,) scores of known images that no more than this share of them exceeds; None of none."""
+    if not len(scores):
+        return None
     return float(np.quantile(scores, 1 - false_alarm_rate, method="higher"))
 
 

@@ -10,6 +10,7 @@ import torch
 from monai.data import DataLoader
 from torch.utils.data import Dataset, Subset
 
+from dynammo.errors import UserError
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import stem_features
 from dynammo.runtime.distributed import all_gather_object, all_gather_rows, shard, world_size
@@ -38,7 +39,7 @@ def predict(
     for images, batch in _batches(classifier, dataset, batch_size, stage):
         paths += batch["path"]
         rows.append((*classifier.classify(images), batch["label"]))
-    columns = [all_gather_rows(torch.cat([row[i].cpu() for row in rows])).numpy() for i in range(3)]
+    columns = [_finite(all_gather_rows(torch.cat([row[i].cpu() for row in rows]))).numpy() for i in range(3)]
     paths = [path for of_process in all_gather_object(paths) for path in of_process]
     _, _, (probabilities, unknown, labels) = study_means(paths, *columns)
     return torch.from_numpy(probabilities), torch.from_numpy(unknown).squeeze(1), torch.from_numpy(labels).long()
@@ -54,7 +55,8 @@ def extract_features(
         for images, batch in _batches(classifier, dataset, batch_size, stage)
     ]
     features = [
-        all_gather_rows(torch.cat([row[0][branch] for row in rows])) for branch in range(len(classifier.branches))
+        _finite(all_gather_rows(torch.cat([row[0][branch] for row in rows])))
+        for branch in range(len(classifier.branches))
     ]
     return features, all_gather_rows(torch.cat([row[1] for row in rows])).to(features[0].device)
 
@@ -84,7 +86,7 @@ def extract_copies(
         copies = [classifier.features(images.flip(axes) if axes else images)[0].cpu() for axes in mirrored]
         rows.append((torch.stack(copies, dim=1), batch["label"]))
     features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
-    return features, labels
+    return _finite(features), labels
 
 
 @torch.no_grad()
@@ -96,7 +98,23 @@ def extract_stem_features(
         (stem_features(classifier.backbone.stem(images)).cpu(), batch["label"])
         for images, batch in _batches(classifier, dataset, batch_size, "out_of_distribution")
     ]
-    return all_gather_rows(torch.cat([row[0] for row in rows])), all_gather_rows(torch.cat([row[1] for row in rows]))
+    features, labels = (all_gather_rows(torch.cat([row[i] for row in rows])) for i in range(2))
+    return _finite(features), labels
+
+
+def _finite(rows: torch.Tensor) -> torch.Tensor:
+    """What the network makes of images, one a row.
+
+    Raises:
+        UserError: some of it is not finite, and no head or threshold can be computed from that.
+    """
+    bad = int((~rows.isfinite().flatten(1).all(1)).sum()) if rows.dim() > 1 else 0
+    if bad:
+        raise UserError(
+            f"what the network makes of {bad} of {len(rows)} images is not finite, so the training has diverged; type "
+            "a lower --learning_rate, or give --weights another file if nothing has been trained."
+        )
+    return rows
 
 
 def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401

@@ -3,6 +3,7 @@
 Several processes fit it together, see `dynammo.training.data_parallel`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -109,7 +110,7 @@ class StageTrainer:
         try:
             # added last, so that it weighs what other handlers have added to the loss too
             weighed = self.trainer.add_event_handler(IterationEvents.LOSS_COMPLETED, self._weigh_loss)
-            with weighed, shared_batchnorm(self.trainer.network, self._share):
+            with weighed, shared_batchnorm(self.trainer.network, self._share if world_size() > 1 else None):
                 self.trainer.run()
         finally:
             self.trainer.data_loader = whole
@@ -168,5 +169,23 @@ class StageTrainer:
 
     def _end_epoch(self, trainer: SupervisedTrainer) -> None:
         self.losses.append(float(all_reduce_sum(self._loss_sum)) / (trainer.state.epoch_length or 1))
+        self._refuse_divergence(trainer)
         if self._scheduler is not None:
             self._scheduler.step()
+
+    def _refuse_divergence(self, trainer: SupervisedTrainer) -> None:
+        """Stop after the first epoch that leaves no numbers to go on with, before anything of it is kept.
+
+        Raises:
+            UserError: the mean loss, a parameter or a running statistic is not finite.
+        """
+        groups = trainer.optimizer.param_groups
+        values = [*(p for group in groups for p in group["params"]), *trainer.network.buffers()]
+        if math.isfinite(self.losses[-1]) and bool(torch.stack([v.detach().isfinite().all() for v in values]).all()):
+            return
+        what = "a weight" if math.isfinite(self.losses[-1]) else "the loss"
+        raise UserError(
+            f"{trainer.state.stage}: {what} is not finite after epoch {trainer.state.epoch} of "
+            f"{trainer.state.max_epochs}, so the training has diverged; type a lower --learning_rate than "
+            f"{groups[0].get('initial_lr', groups[0]['lr']):g}."
+        )

@@ -39,5 +39,5 @@ def test_a_class_without_test_images_has_no_recall() -> None:
 
 def test_the_card_names_classes_measures_and_files() -> None:
     card = model_card(RECORD, metadata(RECORD, "skin", {"0.1.0": "first"}), {"model.pt": "0" * 64})
-    for words in ("MEL", "NV", "75.0 %", "0" * 16 + "...", INTENDED_USE, "weights, a state dict", "not measured"):
+    for words in ("MEL", "NV", "75.0 %", "0" * 16 + "...", INTENDED_USE, "weights, a state dict", "set no limit"):
         assert words in card, words

@@ -1,10 +1,9 @@
 """Those parts of the MONAI Label app that need no MONAI Label."""
 
-import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -291,59 +290,3 @@ def test_impossible_wishes_are_refused(teacher: Teacher, request_: dict[str, Any
 def test_viewers_send_lists_of_choices(teacher: Teacher) -> None:
     teacher.store.add("BCC")
     assert teacher.train(run_id=["increment", "training"], max_drop=[2.0], client_id="viewer")["served"]
-
-
-Message = MutableMapping[str, Any]
-
-
-def ask(headers: dict[str, str], parts: list[bytes], megabytes: int = 1) -> tuple[int, bytes, int]:
-    """Status, answer and bytes that reached the app behind the guard."""
-    reached, sent = 0, []
-    waiting = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
-
-    async def app(scope: Message, receive: Any, send: Any) -> None:  # noqa: ANN401
-        nonlocal reached
-        try:
-            while (message := await receive())["more_body"]:
-                reached += len(message["body"])
-        except Exception:  # as the parser of forms does
-            await send({"type": "http.response.start", "status": 400})
-            return
-        await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": b"classified"})
-
-    async def receive() -> Message:
-        return waiting.pop(0) if waiting else {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    guard = lib("uploads").Guard(app, megabytes, ["127.0.0.1", "[::1]"], ["http://127.0.0.1:8000"])
-    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
-    asyncio.run(guard({"type": "http", "headers": fields}, receive, send))
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent), reached
-
-
-def test_the_guard_lets_small_requests_through() -> None:
-    assert ask({"host": "127.0.0.1:8000"}, [b"x" * 1000]) == (200, b"classified", 1000)
-    assert ask({"host": "[::1]:8000", "origin": "http://127.0.0.1:8000"}, [])[0] == 200
-
-
-def test_the_guard_refuses_large_requests_with_and_without_length() -> None:
-    status, body, reached = ask({"host": "127.0.0.1", "content-length": "1000001"}, [b"x" * 1000])
-    assert (status, reached) == (413, 0) and b"larger than 1 MB" in body
-    status, body, reached = ask({"host": "127.0.0.1"}, [bytes(400_000)] * 4)
-    assert status == 413 and b"larger than 1 MB" in body and reached <= 10**6
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"host": "evil.example"},
-        {"host": "127.0.0.1", "origin": "http://evil.example"},
-        {"host": "127.0.0.1", "sec-fetch-site": "cross-site"},
-    ],
-)
-def test_the_guard_refuses_other_web_sites(headers: dict[str, str]) -> None:
-    assert ask(headers, [])[0] == 403

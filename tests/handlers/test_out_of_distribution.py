@@ -1,14 +1,14 @@
 """Images of another kind are told from training images, through the bundle."""
 
 import json
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from conftest import Trained
-from synthetic.datasets import make_data, run_bundle
 
-from dynammo.handlers.out_of_distribution import out_of_distribution_of
+from dynammo.handlers.out_of_distribution import FitOutOfDistribution, out_of_distribution_of
 from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.runs.load import load_model
 
@@ -24,16 +24,6 @@ def test_images_of_another_kind_are_far_from_all_training_images(trained: Traine
     assert float(network.ood_score(network.maps(stripes))) > 2 * limit
 
 
-@pytest.mark.usefixtures("no_plots")
-def test_a_class_of_one_image_can_be_learnt(tmp_path: Path) -> None:
-    data = make_data(tmp_path / "data", train=1, test=1)
-    run_bundle(
-        "training", ["bundle/configs/train.yaml", "configs/methods/finetune.yaml"], dataset_dir=str(data),
-        output_dir=str(tmp_path / "run"), mlflow=False, stages=1, image_size=16, weights="first_task", epochs=1,
-    )  # fmt: skip
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["trust"]["out_of_distribution_threshold"] >= 0
-
-
 def test_the_distance_is_that_from_the_nearest_class() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(2).repeat(40)
@@ -43,3 +33,59 @@ def test_the_distance_is_that_from_the_nearest_class() -> None:
     torch.testing.assert_close(looks.nearest(means), torch.zeros(2), atol=1e-3, rtol=0)
     near, between = looks.nearest(features), looks.nearest(means.mean(0, keepdim=True))
     assert near.max() < 3 < float(between)
+
+
+def features_of(classes: int, images: int, spread: float = 1.0, seed: int = 0) -> torch.Tensor:
+    """Features (classes * images, 8) of classes that lie 10 apart, images of a class one after the other."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = spread * torch.randn(classes * images, 8, generator=generator)
+    return 100 + noise + 10.0 * torch.arange(classes).repeat_interleave(images)[:, None]
+
+
+def learn(*tasks: torch.Tensor, images: int) -> tuple[FitOutOfDistribution, Any]:
+    """The handler after tasks with these features, and its engine."""
+    fit, first = FitOutOfDistribution(lambda item: item), 0
+    network = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]), out_of_distribution=None)
+    engine: Any = SimpleNamespace(trust={}, network=network, task=None, data=SimpleNamespace(train=lambda task: task))
+    for features in tasks:
+        labels = first + torch.arange(len(features) // images).repeat_interleave(images)
+        first = int(labels.max()) + 1
+        fit._features = lambda engine, items, f=features, y=labels: (f, y)  # type: ignore[method-assign,misc]
+        fit._learn(engine)
+    return fit, engine
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12])
+def test_two_images_of_each_class_give_a_limit_that_means_something(classes: int) -> None:
+    _, engine = learn(features_of(classes, 2), images=2)
+    limit = engine.trust["out_of_distribution_threshold"]
+    seen = engine.network.out_of_distribution.nearest(features_of(classes, 2, seed=1))
+    other = engine.network.out_of_distribution.nearest(features_of(classes, 2) + torch.tensor([100.0, -100.0] * 4))
+    assert (seen > limit).float().mean() < 0.3 and (other > limit).all() and limit < 100
+
+
+@pytest.mark.parametrize(("images", "spread"), [(1, 1.0), (1, 0.0), (2, 0.0), (5, 0.0), (2, 1e-7)])
+@pytest.mark.parametrize("classes", [1, 10, 14])
+def test_one_image_of_each_class_or_its_copies_give_no_limit(images: int, spread: float, classes: int) -> None:
+    fit, engine = learn(features_of(classes, images, spread), images=images)
+    assert engine.trust["out_of_distribution_threshold"] is None and len(fit.labels) == len(fit.distances) == 0
+    assert engine.network.out_of_distribution.nearest(features_of(classes, images)).isfinite().all()
+
+
+def test_a_later_task_brings_the_limit() -> None:
+    _, engine = learn(features_of(10, 1, seed=1).repeat_interleave(6, 0), features_of(3, 6), images=6)
+    assert 0 < engine.trust["out_of_distribution_threshold"] < 20
+
+
+def test_blank_images_are_learnt() -> None:
+    _, engine = learn(torch.zeros(20, 8), images=2)
+    assert engine.trust["out_of_distribution_threshold"] is None
+
+
+def test_a_single_image_among_classes_of_many_is_not_judged() -> None:
+    fit = FitOutOfDistribution(lambda item: item)
+    engine = learn(features_of(3, 6), images=6)[1]
+    labels = torch.cat([torch.arange(3).repeat_interleave(6), torch.tensor([3])])
+    fit._features = lambda *_: (torch.cat([features_of(3, 6), features_of(4, 1)[3:]]), labels)  # type: ignore[method-assign]
+    fit._learn(engine)
+    assert len(fit.distances) == 18 and 3 not in fit.labels and engine.trust["out_of_distribution_threshold"] > 0.5

@@ -28,6 +28,7 @@ from synthetic.mlflow_runs import (
     made_up_result,
     runs,
 )
+from synthetic.old_mlflow import old_server
 
 from dynammo.runs.mlflow import LogTaskToMLflow
 from dynammo.runs.mlflow_store import Store
@@ -274,3 +275,16 @@ def interrupted_at(call: int, function: Callable[..., Any]) -> Callable[..., Any
         return function(*arguments)
 
     return run
+
+
+def test_an_old_server_costs_one_sentence_and_keeps_no_running_run(
+    folder: Path, tmp_path: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with old_server(tmp_path / "artifacts") as (uri, kept):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        Learner(handler(folder)).learn()
+    assert_complete(folder)
+    (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
+    said = record.getMessage()
+    assert "older than MLflow 3" in said and "404" in said and "<" not in said and "\n" not in said
+    assert len(kept) == 2 and {run["status"] for run in kept.values()} == {"KILLED"}

@@ -76,3 +76,32 @@ def test_a_state_of_another_network_is_refused() -> None:
     stages.resumed = state
     with pytest.raises(UserError, match=r"does not fit this network .* delete stage\.pt"):
         fit(stages, network)
+
+
+@pytest.mark.parametrize("where", ["loss", "weight", "running statistic"])
+def test_a_training_that_diverges_stops_in_its_first_epoch(where: str) -> None:
+    stages, network = make_stages()
+    network.append(torch.nn.BatchNorm1d(2))
+    if where == "loss":
+        stages.optimizer = partial(torch.optim.SGD, lr=1e30)
+    elif where == "weight":  # by the last step of an epoch, whose loss was still a number
+        stages.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: spoil(network[0].weight))
+    else:
+        stages.trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), lambda: spoil(network[3].running_var))
+    with pytest.raises(
+        UserError, match=r"adapters: .* not finite after epoch 1 of 4, .*lower --learning_rate than"
+    ) as e:
+        fit(stages, network)
+    assert "\n" not in str(e.value) and stages.trainer.state.epoch == 1
+
+
+def spoil(values: Any) -> None:  # noqa: ANN401
+    values.data[0] = torch.inf
+
+
+def test_a_last_batch_of_one_image_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    """Eleven points in batches of five leave one, which has no spread."""
+    stages, network = make_stages()
+    network.insert(1, torch.nn.BatchNorm1d(4))
+    stages.fit(items()[:11], network, list(network.parameters()), "adapters", "adapters")
+    assert len(stages.losses) == EPOCHS and int(network[1].num_batches_tracked) == 2 * EPOCHS

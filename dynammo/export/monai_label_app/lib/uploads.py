@@ -26,7 +26,7 @@ class Guard:
     Args:
         app: what answers the requests that are let through.
         megabytes: the most that a request may carry, 10**6 bytes each.
-        hosts: names that a request may call the server by, without port; empty to let every request through.
+        hosts: names that a request may call the server by, without port; empty for any: the server is on a network.
         origins: web sites beside the server itself whose requests are let through.
     """
 
@@ -46,11 +46,14 @@ class Guard:
         await self._limited(scope, headers.get("content-length", "0"), receive, send)
 
     def _is_ours(self, headers: dict[str, str]) -> bool:
-        if not self._hosts:
-            return True
-        host = re.sub(r":\d+$", "", headers.get("host", "")).lower()
-        own_page = headers.get("sec-fetch-site", "") in SAFE and "origin" not in headers
-        return host in self._hosts and (own_page or headers.get("origin") in self._origins)
+        called = headers.get("host", "").lower()
+        host, origin = re.sub(r":\d+$", "", called), headers.get("origin", "")
+        if self._hosts and host not in self._hosts:
+            return False
+        if not origin:
+            return headers.get("sec-fetch-site", "") in SAFE
+        of_server = not self._hosts and called and origin.lower() in (f"http://{called}", f"https://{called}")
+        return bool(of_server) or origin in self._origins
 
     async def _limited(self, scope: Message, declared: str, receive: Receive, send: Send) -> None:
         """Let a request through up to the limit; one that is larger gets our answer, whatever the app says to it."""

@@ -1,0 +1,69 @@
+"""Tables that people write: CSV from any spreadsheet, in any of its separators and encodings."""
+
+import csv
+import io
+import os
+import unicodedata
+from collections.abc import Collection
+from pathlib import Path
+
+__all__ = ["head_of", "listed_path", "read_text", "split_table"]
+
+LONGEST_LIST = 2**27  # bytes
+SEPARATORS = ",;\t|"
+MARKED = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}  # by the first bytes of a file
+
+
+def read_text(file: Path) -> str:
+    """The text of a list in UTF-8 or UTF-16, line ends as they are.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no text in these encodings, or more than 128 MiB.
+    """
+    if file.stat().st_size > LONGEST_LIST:
+        raise ValueError("too long for a list")
+    content = file.read_bytes()
+    marked = next((name for mark, name in MARKED.items() if content.startswith(mark)), "")
+    if not marked and b"\0" in content[:2]:  # UTF-16 without a mark: a list begins with a plain letter
+        marked = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    return content.decode(marked or "utf-8")
+
+
+def split_table(text: str, heads: Collection[str], strict: bool = False) -> list[list[str]]:
+    """The rows of a CSV table, the row of its heads among them; rows without any text are left out.
+
+    Args:
+        text: with `,`, `;`, tab or `|` between the values, and perhaps a first line `sep=;`, as Excel writes it.
+        heads: of which at least one is expected; they tell what separates, and a comma does where none is found.
+        strict: refuse quotes that are not closed.
+
+    Raises:
+        csv.Error: no table.
+    """
+    first, _, rest = text.partition("\n")
+    stated = first.strip().strip('"').lower()
+    if stated.startswith("sep=") and first.rstrip("\r\n").strip('"')[4:5]:
+        separators, text = first.strip("\r\n").strip('"')[4], rest
+    else:
+        separators = SEPARATORS
+    separator = next((s for s in separators if _has_head(text, s, heads)), separators[0])
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)
+    return [row for row in rows if any(cell.strip() for cell in row)]
+
+
+def head_of(cell: object) -> str:
+    """The head of a column as it is compared: small letters, no blanks around it, no mark of the encoding."""
+    return unicodedata.normalize("NFKC", str(cell)).strip().strip("\ufeff").strip().lower()
+
+
+def listed_path(root: Path, name: str) -> Path:
+    """Where a row of a list leads: where no file is called so, backslashes separate folders and outer blanks go."""
+    if os.path.exists(root / name):
+        return root / name
+    return root / name.strip().replace("\\", "/")
+
+
+def _has_head(text: str, separator: str, heads: Collection[str]) -> bool:
+    first = next((row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row), [])
+    return any(head_of(cell) in heads for cell in first)
