@@ -15,17 +15,18 @@ import pydicom
 from rich.console import Console
 
 from dynammo import NOTICE, __version__
-from dynammo.clinic.journal import Journal
+from dynammo.clinic.journal import Contents, Journal
 from dynammo.clinic.report import write_report
 from dynammo.clinic.sort_files import sort_into
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.errors import UserError
-from dynammo.inference.classifier import LOW_CONFIDENCE, StudyClassifier
+from dynammo.inference.classifier import LOW_CONFIDENCE, NOTHING, StudyClassifier
 from dynammo.inference.cluster import Classified, classify_on_cluster
 from dynammo.io.studies import Study, StudyList, find_studies
 from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.locking import lock_folder
 from dynammo.runtime.plain import rounded
 from dynammo.runtime.progress import make_progress
 
@@ -35,6 +36,7 @@ ALL_READ, SOME_UNREADABLE = 0, 3
 NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as far as the model can tell
 JOURNAL = "unfinished.jsonl"
 DIGITS = 6  # decimals in the table
+EXCHANGED = "its file was exchanged while it was classified; classify it again"
 FACTS = ("path", "study_uid", "series_uid", "instance_uid", "files", "slices")
 console = Console(highlight=False, soft_wrap=True, markup=False)
 
@@ -69,10 +71,19 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
         0 when everything was read, 3 when some images were unreadable.
 
     Raises:
-        UserError: nothing to classify, no model, an output folder that cannot be written or is full.
+        UserError: nothing to classify, no model, an output folder that cannot be written, is full, or that another
+            process writes to.
     """
-    started = time.perf_counter()
     folder = prepare_output_dir(output_dir)
+    lock = lock_folder(folder, "classification", "--output")
+    try:
+        return _classify(source, folder, settings)
+    finally:
+        lock.release()
+
+
+def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=".unpacked.", dir=folder) as unpacked:
         listed = find_studies(source, unpacked, [path for path in (folder, settings.sort_into) if path])
         console.print(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
@@ -81,7 +92,9 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
         classifier = _classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
-            _work(partial(_results, model, classifier, settings), listed, journal)
+            contents = Contents({study.name: study.files for study in listed.studies})
+            _work(partial(_results, model, classifier, settings), listed, journal, contents)
+            journal.items = [_checked(item, contents) for item in journal.items]
             run = _run(source, model, classifier, listed, journal.items, time.perf_counter() - started)
             _write(folder, run, journal, listed, settings)
         except OSError as error:
@@ -143,16 +156,25 @@ def _of_worker(path: Path, sha256: str, settings: ClassifySettings) -> StudyClas
     return _classifier(model, settings)
 
 
-def _work(classify_studies: Callable[[list[Study]], Iterator[Classified]], listed: StudyList, journal: Journal) -> None:
+def _work(
+    classify_studies: Callable[[list[Study]], Iterator[Classified]],
+    listed: StudyList,
+    journal: Journal,
+    contents: Contents,
+) -> None:
+    known = len({item["path"] for item in journal.items} & contents.files.keys())
+    journal.keep(lambda path, content: path in contents.files and contents.digest(path) == content)
     done = {item["path"] for item in journal.items}
     left = [study for study in listed.studies if study.name not in done]
+    if known > len(done):
+        console.print(f"{known - len(done)} of them hold other images than before; they are classified anew")
     if done:
         console.print(f"{len(done)} of them were classified before; {len(left)} are left")
     try:
         with make_progress() as bar:
             task = bar.add_task("classifying", total=len(listed.studies), completed=len(done))
             for item, picture in classify_studies(left):
-                journal.add(item, picture)
+                journal.add(_checked(item, contents), picture, contents.digest(item["path"]))
                 bar.advance(task)
     except KeyboardInterrupt:
         journal.close(remove=False)
@@ -160,6 +182,11 @@ def _work(classify_studies: Callable[[list[Study]], Iterator[Classified]], liste
             f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume"
         )
         raise
+
+
+def _checked(item: dict[str, Any], contents: Contents) -> dict[str, Any]:
+    """A result, or none where its files, whose headers and copies would go with it, are no longer the same."""
+    return item | NOTHING | {"reason": EXCHANGED} if contents.exchanged(item["path"]) else item
 
 
 def _run(
@@ -211,7 +238,12 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
         rows = [{**row, "patient_id": _patient(studies[item["path"]])} for row, item in zip(rows, items, strict=True)]
     write_atomically(folder / "predictions.csv", lambda file: file.write(_csv(rows)))
     write_json(folder / "predictions.json", {**run, "items": items})
-    write_report(folder / "report.html", run, items, lambda i: journal.picture(order[i]))
+    write_report(
+        folder / "report.html",
+        run,
+        items,
+        lambda i: journal.picture(order[i]) if items[i]["class"] is not None else None,
+    )
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
     details = {"settings": asdict(settings), "versions": provenance.versions(), "machine": provenance.machine()}
     record = {**run, **details, **extra}

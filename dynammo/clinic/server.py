@@ -31,6 +31,7 @@ except ImportError as error:  # an extra: only this command needs it
 
 __all__ = ["bind", "serve"]
 
+BATCH_SIZE = 4  # passes are filled up: a few images at a time must not wait for many
 THREADS = 4  # one classifies, the others show the page and wait
 MARGIN = 2**20  # bytes of a form besides its files
 console = Console(highlight=False, soft_wrap=True, markup=False)
@@ -66,7 +67,8 @@ def serve(
     loaded = load_model(model)
     limits = UploadLimits(max_megabytes)
     names = _names(host) if allow_network else set()
-    app = make_app(StudyClassifier(loaded, _device(device), engine=engine), loaded, limits, names)
+    classifier = StudyClassifier(loaded, _device(device), BATCH_SIZE, engine=engine)
+    app = make_app(classifier, loaded, limits, names)
     server = bind(app, host, port, limits)
     warnings.simplefilter("ignore")  # pydicom's quote what stands in a header
     address = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"

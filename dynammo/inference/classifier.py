@@ -23,6 +23,16 @@ from dynammo.runs.load import Model
 __all__ = ["Result", "StudyClassifier"]
 
 LOW_CONFIDENCE = 0.5
+NOTHING: dict[str, Any] = {
+    "class": None,
+    "probability": None,
+    "probabilities": {},
+    "unknown": None,
+    "ood_score": None,
+    "strangeness": None,
+    "flags": ["unreadable"],
+}
+"""What a study comes to that cannot be read."""
 View = str | list[str]
 
 
@@ -64,7 +74,7 @@ class StudyClassifier:
     Args:
         model: what `dynammo.runs.load.load_model` gives.
         device: such as cpu or cuda:0.
-        batch_size: images for each pass.
+        batch_size: images for each pass, which is filled up to it: results do not depend on who shares a pass.
         workers: threads that read images ahead.
         mask_corners: paint over the corners of pictures, where names may be burnt in.
         low_confidence: probability below which a class is flagged.
@@ -203,17 +213,24 @@ class StudyClassifier:
 
     @torch.no_grad()
     def _predict(self, batch: list[tuple[_Pending, _Loaded]]) -> None:
-        rows, maps = self.engine(torch.stack([loaded.tensor for _, loaded in batch if loaded.tensor is not None]))
+        rows, maps = self.engine(self._filled([loaded.tensor for _, loaded in batch if loaded.tensor is not None]))
         shown = [i for i, (_, loaded) in enumerate(batch) if loaded.picture is not None]
         if shown:
-            chosen = [[m[shown] for m in branch] for branch in maps]
-            heat = heat_maps(self.network, chosen, rows[shown, :-2].argmax(1)).numpy()
-            for i, image in zip(shown, heat, strict=True):
+            heat = heat_maps(self.network, maps, rows[:, :-2].argmax(1)).numpy()
+            for i in shown:
                 entry, loaded = batch[i]
-                entry.picture = loaded.picture or b"", heat_png(image)
-        for (entry, _), row in zip(batch, rows, strict=True):
+                entry.picture = loaded.picture or b"", heat_png(heat[i])
+        for (entry, _), row in zip(batch, rows, strict=False):  # behind them what fills the batch up
             entry.total = row.double() if entry.total is None else entry.total + row
             entry.left, entry.seen = entry.left - 1, entry.seen + 1
+
+    def _filled(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """A batch (B, C, ...) of always the same size, empty images behind these.
+
+        Kernels are chosen by the number of images, and round otherwise: the last batch, or the first of work that is
+        resumed, would give an image other digits than the same image gets in a full one.
+        """
+        return torch.stack([*images, *[torch.zeros_like(images[0])] * (self.batch_size - len(images))])
 
     def _result(self, entry: _Pending) -> Result:
         study = entry.study
@@ -229,15 +246,7 @@ class StudyClassifier:
             "reason": _reasons(entry),
         }
         if entry.total is None:
-            nothing: dict[str, Any] = {
-                "class": None,
-                "probability": None,
-                "probabilities": {},
-                "unknown": None,
-                "ood_score": None,
-                "strangeness": None,
-            }
-            return Result(item | nothing | {"flags": ["unreadable"]}, None)
+            return Result(item | NOTHING, None)
         *probabilities, unknown, ood_score = (entry.total / entry.seen).tolist()
         best = max(range(len(self.classes)), key=probabilities.__getitem__)
         found = {

@@ -1,4 +1,4 @@
-"""One process for each output folder: a second one is refused at once."""
+"""One process for each output folder: a second one is refused at once, whatever either of them does there."""
 
 from pathlib import Path
 
@@ -9,10 +9,15 @@ from dynammo.errors import UserError
 __all__ = ["lock_folder"]
 
 
-def lock_folder(folder: Path) -> FileLock:
+def lock_folder(folder: Path, work: str = "training", option: str = "--output_dir") -> FileLock:
     """Lock `folder` until `release` is called or the process ends, however it ends.
 
     Where a network drive knows no locks the folder is used without one, and that is said.
+
+    Args:
+        folder: existing one.
+        work: what writes there, for the message.
+        option: where another folder would be given.
 
     Raises:
         UserError: another process has it.
@@ -22,8 +27,8 @@ def lock_folder(folder: Path) -> FileLock:
         lock.acquire()
     except Timeout as error:
         raise UserError(
-            f"another training writes to {folder} at this moment; wait for its end, or give another --output_dir."
+            f"another {work} writes to {folder} at this moment; wait for its end, or give another {option}."
         ) from error
     except OSError as error:
-        print(f"{folder} cannot be locked ({error.strerror}); do not start a second training that writes to it.")
+        print(f"{folder} cannot be locked ({error.strerror}); do not start a second {work} that writes to it.")
     return lock

@@ -48,3 +48,14 @@ def test_every_study_has_a_result_in_order(trained: Trained, tmp_path: Path) -> 
 
 def test_how_slices_become_one_prediction_is_said(trained: Trained) -> None:
     assert "the middle slice is classified" in StudyClassifier(load_model(trained("dynammo"))).rule
+
+
+@pytest.mark.parametrize("method", ["dynammo", "analytic"])
+def test_nobody_in_the_same_pass_changes_a_result(method: str, trained: Trained, tmp_path: Path) -> None:
+    for i in range(7):
+        write_image(tmp_path / f"{i}.png", CLASSES[i % 4], i)
+    studies = find_studies(tmp_path, tmp_path / "unpacked").studies
+    classifier = StudyClassifier(load_model(trained(method)), batch_size=4)
+    together = list(classifier.classify(studies))
+    assert together == [result for study in studies for result in classifier.classify([study])]
+    assert together == list(classifier.classify(studies[::-1]))[::-1]

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, which say what they are doing, to be killed at any moment of it."""
+"""Trainings and classifications in processes of their own, to be killed at any moment of what they do."""
 
 import logging
 import math
@@ -38,7 +38,9 @@ PROCESSES.set_forkserver_preload(  # so that MONAI and MLflow, ten seconds, are 
         "mlflow.pytorch",
         "dynammo.runs.resume",
         "dynammo.runs.mlflow",
-        "dynammo.handlers.trust",
+        "dynammo.clinic.classify",
+        "dynammo.inference.classifier",
+        "dynammo.handlers.calibration",
         "dynammo.handlers.analytic_head",
     ]
 )
@@ -118,6 +120,38 @@ class Training:
         """Wait for its end; what it printed. The exit code is `process.exitcode`."""
         self.moments()
         return self.log.read_text()
+
+
+def classification(source: Path, out: Path, log: Path, **settings: Any) -> ForkServerProcess:  # noqa: ANN401
+    """A classification in a process of its own, started; 0 or 3 is its exit code when it comes to its end.
+
+    Args:
+        source: what is classified.
+        out: folder of the results.
+        log: file of what it prints.
+        settings: of `dynammo.clinic.classify.ClassifySettings`.
+    """
+    process = PROCESSES.Process(target=_classify, args=(source, out, log, settings), daemon=True)
+    process.start()
+    return process
+
+
+def _classify(source: Path, out: Path, log: Path, settings: dict[str, Any]) -> None:
+    with log.open("w", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        import torch
+
+        from dynammo.clinic.classify import ClassifySettings, classify
+        from dynammo.errors import UserError
+
+        torch.set_num_threads(1)
+        try:
+            status = classify(source, out, ClassifySettings(**settings))
+        except UserError as error:
+            print(f"error: {error}", file=file, flush=True)
+            status = 1
+    sys.exit(status)
 
 
 def _train(
