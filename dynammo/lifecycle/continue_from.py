@@ -66,14 +66,21 @@ class ContinueFrom:
         paths = [path for pairs in kept.values() for _, path in pairs]
         if len(engine.tasks) == len(self.model.tasks):
             return kept  # nothing is learnt from them
-        gone = sum(not Path(path).is_file() for path in paths)
+        gone = [path for path in paths if not Path(path).is_file()]
         if gone or (engine.memory.budget != 0 and not paths):
-            what = f"{gone} of the {len(paths)} exemplars" if paths else f"the exemplars ({engine.memory.budget})"
+            what = f"{len(gone)} of the {len(paths)} exemplars" if paths else f"the exemplars ({engine.memory.budget})"
             raise UserError(
-                f"{what} of {self.model.path} are not available; put the images back, give --model the run on the "
-                "machine that has them, or type --without-exemplars to continue without those."
+                f"{what} of {self.model.path} are not available{self._looked(gone)}; put the images back, give --model "
+                "the run on the machine that has them, or type --without-exemplars to continue without those."
             )
         return kept
+
+    def _looked(self, gone: Sequence[str]) -> str:
+        """Where the first of these was looked for."""
+        if not gone:
+            return ""
+        places = "" if Path(gone[0]).is_absolute() else f", looked for in {', '.join(map(str, self.model.places))}"
+        return f" ({gone[0]}{places})"
 
     def _use_statistics(self, engine: IncrementalTrainer) -> None:
         items = _known_items(engine) if engine.tasks_learnt == len(self.model.tasks) else []

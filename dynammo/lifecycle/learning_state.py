@@ -18,6 +18,7 @@ from dynammo.networks.adapters import FOLDABLE
 from dynammo.runs.contributions import FOLDER, load_contribution
 from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
+from dynammo.runtime.plain import plain
 from dynammo.training.metrics import TaskResult, threshold_at
 
 __all__ = [
@@ -100,6 +101,11 @@ class LearntModel:
             raise UserError(f"{self.path} {EARLIER}.")
         return self.record["config"].get(name, default)
 
+    @property
+    def places(self) -> list[Path]:
+        """Folders that relative paths of this model may start from."""
+        return _places(self.path, self.state)
+
     def contribution(self, task: int) -> dict[str, Any] | None:
         """What the task with this index contributed; None where it was not kept."""
         return load_contribution(self.folder, task)
@@ -113,22 +119,21 @@ def load_learnt(path: str | Path) -> LearntModel:
     """
     path = Path(path).expanduser()
     kind, weights, record = _located(path)
-    learnt, count = record.get("tasks_learnt"), len(record.get("tasks", ()))
-    if learnt is not None and learnt < count:
-        raise UserError(
-            f"{path} has learnt {learnt} of {count} tasks; finish it first: type the command that trains it again."
-        )
     check_tasks(record, str(path))
     digest = sha256(weights)
     if digest != record.get("files", {}).get(weights.name):
         raise UserError(f"{weights} is not the file that run.json describes; copy both from the same run.")
     folder = (weights.parent / FOLDER).resolve() if kind == "run" else None
-    state = _checkpoint(path, weights.parent) if kind == "run" else _restored(path, weights, record)
+    state = _checkpoint(path, weights.parent, record) if kind == "run" else _restored(path, weights, record)
     history = list(state["handlers"].get("SaveContributions", {}).get("history", []))
     # what it is recorded as in MLflow is another run's, and so will the files of its tasks be
     handlers = {name: part for name, part in state["handlers"].items() if name != "LogTaskToMLflow"}
     handlers["SaveContributions"] = {"history": history, "source": str(folder or "")}
-    return LearntModel(path, kind, record, {**state, "handlers": handlers}, history, folder, digest)
+    places = _places(path, state)
+    memory = {
+        label: [_exemplar(image, file, places) for image, file in pairs] for label, pairs in state["memory"].items()
+    }
+    return LearntModel(path, kind, record, {**state, "memory": memory, "handlers": handlers}, history, folder, digest)
 
 
 def sources_of(model: LearntModel) -> list[dict[str, Any]]:
@@ -138,7 +143,7 @@ def sources_of(model: LearntModel) -> list[dict[str, Any]]:
         return []
     first = [{"dataset_dir": config["dataset_dir"], "data_list": config.get("data_list")}]
     sources: list[dict[str, Any]] = model.state["handlers"].get("ContinueFrom", {}).get("sources", first)
-    return sources
+    return [{name: path and _found(path, model.places) for name, path in source.items()} for source in sources]
 
 
 def learning_state_of(path: str | Path) -> dict[str, Any]:
@@ -152,7 +157,7 @@ def learning_state_of(path: str | Path) -> dict[str, Any]:
         path: folder of a finished run, or of an exported model.
     """
     model = load_learnt(path)
-    state = {name: value for name, value in model.state.items() if name not in ("run", "memory")}
+    state = {name: value for name, value in model.state.items() if name not in ("run", "place", "memory")}
     foldable = model.setting("adapter") in FOLDABLE
     if not foldable:  # its backbone is that of model.pt
         del state["backbone"]
@@ -174,6 +179,25 @@ def exported_history(file: Path) -> list[dict[str, Any]]:
     return history
 
 
+def _places(path: Path, state: Mapping[str, Any]) -> list[Path]:
+    """Where relative paths of a model may start: where it was trained, here, and the folders around it."""
+    trained = [Path(state["place"])] if state.get("place") else []
+    return list(dict.fromkeys([*trained, Path.cwd(), *path.resolve().parents]))
+
+
+def _found(path: str, places: Sequence[Path]) -> str:
+    """Where a file or folder that the training was given lies; as it was given where it lies here or nowhere."""
+    given = Path(path).expanduser()
+    place = next((place for place in places if (place / given).exists()), Path.cwd())
+    return path if given.is_absolute() or place == Path.cwd() else str(place / given)
+
+
+def _exemplar(image: str, path: str, places: Sequence[Path]) -> list[str]:
+    """An exemplar of the memory whose file is `_found`; what names a part of the file stands behind its path."""
+    found = _found(path, places)
+    return [found + image.removeprefix(path), found] if image.startswith(path) else [image, path]
+
+
 def _located(path: Path) -> tuple[Kind, Path, Record]:
     located = locate_model(path)
     if located is None:
@@ -187,18 +211,26 @@ def _located(path: Path) -> tuple[Kind, Path, Record]:
             "it came from."
         )
     record = read_record(kind, weights)
-    check_usable(record, str(path))
+    check_usable(record, str(path), weights.parent)
     return kind, weights, record
 
 
-def _checkpoint(path: Path, folder: Path) -> dict[str, Any]:
+def _checkpoint(path: Path, folder: Path, record: Record) -> dict[str, Any]:
     state = load_checkpoint(folder, "checkpoint")
     if state is None:
         raise UserError(
             f"{path} has no checkpoint.pt with its checksum, which learning on needs; give a whole copy of the run, or "
             "the bundle exported from it."
         )
-    return _checked(path, state)
+    state = _checked(path, state)
+    # of a run that was recorded before 0.3 the measures tell
+    own = state.get("run") == record["run"] if "run" in record else plain(state["results"]) == record["results"]
+    if not own or state.get("tasks_learnt") != record["tasks_learnt"]:
+        raise UserError(
+            f"{folder / 'checkpoint.pt'} is not that of the run that run.json describes; copy all files from the same "
+            "run."
+        )
+    return state
 
 
 def _restored(path: Path, weights: Path, record: Record) -> dict[str, Any]:
@@ -209,7 +241,7 @@ def _restored(path: Path, weights: Path, record: Record) -> dict[str, Any]:
             f"{path} was exported without {LEARNING_FILE}, so it can predict but not learn; give --model the run that "
             "it came from, or export that again."
         )
-    if sha256(file) != record.get("files", {}).get(file.name, sha256(file)):
+    if sha256(file) != record.get("files", {}).get(file.name):
         raise UserError(f"{file} is not the file that run.json describes; copy both from the same export.")
     state = _checked(path, load_state(file))
     backbone = {k.removeprefix("backbone."): v for k, v in load_state(weights).items() if k.startswith("backbone.")}

@@ -6,7 +6,7 @@ from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution
-from dynammo.runs.record import read_record
+from dynammo.runs.record import check_usable, read_record
 from dynammo.runtime.plain import plain
 from dynammo.training.settings import POOLING, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -49,6 +49,7 @@ class ReuseAdapters:
                 f"adapters_from is {self.run}, which holds no run.json of a training; give the folder of a run."
             )
         record = read_record("run", self.run / "model.pt")
+        check_usable(record, str(self.run), self.run)
         config: dict[str, Any] = updated(record["config"])
         if record.get("tasks") != [list(task.classes) for task in engine.tasks]:
             raise UserError(f"the run {self.run} learnt other tasks; give its increments, class_order and seed.")

@@ -139,7 +139,7 @@ def _inform(kind: Kind, weights: Path) -> ModelInfo:
     path, size = _path_to_give(kind, weights), weights.stat().st_size
     try:
         record = read_record(kind, weights)
-        check_usable(record, short_path(path))
+        check_usable(record, short_path(path), None if kind == "torchscript" else weights.parent)
     except UserError as error:
         return ModelInfo(path, kind, weights, size, fault=str(error))
     method, classes = record.get("method", ""), tuple(record["classes"])

@@ -49,7 +49,7 @@ def load_model(path: Path | None = None) -> Model:
 
     Raises:
         UserError: no model there, a damaged record or file, another file than the record describes, another number
-            of channels than 3, or a record without the recipe of the images.
+            of channels than 3, a training that is not finished, or a record without the recipe of the images.
     """
     path = default_model().path if path is None else Path(path).expanduser()
     located = locate_model(path)
@@ -57,7 +57,7 @@ def load_model(path: Path | None = None) -> Model:
         raise UserError(_no_model(path))
     kind, weights = located
     record = read_record(kind, weights)
-    check_usable(record, short_path(path))
+    check_usable(record, short_path(path), None if kind == "torchscript" else weights.parent)
     network, digest = _load_weights(kind, weights, record)
     name = path.stem if kind == "torchscript" else _folder(path).name
     return Model(name, path, kind, record, network, digest)
@@ -99,7 +99,7 @@ def _of_torchscript(file: Path, digest: str) -> "State":
     beside = file.parent / "run.json"
     if file.name == "model.ts" and beside.is_file():
         expected = read_record("bundle", file).get("files", {}).get(file.name)
-        if expected is not None and expected != digest:
+        if expected != digest:
             raise UserError(
                 f"{file} is not the file that run.json beside it describes (its sha256 differs); copy both from the "
                 "same export."

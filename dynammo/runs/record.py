@@ -12,10 +12,20 @@ from dynammo.runs.record_schema import Record, fault_of
 from dynammo.runtime.aliases import current_names
 from dynammo.training.settings import RECIPE
 
-__all__ = ["Kind", "Record", "check_tasks", "check_usable", "embedded_record", "locate_model", "read_record"]
+__all__ = [
+    "UNFINISHED",
+    "Kind",
+    "Record",
+    "check_tasks",
+    "check_usable",
+    "embedded_record",
+    "locate_model",
+    "read_record",
+]
 
 Kind = Literal["run", "bundle", "torchscript"]
 CHANNELS = 3
+UNFINISHED = "unfinished.json"  # beside the record for as long as the training is not at its end
 MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
 
 
@@ -69,16 +79,18 @@ def read_record(kind: Kind, weights: Path) -> Record:
         raise UserError(f"{file} cannot be read ({error.strerror}); give another model.") from error
 
 
-def check_usable(record: Record, name: str) -> None:
-    """Refuse a model that cannot classify images here.
+def check_usable(record: Record, name: str, folder: Path | None = None) -> None:
+    """Refuse a model that cannot classify images here, or whose training is not finished.
 
     Args:
         record: of `read_record`.
         name: of the model, for the message.
+        folder: in which its weights lie; None where they are in one file with the record.
 
     Raises:
-        UserError: made before the image recipe was recorded, or for another number of channels.
+        UserError: an unfinished training, made before the image recipe was recorded, or for another number of channels.
     """
+    _check_finished(record, name, folder)
     recipe = record["config"].get("recipe")
     if not isinstance(recipe, dict) or any(key not in recipe for key in RECIPE):
         raise UserError(
@@ -91,6 +103,16 @@ def check_usable(record: Record, name: str) -> None:
             f"{name} is a model for another number of channels: it takes {channels}, and images are read as "
             f"{CHANNELS} (grey ones as three equal ones); give a model trained with in_channels {CHANNELS}."
         )
+
+
+def _check_finished(record: Record, name: str, folder: Path | None) -> None:
+    """Refuse a model that some of its classes never reached, or whose last measures and checks are still to come."""
+    learnt, count = record.get("tasks_learnt"), len(record.get("tasks", ()))
+    finish = "finish it first: type the command that trains it again"
+    if learnt is not None and learnt < count:
+        raise UserError(f"{name} has learnt {learnt} of {count} tasks; {finish}, or give another model.")
+    if folder is not None and (folder / UNFINISHED).is_file():
+        raise UserError(f"the training of {name} is not finished; {finish}, or give another model.")
 
 
 def check_tasks(record: Record, name: str, needed: Sequence[str] = ("tasks", "tasks_learnt", "results")) -> None:

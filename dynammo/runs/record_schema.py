@@ -155,6 +155,7 @@ class Record(TypedDict, total=False):
     cost: Measures
     trust: Trust
     method: Line
+    run: Line
     seed: Annotated[int, Field(ge=0)]
     versions: dict[Line, Line | None]
     commit: Line | None

@@ -6,8 +6,9 @@
 
 import json
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from filelock import FileLock
 from ignite.engine import Events
 
 from dynammo.errors import UserError
+from dynammo.runs.record import UNFINISHED, read_record
 from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
-from dynammo.runtime.files import load_checkpoint, save_checkpoint, write_json
+from dynammo.runtime.files import load_checkpoint, save_checkpoint, sha256, write_json
 from dynammo.runtime.locking import lock_folder
 from dynammo.runtime.plain import plain
 from dynammo.training.settings import REMOVED, recorded_names, updated
@@ -25,7 +27,6 @@ from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["CHANGEABLE", "UNFINISHED", "WITHOUT_EFFECT", "ResumeRun", "check_unfinished", "move_to_earlier"]
 
-UNFINISHED = "unfinished.json"
 POSITION = tuple(
     f"{name}{end}.pt{digest}"
     for name in ("checkpoint", "stage")
@@ -43,13 +44,13 @@ class ResumeRun:
     """Go on with the unfinished run in the output folder, and keep the position; stands last in the list of handlers.
 
     What stands before it in the list is done for a task when its checkpoint is written; what an interruption cuts
-    off is done again. The files of a finished run are moved to `earlier/<time it finished>/`. The folder is locked
-    until the run ends. Of several processes the first alone reads and writes; the others hear of it.
+    off is done again. A finished run is left alone (`check_unfinished`). The folder is locked until the run ends. Of
+    several processes the first alone reads and writes; the others hear of it.
 
     Args:
         output_dir: folder of the run.
         settings: the config values that define the run; others than those of the unfinished run are refused.
-        fresh: move an unfinished run to `earlier/` too, and start anew.
+        fresh: move a run, finished or not, to `earlier/<time of its newest file>/`, and start anew.
         resume_changed: resume the unfinished run although settings of `CHANGEABLE`, or images of its classes, have
             changed; it resumes at the start of the interrupted task.
     """
@@ -84,6 +85,8 @@ class ResumeRun:
         tasks = [list(task.classes) for task in engine.tasks]
         about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
         known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
+        if not self.fresh and _is_finished(self.folder, self.settings):
+            raise UserError(f"{self.folder} holds a run that another process has just finished; nothing is left to do.")
         if known is None:
             move_to_earlier(self.folder)
         else:
@@ -103,7 +106,8 @@ class ResumeRun:
 
     def _save_task(self, engine: IncrementalTrainer) -> None:
         backbone = engine.network.backbone.state_dict()
-        self._save("checkpoint", {"run": engine.key, **engine.learning_state(), "backbone": backbone})
+        about = {"run": engine.key, "place": str(Path.cwd())}  # paths of exemplars are kept as they were typed there
+        self._save("checkpoint", {**about, **engine.learning_state(), "backbone": backbone})
         if is_first():
             _remove(self.folder, "stage")
 
@@ -138,11 +142,21 @@ def check_unfinished(
     """Find out before images are read whether `ResumeRun` would refuse the output folder; it takes the same arguments.
 
     Raises:
-        UserError: another process is at it, or it holds an unfinished run with settings that differ.
+        UserError: another process is at it, or it holds a run, finished or not, with settings that differ.
+        SystemExit: the run is finished already, which is said; with status 0, in all processes.
     """
-    folder = Path(output_dir).expanduser()
-    lock_folder(folder).release()
-    _unfinished(folder, settings, fresh, resume_changed)
+    folder, finished = Path(output_dir).expanduser(), False
+    if is_first():
+        lock_folder(folder).release()
+        finished = _unfinished(folder, settings, fresh, resume_changed) is None and not fresh
+        finished = finished and _is_finished(folder, settings)
+    if broadcast({"finished": finished})["finished"]:
+        if is_first():
+            print(
+                f"the run in {folder} is already finished: nothing is left to do; type --fresh True to train it anew "
+                "(what is there is kept in earlier/)."
+            )
+        sys.exit(0)
 
 
 def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_changed: bool) -> dict[str, Any] | None:
@@ -153,19 +167,49 @@ def _unfinished(folder: Path, settings: Mapping[str, Any], fresh: bool, resume_c
     known = _read(file)
     _check_removed(known["settings"], file)
     known["settings"] = updated(known["settings"])
-    old, new = known["settings"], updated(plain(settings))
-    names = [name for name in sorted({*old, *new} - {*WITHOUT_EFFECT}) if old.get(name) != new.get(name)]
+    names = _differing(known["settings"], settings)
     if not names:
         return known
     lasting = [name for name in names if name not in CHANGEABLE]
     if lasting or not resume_changed:
-        differences = ", ".join(f"{name} was {old.get(name)!r} and is {new.get(name)!r}" for name in lasting or names)
+        differences = _differences(known["settings"], settings, lasting or names)
         others = "" if lasting else "--resume_changed True to resume with the new ones from the next task, or "
         raise UserError(
             f"{file.parent} holds an unfinished run with other settings ({differences}); type the old ones to resume, "
             f"{others}--fresh True to start anew (what is there is kept in earlier/)."
         )
     return known
+
+
+def _is_finished(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the folder holds a whole run with these settings."""
+    file, model = folder / "run.json", folder / "model.pt"
+    if (folder / UNFINISHED).is_file() or not (file.is_file() and model.is_file()):
+        return False
+    try:
+        record = read_record("run", model)
+        whole = record["files"][model.name] == sha256(model)
+    except (UserError, KeyError, OSError):  # nothing that can be used: it makes way
+        return False
+    known = updated(record["config"])
+    names = _differing(known, settings)
+    if whole and names:
+        raise UserError(
+            f"{folder} holds a finished run with other settings ({_differences(known, settings, names)}); give another "
+            "--output_dir, or type --fresh True to start anew (what is there is kept in earlier/)."
+        )
+    return whole
+
+
+def _differing(known: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that are not what they were and have an effect."""
+    new = updated(plain(settings))
+    return [name for name in sorted({*known, *new} - {*WITHOUT_EFFECT}) if known.get(name) != new.get(name)]
+
+
+def _differences(known: Mapping[str, Any], settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    new = updated(plain(settings))
+    return ", ".join(f"{name} was {known.get(name)!r} and is {new.get(name)!r}" for name in names)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class SaveRun:
         learnt = list(engine.tasks)[: len(engine.results)]
         return {
             "method": self.method,
+            "run": engine.key,  # as in the checkpoint that belongs to it
             "seed": engine.seed,
             "classes": list(engine.tasks.classes[: learnt[-1].seen]),
             "tasks": [list(task.classes) for task in engine.tasks],

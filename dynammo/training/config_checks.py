@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from dynammo.errors import UserError
 from dynammo.training.former_paths import refuse_former_paths
-from dynammo.training.settings import SETTINGS, refuse_removed
+from dynammo.training.settings import METHODS, SETTINGS, refuse_removed
 
 __all__ = ["check_options", "check_settings", "refuse_unknown_options"]
 
@@ -25,17 +25,31 @@ def check_settings(settings: Mapping[str, Any], device: str | torch.device = "cp
     """Check values by the table of settings, and the device, before images are read.
 
     Raises:
-        UserError: a value of the wrong kind or range.
+        UserError: a value of the wrong kind or range, or a method that the other settings are not those of.
     """
     settings = {**settings, **settings.get("recipe", {})}
     for name, setting in SETTINGS.items():
         if name in settings:
             setting.check(settings[name])
+    if "learnt_from" not in settings:  # a finished model keeps the name that it has
+        _check_method(settings)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         first_line = str(error).split("\n")[0]
         raise UserError(f"the device {device} cannot be used ({first_line}); type --device cpu or cuda:0.") from error
+
+
+def _check_method(settings: Mapping[str, Any]) -> None:
+    """Refuse the name of one method for the settings of another: records and model cards tell the name."""
+    method = settings.get("method")
+    for name, rule in METHODS.get(str(method), {}).items():
+        if name in settings and rule.allows is not None and not rule.allows(settings[name]):
+            raise UserError(
+                f"the method is {method}, but {name} is {settings[name]!r} (expected {rule.expected}), so it would be "
+                f"another one; add 'configs/methods/{method}.yaml' to --config_file, last, or type --method NAME with "
+                "a name of your own."
+            )
 
 
 def refuse_unknown_options() -> None:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from dynammo.errors import UserError
 
 __all__ = [
-    "MISSING", "POOLING", "RECIPE", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting", "recorded_names",
-    "refuse_removed", "updated",
+    "METHODS", "MISSING", "POOLING", "RECIPE", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting",
+    "recorded_names", "refuse_removed", "updated",
 ]  # fmt: skip
 
 MISSING: Any = object()
@@ -114,6 +114,7 @@ SWITCH = Rule("True or False", lambda value: value in (True, False))
 MIXED = Rule("auto, True or False", lambda value: value in ("auto", True, False), choices=True)
 TEXT = Rule("a name")
 FOLDER = Rule("a folder")
+MERGED = Rule("a strategy that merges", lambda value: value != "none")
 
 _recipe = partial(Setting, part="recipe", combines=True, reuses=True)
 _pooling = partial(Setting, part="pooling", combines=True)
@@ -128,7 +129,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("skip_unreadable", False, SWITCH, "leave unreadable images out instead of refusing", "run"),
         Setting("output_dir", "$'runs/' + @method", FOLDER, "what the run leaves; made if need be", "no"),
         Setting("fresh", False, SWITCH,
-                "start anew where output_dir holds an unfinished run (it is kept in earlier/)", "no"),
+                "start anew where output_dir holds a run, finished or not (it is kept in earlier/)", "no"),
         Setting("resume_changed", False, SWITCH,
                 "resume it although epochs, rates, batch size or images have changed", "no"),
         Setting("device", "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
@@ -225,6 +226,17 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
 SETTINGS = {setting.name: setting for section in SECTIONS.values() for setting in section}
 RECIPE = tuple(setting.name for setting in SETTINGS.values() if setting.part == "recipe")
 POOLING = tuple(setting.name for setting in SETTINGS.values() if setting.part == "pooling")
+METHODS: dict[str, dict[str, Rule]] = {
+    "acl": {"head_layout": _one_of("others"), "merge_strategy": _one_of("none")},
+    "analytic": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("lda")},
+    "dynammo": {"head_layout": _one_of("others"), "merge_strategy": MERGED, "head_refit": _one_of(False)},
+    "dynammo_refit": {"head_layout": _one_of("others"), "merge_strategy": MERGED, "head_refit": _one_of(True)},
+    "finetune": {"head_layout": _one_of("softmax"), "exemplars": _one_of(0), "distillation": _one_of(0)},
+    "joint": {"head_layout": _one_of("softmax"), "exemplars": _one_of("all")},
+    "lwf": {"head_layout": _one_of("softmax"), "distillation": RATE},
+    "ridge": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("ridge")},
+}
+"""Names of the overlays in configs/methods, and the settings without which each would be another method."""
 REMOVED = {
     "small_epochs": "was taken out in 0.2.0: smaller images in the first epochs cost 3.5 points of mean class recall"
 }

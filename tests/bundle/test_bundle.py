@@ -133,6 +133,7 @@ def test_a_second_training_keeps_the_first(tiny_data: Path, tmp_path: Path) -> N
             data_list=str(tmp_path / "list.csv"),
             output_dir=str(tmp_path / "run"),
             seed=seed,
+            fresh=seed == 2,
             mlflow=False,
             **TINY,
         )

@@ -21,6 +21,7 @@ from dynammo.lifecycle.commands import LearnSettings, forget, learn
 from dynammo.lifecycle.continue_from import ContinueFrom
 from dynammo.lifecycle.learning_state import load_learnt
 from dynammo.runs.load import load_model
+from dynammo.runtime.files import load_state, save_checkpoint
 from dynammo.training.trainer import TaskEvents
 
 pytestmark = pytest.mark.usefixtures("in_root")
@@ -65,6 +66,13 @@ def test_an_export_takes_no_more_images_of_its_classes(made: Make, tmp_path: Pat
 def test_exemplars_must_be_there_or_be_given_up(made: Make, tmp_path: Path) -> None:
     run = shutil.copytree(made("blue,green red", "dynammo").parent, tmp_path / "copy") / "run"
     bundle, new = exported(run, tmp_path / "bundle"), colours(tmp_path / "new", "white")
+    state = {**load_state(run / "checkpoint.pt"), "memory": {"0": [["blue.png", "blue.png"]]}, "place": "/trained/here"}
+    gone = shutil.copytree(run, tmp_path / "gone")
+    save_checkpoint(gone, "checkpoint", state)
+    with pytest.raises(
+        UserError, match=r"1 of the 1 exemplars .* \(blue.png, looked for in /trained/here, .*put the im"
+    ):
+        learn(gone, new, tmp_path / "refused", QUIET)
     with pytest.raises(UserError, match=r"the exemplars \(8\) of .* are not available.*--without-exemplars"):
         learn(bundle, new, tmp_path / "learnt", QUIET)
     report = learn(bundle, new, tmp_path / "learnt", LearnSettings(mlflow=False, max_drop=100, without_exemplars=True))

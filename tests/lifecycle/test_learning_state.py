@@ -15,7 +15,7 @@ from synthetic.runs import without_plots
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import learning_state_of, load_learnt, sources_of
-from dynammo.runtime.files import load_state, sha256
+from dynammo.runtime.files import load_state, save_checkpoint, sha256
 
 NAMES = ["blue", "green", "red"]
 
@@ -134,3 +134,51 @@ def test_commands_end_in_one_sentence(
         main(arguments)
     error = capsys.readouterr().err
     assert stopped.value.code == 1 and error.startswith("error: there is no") and error.count("\n") == 1
+
+
+def test_a_checkpoint_of_another_run_is_refused(copy: Path, tmp_path: Path) -> None:
+    state = load_state(copy / "checkpoint.pt")
+    save_checkpoint(copy, "checkpoint", {**state, "run": "another"})
+    with pytest.raises(UserError, match=r"checkpoint.pt is not that of the run that run.json describes"):
+        load_learnt(copy)
+    record = json.loads((copy / "run.json").read_text())
+    del record["run"]  # as before 0.3
+    (copy / "run.json").write_text(json.dumps(record))
+    load_learnt(copy)
+    save_checkpoint(copy, "checkpoint", {**state, "results": state["results"][:1]})
+    with pytest.raises(UserError, match=r"checkpoint.pt is not that of the run"):
+        load_learnt(copy)
+
+
+def test_a_learning_state_that_its_record_does_not_list_is_refused(run: Path, tmp_path: Path) -> None:
+    models = exported(run, tmp_path / "bundle") / "models"
+    record = json.loads((models / "run.json").read_text())
+    del record["files"]["learning.pt"]
+    (models / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"learning.pt is not the file that run.json describes"):
+        load_learnt(models)
+
+
+def test_paths_are_found_from_another_folder(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = shutil.copytree(run, tmp_path / "project" / "runs" / "one")
+    image = Path("data/train/blue/1.tif")
+    for place in ("project", "trained", "here"):
+        (tmp_path / place / image).parent.mkdir(parents=True)
+        (tmp_path / place / image).touch()
+    monkeypatch.chdir(tmp_path / "here")
+    record = json.loads((copy / "run.json").read_text())
+    record["config"]["dataset_dir"] = "data"
+    (copy / "run.json").write_text(json.dumps(record))
+    state = {**load_state(copy / "checkpoint.pt"), "memory": {"0": [[f"{image}#2", str(image)]]}}
+
+    def found(**more: str) -> list[str]:
+        save_checkpoint(copy, "checkpoint", {**state, **more})
+        model = load_learnt(copy)
+        return [*model.state["memory"]["0"][0], sources_of(model)[0]["dataset_dir"]]
+
+    trained, around = tmp_path / "trained", tmp_path / "project"
+    assert found(place=str(trained)) == [f"{trained / image}#2", str(trained / image), str(trained / "data")]
+    assert found(place=str(tmp_path / "gone")) == [f"{image}#2", str(image), "data"]
+    shutil.rmtree(tmp_path / "here" / "data")
+    assert found(place=str(tmp_path / "gone"))[:2] == [f"{around / image}#2", str(around / image)]
+    assert "place" in load_learnt(copy).state and "place" not in learning_state_of(copy)

@@ -95,3 +95,18 @@ def test_models_answers_without_torch_within_two_seconds(elsewhere: Path) -> Non
     assert done.stdout.endswith("set()\n"), done.stderr
     assert "runs/a" in done.stdout
     assert time.perf_counter() - start < 2
+
+
+def test_a_half_trained_run_is_no_default(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(elsewhere / "runs" / "half", finished="2026-05-02T03:04:05+0000", tasks=[["MEL", "NV"], ["BCC"]])
+    (write_run(elsewhere / "runs" / "open", finished="2026-05-02T03:04:05+0000") / "unfinished.json").write_text("{}")
+    with pytest.raises(UserError, match=r"no trained model can be used; .*finish it first"):
+        default_model()
+    write_run(elsewhere / "runs" / "whole")
+    assert default_model().path == Path("runs/whole")
+    print_models()
+    out = capsys.readouterr().out
+    assert (
+        "not usable: runs/half has learnt 1 of 2 tasks; finish it first: type the command that trains it again" in out
+    )
+    assert "not usable: the training of runs/open is not finished; finish it first" in out

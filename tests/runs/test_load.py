@@ -99,3 +99,24 @@ def test_a_folder_of_models_is_not_a_model(elsewhere: Path) -> None:
     Path("notes.txt").touch()
     with pytest.raises(UserError, match="is not a trained model"):
         load_model(Path("notes.txt"))
+
+
+def test_a_half_trained_model_is_refused_in_every_form(run: Path, tmp_path: Path) -> None:
+    models = export(run, tmp_path / "out")
+    record = json.loads((run / "run.json").read_text())
+    (run / "unfinished.json").write_text("{}")
+    with pytest.raises(UserError, match=r"the training of .* is not finished; finish it first: type the command"):
+        load_model(run)
+    (run / "unfinished.json").unlink()
+    for folder in (run, models):
+        edit(folder / "run.json", tasks=[*record["tasks"], ["later"]])
+        with pytest.raises(UserError, match=r"has learnt \d of \d tasks; finish it first: type the command"):
+            load_model(folder)
+
+
+def test_weights_that_their_record_does_not_list_are_refused(run: Path, tmp_path: Path) -> None:
+    models = export(run, tmp_path / "out")
+    edit(models / "run.json", files={})
+    for path in (models, models / "model.ts"):
+        with pytest.raises(UserError, match="sha256 differs"):
+            load_model(path)

@@ -244,3 +244,30 @@ def test_classes_that_change_are_refused_for_good(cut: Path, tiny_data: Path) ->
     (cut / resuming.UNFINISHED).write_text(json.dumps(known))
     said = sentence(lambda: make_trainer(tiny_data, cut, resume_changed=True).learn())
     assert "the images or their classes are not those" in said and "--resume_changed" not in said
+
+
+def test_a_finished_run_is_left_alone(
+    runs: tuple[Path, Path], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = shutil.copytree(runs[0], tmp_path / "run")
+    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stopped:
+        make_trainer(tiny_data, done, cache_images=0)
+    assert stopped.value.code == 0 and "is already finished: nothing is left to do" in capsys.readouterr().out
+    said = sentence(lambda: make_trainer(tiny_data, done, epochs=9))
+    assert "holds a finished run with other settings (epochs was 3 and is 9)" in said and "--fresh True" in said
+    trainer = make_trainer(tiny_data, tmp_path / "other")
+    handler = next(handler for handler in trainer.handlers if isinstance(handler, resuming.ResumeRun))
+    handler.folder = done  # as if it had been finished while images were read here
+    assert "another process has just finished" in sentence(trainer.learn)
+    assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
+    trainer = make_trainer(tiny_data, done, fresh=True)
+    trainer.run = lambda *_, **__: None  # type: ignore[assignment, method-assign]
+    trainer.learn()
+    assert (next((done / "earlier").iterdir()) / "model.pt").is_file() and not (done / "model.pt").exists()
+
+
+def test_what_is_not_whole_is_no_finished_run(runs: tuple[Path, Path], tiny_data: Path, tmp_path: Path) -> None:
+    done = shutil.copytree(runs[0], tmp_path / "run")
+    flip_a_bit(done / "model.pt")
+    make_trainer(tiny_data, done, epochs=9)  # it makes way

@@ -1,8 +1,13 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
+import yaml
 from synthetic.datasets import ROOT
 
 from dynammo.errors import UserError
 from dynammo.training.config_checks import check_options, check_settings
+from dynammo.training.settings import METHODS, SETTINGS
 
 TRAIN = str(ROOT / "bundle" / "configs" / "train.yaml")
 BOTH = f"['{TRAIN}', '{ROOT / 'configs' / 'methods' / 'acl.yaml'}']"
@@ -53,3 +58,27 @@ def test_unknown_devices_are_refused() -> None:
 
 def test_possible_values_pass() -> None:
     check_settings({"epochs": 1, "weight_decay": 0, "milestones": [], "learning_rate": 0.1, "head_epochs": 0}, "cpu")
+
+
+def overlay(file: Path) -> dict[str, Any]:
+    """What a training with this overlay is given."""
+    defaults = {setting.name: setting.default for setting in SETTINGS.values()}
+    return {**defaults, "mixed_precision": False, **yaml.safe_load(file.read_text()), "taps": None}
+
+
+def test_the_name_of_a_method_needs_its_overlay() -> None:
+    files = sorted((ROOT / "configs" / "methods").glob("*.yaml"))
+    assert {file.stem for file in files} == METHODS.keys()
+    for file in files:
+        assert overlay(file)["method"] == file.stem
+        check_settings(overlay(file))
+        check_settings({**overlay(file), "method": "mine", "head_layout": "analytic"})
+        for other in METHODS.keys() - {file.stem}:
+            with pytest.raises(
+                UserError, match=rf"the method is {other}, but .* add 'configs/methods/{other}.yaml' to"
+            ):
+                check_settings({**overlay(file), "method": other})
+
+
+def test_a_model_that_learns_more_keeps_the_name_that_it_has() -> None:
+    check_settings({**overlay(ROOT / "configs/methods/dynammo.yaml"), "method": "analytic", "learnt_from": "abc"})
