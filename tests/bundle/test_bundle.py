@@ -132,10 +132,7 @@ def test_a_second_training_keeps_the_first(tiny_data: Path, tmp_path: Path) -> N
             dataset_dir=str(tiny_data),
             data_list=str(tmp_path / "list.csv"),
             output_dir=str(tmp_path / "run"),
-            seed=seed,
-            fresh=seed == 2,
-            mlflow=False,
-            **TINY,
+            **{"seed": seed, "fresh": seed == 2, "mlflow": False, **TINY},
         )
     (earlier,) = (tmp_path / "run" / "earlier").iterdir()
     assert (record_of(earlier)["seed"], record_of(tmp_path / "run")["seed"]) == (1, 2)
