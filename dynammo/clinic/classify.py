@@ -164,9 +164,7 @@ def _work(classify_studies: Callable[[list[Study]], Iterator[Classified]], liste
                 bar.advance(task)
     except KeyboardInterrupt:
         journal.close(remove=False)
-        say(
-            f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume"
-        )
+        say(f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume")
         raise
 
 

@@ -1,9 +1,11 @@
 """The files that a person means: those of a folder, of a DICOMDIR, of a list."""
 
+import codecs
 import csv
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -31,6 +33,7 @@ __all__ = [
 
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")  # what Windows and archives of macOS leave behind
+HEAD = 2**16  # bytes of a list in which no zero may stand
 LONGEST_LIST = 2**27  # bytes
 COLUMNS = ("path", "file", "filename", "image")
 MISSING = "there is no such file"
@@ -175,11 +178,20 @@ def _lines(file: Path) -> list[str]:
     try:
         if file.stat().st_size > LONGEST_LIST:
             raise ValueError("too long for a list")
-        with file.open(encoding="utf-8-sig", newline="" if file.suffix.lower() == ".csv" else None) as stream:
+        with file.open("rb") as start:
+            head = start.read(HEAD)
+        wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if not wide and b"\0" in head:
+            raise ValueError("no text")
+        # names of files on disk need not be UTF-8: what is not stays as it is
+        code = "utf-16" if wide else "utf-8-sig"
+        with file.open(
+            encoding=code, errors="surrogateescape", newline="" if file.suffix.lower() == ".csv" else None
+        ) as stream:
             if file.suffix.lower() == ".csv":
                 return _column([row for row in csv.reader(stream) if row])
             return [line.rstrip("\n") for line in stream if line.strip()]
-    except (ValueError, csv.Error) as error:  # ValueError: no UTF-8
+    except (ValueError, csv.Error) as error:  # ValueError: no text
         raise UserError(
             f"{file} is neither an image nor a list of paths; give an image, a folder, a zip, a DICOMDIR or a list."
         ) from error
@@ -263,7 +275,7 @@ def unpack(archive: Path, into: Path) -> dict[Path, str]:
             members = {_target(info, into, archive): info for info in opened.infolist() if _is_file(info)}
             _check(archive, members, into)
             return _unpack_all(opened, members, archive)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, UnicodeError, NotImplementedError, struct.error) as error:
         raise UserError(
             f"{archive} is damaged or no zip ({error}); pack it again, or give the folder itself."
         ) from error
