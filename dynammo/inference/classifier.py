@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -192,7 +193,10 @@ class StudyClassifier:
             frames = frame_count(files[0])
             if frames > MOST_SLICES:
                 raise UserError(f"it has {frames} frames; at most {MOST_SLICES} are classified one by one.")
-            return [f"{files[0]}#{i}" for i in range(frames)] if frames > 1 else list(files)
+            views = [f"{files[0]}#{i}" for i in range(frames)] if frames > 1 else list(files)
+            if frames > 1 and any(Path(view).is_file() for view in views):
+                raise UserError("a file beside it has its name with # and a number; rename that one.")
+            return list(views)
         return list(files)
 
     def _load(self, view: View, shown: bool) -> _Loaded:
@@ -241,7 +245,7 @@ class StudyClassifier:
         """Pictures and heat maps of a batch; what has no heat map has a picture still."""
         shown = [i for i, (_, loaded) in enumerate(batch) if loaded.picture is not None]
         try:
-            heat = [heat_png(image) for image in self._heat(found, shown)]
+            heat: list[bytes | None] = [heat_png(image) for image in self._heat(found, shown)]
         except Exception:
             heat = [self._heat_alone(found, i, batch[i][0]) for i in shown]
         for i, png in zip(shown, heat, strict=True):

@@ -19,17 +19,9 @@ from pydicom.filereader import read_file_meta_info
 from dynammo.errors import UserError
 
 __all__ = [
-    "MOST_FILES",
-    "MOST_UNPACKED",
-    "FoundFiles",
-    "files_of_dicomdir",
-    "files_of_folder",
-    "files_of_list",
-    "is_clutter",
-    "is_dicomdir",
-    "is_zip",
-    "unpack",
-]
+    "MOST_FILES", "MOST_UNPACKED", "FoundFiles", "files_of_dicomdir", "files_of_folder", "files_of_list", "is_clutter",
+    "is_dicomdir", "is_zip", "unpack",
+]  # fmt: skip
 
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")  # what Windows and archives of macOS leave behind
@@ -107,7 +99,10 @@ def files_of_list(file: Path) -> FoundFiles:
             found.faults[path] = MISSING if isinstance(error, FileNotFoundError | ValueError) else _why(error)
             continue
         if stat.S_ISDIR(mode):
-            _add(found, files_of_folder(path))
+            more = files_of_folder(path)
+            found.files.extend(more.files)
+            found.faults.update(more.faults)
+            found.links, found.others = found.links + more.links, found.others + more.others
         elif stat.S_ISREG(mode):
             found.files.append(path)
         else:
@@ -132,8 +127,7 @@ def is_dicomdir(file: Path) -> bool:
 def files_of_dicomdir(file: Path) -> FoundFiles:
     """Files that a DICOMDIR refers to; images that are not there are faults.
 
-    The records are read one by one, where pydicom's FileSet would drop missing files and refuse a whole medium for one
-    bad record.
+    Records are read one by one: pydicom's FileSet would drop missing files, and refuse a medium for one bad record.
 
     Raises:
         UserError: a damaged DICOMDIR, or one without files.
@@ -175,26 +169,29 @@ def _sort_out(entries: Iterator["os.DirEntry[str]"], found: FoundFiles) -> list[
 
 
 def _lines(file: Path) -> list[str]:
+    is_table = file.suffix.lower() == ".csv"
     try:
         if file.stat().st_size > LONGEST_LIST:
             raise ValueError("too long for a list")
-        with file.open("rb") as start:
-            head = start.read(HEAD)
-        wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        if not wide and b"\0" in head:
-            raise ValueError("no text")
         # names of files on disk need not be UTF-8: what is not stays as it is
-        code = "utf-16" if wide else "utf-8-sig"
-        with file.open(
-            encoding=code, errors="surrogateescape", newline="" if file.suffix.lower() == ".csv" else None
-        ) as stream:
-            if file.suffix.lower() == ".csv":
+        with file.open(encoding=_code(file), errors="surrogateescape", newline="" if is_table else None) as stream:
+            if is_table:
                 return _column([row for row in csv.reader(stream) if row])
             return [line.rstrip("\n") for line in stream if line.strip()]
     except (ValueError, csv.Error) as error:  # ValueError: no text
         raise UserError(
             f"{file} is neither an image nor a list of paths; give an image, a folder, a zip, a DICOMDIR or a list."
         ) from error
+
+
+def _code(file: Path) -> str:
+    """How a text is encoded; what holds zero bytes is none."""
+    with file.open("rb") as stream:
+        head = stream.read(HEAD)
+    wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if not wide and b"\0" in head:
+        raise ValueError("no text")
+    return "utf-16" if wide else "utf-8-sig"
 
 
 def _column(rows: list[list[str]]) -> list[str]:
@@ -229,13 +226,6 @@ class _NamesOnDisk:
                 return None
             path = path / name
         return None if path.is_symlink() else path
-
-
-def _add(found: FoundFiles, more: FoundFiles) -> None:
-    found.files.extend(more.files)
-    found.faults.update(more.faults)
-    found.links += more.links
-    found.others += more.others
 
 
 def _why(error: OSError) -> str:
@@ -276,9 +266,7 @@ def unpack(archive: Path, into: Path) -> dict[Path, str]:
             _check(archive, members, into)
             return _unpack_all(opened, members, archive)
     except (zipfile.BadZipFile, UnicodeError, NotImplementedError, struct.error) as error:
-        raise UserError(
-            f"{archive} is damaged or no zip ({error}); pack it again, or give the folder itself."
-        ) from error
+        raise UserError(f"{archive} is damaged or no zip ({error}); pack it again, or give the folder.") from error
     except OSError as error:
         raise UserError(
             f"{archive} cannot be unpacked ({error.strerror or error}); unpack it yourself and give the folder."

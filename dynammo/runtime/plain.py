@@ -16,7 +16,7 @@ def as_text(value: str) -> str:
     return NO_TEXT.sub("\ufffd", value)
 
 
-def say(text: str) -> None:
+def say(text: object) -> None:
     """Print a line of which names of files are a part."""
     print(printable(text), flush=True)
 

@@ -152,7 +152,7 @@ def loop(path: Path) -> None:
 
 
 BAD: list[tuple[Callable[[Path], object], str]] = [
-    (truncated_dicom, "less than expected"),
+    (truncated_dicom, "cut short"),
     (dicom_without_pixels, "holds no pixel data"),
     (unknown_syntax, "transfer syntax MPEG2"),
     (text, "neither DICOM nor NIfTI"),
