@@ -1,4 +1,4 @@
-"""Classification and the page ended at many moments: nothing of a patient is left, not even by kill -9 after a start."""
+"""Classification and the page ended at many moments: nothing of a patient is left, nor by kill -9 at the next start."""
 
 import signal
 from collections import Counter
