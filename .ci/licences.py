@@ -61,8 +61,12 @@ def _stated(package: Distribution) -> str:
     """What a package says of its licence, where it is most exact."""
     classifiers = package.metadata.get_all("Classifier") or ()
     classified = [line.split(" :: ")[-1] for line in classifiers if line.startswith("License ::")]
-    said = (package.metadata.get("License-Expression"), "; ".join(classified), package.metadata.get("License"))
+    said = (_one(package, "License-Expression"), "; ".join(classified), _one(package, "License"))
     return next(filter(None, said), "")
+
+
+def _one(package: Distribution, name: str) -> str:
+    return next(iter(package.metadata.get_all(name) or ()), "")
 
 
 def main() -> None:

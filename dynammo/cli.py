@@ -4,15 +4,19 @@ The functions are imported inside the commands: MONAI alone takes 8-12 s, and no
 """
 
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
 import typer
 
 from dynammo import __version__
-from dynammo.errors import UserError
+from dynammo.errors import UserError, printable
+from dynammo.runtime.plain import say
 
 __all__ = ["app", "main", "run_app"]
 
@@ -33,19 +37,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
-    """Run any command line of ours; statuses as `main` has them."""
+    """Run any command line of ours; statuses as `main` has them, SIGTERM is a Ctrl-C."""
+    before = _end_as_ctrl_c()
     try:
         app(args=arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_as_ctrl_c() -> dict[int, Any]:
+    """Let what ends a service or a terminal run the clean-up that Ctrl-C runs: images of patients lie in folders.
+
+    Returns:
+        The handlers that were there.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python lets no other set them
+        return {}
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in ends if signal.getsignal(number) == signal.SIG_DFL]  # not what nohup ignores
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for taken_number in taken:
+            signal.signal(taken_number, signal.SIG_IGN)  # a second one must not stop the clean-up
+        raise KeyboardInterrupt
+
+    return {number: signal.signal(number, stop) for number in taken}
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dynammo {__version__}")
+        say(f"dynammo {__version__}")
         raise typer.Exit
 
 
@@ -84,7 +111,7 @@ def classify(
     ] = None,
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
-    typer.echo(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
+    say(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
     from dynammo.clinic.classify import ClassifySettings
     from dynammo.clinic.classify import classify as run
 
@@ -126,7 +153,7 @@ def export(
     settings = ExportSettings(
         images, data_source=data_source, modality=modality, data_license=data_license, onnx=onnx, **about
     )
-    typer.echo(export_run(run, output, settings))
+    say(export_run(run, output, settings))
 
 
 @app.command()
@@ -148,7 +175,7 @@ def learn(
     json: Annotated[Path | None, typer.Option(help="Write a copy of learning.json to this file.")] = None,
 ) -> None:
     """Teach a model more classes, or more images of its classes: write a new run, show what the known classes lost."""
-    typer.echo(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
+    say(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
     from dynammo.lifecycle.commands import LearnSettings
     from dynammo.lifecycle.commands import learn as run
 
@@ -168,11 +195,11 @@ def forget(
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
 ) -> None:
     """Remove a task or a class from a model: write a new run."""
-    typer.echo(f"looking at {model} ...")
+    say(f"looking at {model} ...")
     from dynammo.lifecycle.commands import forget as run
 
     left = run(model, output, task, class_name, mlflow)
-    typer.echo(f"{output} knows {len(left.classes)} classes: {', '.join(left.classes)}")
+    say(f"{output} knows {len(left.classes)} classes: {', '.join(left.classes)}")
 
 
 @app.command()
@@ -194,11 +221,11 @@ def combine(
     mlflow: Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")] = True,
 ) -> None:
     """Combine two sites' models without sharing an image: write a new run that knows the classes of both."""
-    typer.echo(f"looking at {first} and {second} ...")
+    say(f"looking at {first} and {second} ...")
     from dynammo.lifecycle.commands import combine as run
 
     both = run(first, second, output, same_classes, mlflow)
-    typer.echo(f"{output} knows {len(both.classes)} classes: {', '.join(both.classes)}")
+    say(f"{output} knows {len(both.classes)} classes: {', '.join(both.classes)}")
 
 
 @app.command("label-app")
@@ -213,7 +240,7 @@ def label_app(
     from dynammo.export.monai_label import write_label_app
 
     write_label_app(bundle, output, run)
-    typer.echo(f"{output}: read README.md there")
+    say(f"{output}: read README.md there")
 
 
 @app.command("deploy-app")
@@ -225,7 +252,7 @@ def deploy_app(
     from dynammo.export.monai_deploy import write_deploy_app
 
     write_deploy_app(bundle, output)
-    typer.echo(f"{output}: read README.md there")
+    say(f"{output}: read README.md there")
 
 
 @app.command("benchmark", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -261,7 +288,7 @@ def serve(
     engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Open a page on this machine to drop images on; Ctrl-C ends it."""
-    typer.echo("starting the page ...")  # at once: what follows takes seconds to import
+    say("starting the page ...")  # at once: what follows takes seconds to import
     from dynammo.clinic.server import serve as run
 
     run(model, host, port, device, max_megabytes, allow_network, open_page, engine)

@@ -1,13 +1,22 @@
 """Errors made for people: one sentence that says what came, what was expected and what to type next."""
 
+import re
 import sys
 from types import TracebackType
 
-__all__ = ["UserError", "explain_user_errors"]
+__all__ = ["UserError", "explain_user_errors", "printable"]
+
+# control characters (an escape begins a terminal's commands), marks that turn the direction of text, no text at all
+UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(ValueError):
     """A mistake that the user can mend: its message is the whole explanation."""
+
+
+def printable(text: object) -> str:
+    """A text as a terminal can show it: whatever names of files hold, nothing in it is a command to the terminal."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def _user_error_in(error: BaseException | None) -> UserError | None:
@@ -33,7 +42,7 @@ def explain_user_errors() -> None:
         if explained is None:
             default(kind, error, trace)
         else:
-            print(f"error: {explained}", file=sys.stderr)
+            print(f"error: {printable(explained)}", file=sys.stderr)
 
     hook.explains_user_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from dynammo.errors import UserError, explain_user_errors
+from dynammo.errors import UserError, explain_user_errors, printable
 
 
 def wrapped(cause: Exception) -> RuntimeError:
@@ -38,3 +38,15 @@ def test_ctrl_c_leaves_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     explain_user_errors()
     sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;owned\x07.png", "\\x1b]0;owned\\x07.png"), ("a\rb\x9b31m", "a\\rb\\x9b31m"),
+        ("\u202egnp", "\\u202egnp"),
+        ("B\udce4r", "B\\udce4r"), ("two\nlines, Läsion 肺 \u00a0", "two\nlines, Läsion 肺 \u00a0"),
+    ],
+)  # fmt: skip
+def test_names_are_no_commands_to_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown

@@ -1,9 +1,6 @@
 """`dynammo classify`: a folder of images becomes CSV, JSON, a page to look at and a record."""
 
 import contextlib
-import csv
-import io
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -12,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from rich.console import Console
 
 from dynammo import NOTICE, __version__
 from dynammo.clinic.journal import Contents, Journal
 from dynammo.clinic.report import write_report
-from dynammo.clinic.sort_files import sort_into
+from dynammo.clinic.sort_files import sort_studies
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.errors import UserError
 from dynammo.inference.classifier import LOW_CONFIDENCE, NOTHING, StudyClassifier
@@ -27,18 +23,21 @@ from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
 from dynammo.runtime.locking import lock_folder
-from dynammo.runtime.plain import rounded
+from dynammo.runtime.plain import rounded, say
 from dynammo.runtime.progress import make_progress
+from dynammo.runtime.tables import csv_bytes
+from dynammo.runtime.unfinished import remove_leftovers, work_folder
 
 __all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify"]
 
 ALL_READ, SOME_UNREADABLE = 0, 3
 NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as far as the model can tell
 JOURNAL = "unfinished.jsonl"
+REPORTS = "structured_reports"
+UNPACKED = ".unpacked."  # begins the name of the folder that a zip is unpacked into
 DIGITS = 6  # decimals in the table
 EXCHANGED = "its file was exchanged while it was classified; classify it again"
 FACTS = ("path", "study_uid", "series_uid", "instance_uid", "files", "slices")
-console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 @dataclass(frozen=True)
@@ -84,11 +83,12 @@ def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
 
 def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix=".unpacked.", dir=folder) as unpacked:
+    _remove_leftovers(folder, settings)
+    with work_folder(UNPACKED, folder) as unpacked:
         listed = find_studies(source, unpacked, [path for path in (folder, settings.sort_into) if path])
-        console.print(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
+        say(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
         model = load_model(settings.model)
-        console.print(f"model {model.name}: {', '.join(model.record['classes'])}")
+        say(f"model {model.name}: {', '.join(model.record['classes'])}")
         classifier = _classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
@@ -105,6 +105,14 @@ def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
         journal.close(remove=True)
     _print(folder, run)
     return SOME_UNREADABLE if run["counts"]["unreadable"] else ALL_READ
+
+
+def _remove_leftovers(folder: Path, settings: ClassifySettings) -> None:
+    """What a killed process left half written, which may be of other patients; `work_folder` sees to its own."""
+    remove_leftovers(folder)
+    remove_leftovers(folder / REPORTS)
+    if settings.sort_into:
+        remove_leftovers(settings.sort_into.expanduser(), recursively=True)
 
 
 def _classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
@@ -167,9 +175,9 @@ def _work(
     done = {item["path"] for item in journal.items}
     left = [study for study in listed.studies if study.name not in done]
     if known > len(done):
-        console.print(f"{known - len(done)} of them hold other images than before; they are classified anew")
+        say(f"{known - len(done)} of them hold other images than before; they are classified anew")
     if done:
-        console.print(f"{len(done)} of them were classified before; {len(left)} are left")
+        say(f"{len(done)} of them were classified before; {len(left)} are left")
     try:
         with make_progress() as bar:
             task = bar.add_task("classifying", total=len(listed.studies), completed=len(done))
@@ -178,9 +186,7 @@ def _work(
                 bar.advance(task)
     except KeyboardInterrupt:
         journal.close(remove=False)
-        console.print(
-            f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume"
-        )
+        say(f"stopped after {len(journal.items)} of {len(listed.studies)}; type the same command with --resume")
         raise
 
 
@@ -236,7 +242,7 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
     rows = [_row(item, run["model"]["classes"]) for item in items]
     if settings.with_patient_id:
         rows = [{**row, "patient_id": _patient(studies[item["path"]])} for row, item in zip(rows, items, strict=True)]
-    write_atomically(folder / "predictions.csv", lambda file: file.write(_csv(rows)))
+    write_atomically(folder / "predictions.csv", lambda file: file.write(csv_bytes(list(rows[0]), rows)))
     write_json(folder / "predictions.json", {**run, "items": items})
     write_report(
         folder / "report.html",
@@ -245,23 +251,44 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
         lambda i: journal.picture(order[i]) if items[i]["class"] is not None else None,
     )
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
-    details = {"settings": asdict(settings), "versions": provenance.versions(), "machine": provenance.machine()}
+    details = {"settings": _shown(settings), "versions": provenance.versions(), "machine": provenance.machine()}
     record = {**run, **details, **extra}
     write_json(folder / "classification.json", record)
     if not (folder / "model.pt").is_file():  # the record of a training keeps its name
         write_json(folder / "run.json", record)  # the name until 0.1, for programs that read it; 0.3 writes it no more
 
 
+def _shown(settings: ClassifySettings) -> dict[str, Any]:
+    """Settings for the record, paths as `provenance.command` shows them."""
+    values = asdict(settings).items()
+    return {name: provenance.without_folders(str(v)) if isinstance(v, Path) else v for name, v in values}
+
+
 def _sorted_and_reported(
     folder: Path, run: dict[str, Any], found: list[tuple[Study, dict[str, Any]]], settings: ClassifySettings
 ) -> dict[str, Any]:
     read = [(study, item) for study, item in found if item["class"] is not None]
+    extra: dict[str, Any] = {}
     if settings.sort_into:
-        for study, item in read:
-            strange = {"unknown", "looks different"} & set(item["flags"])
-            sort_into(settings.sort_into, study, NOT_RECOGNISED if strange else item["class"])
-    if not settings.dicom_sr:
-        return {}
+        failed = sort_studies(settings.sort_into, [(study, _sorted_under(item)) for study, item in read])
+        extra["sorted"] = {"studies": len(read) - len(failed), "failed": _failures("not sorted:", failed)}
+    if settings.dicom_sr:
+        extra["structured_reports"] = _reported(folder, run, read)
+    return extra
+
+
+def _sorted_under(item: dict[str, Any]) -> str:
+    return NOT_RECOGNISED if {"unknown", "looks different"} & set(item["flags"]) else str(item["class"])
+
+
+def _failures(what: str, failed: list[tuple[str, str]]) -> list[dict[str, str]]:
+    """Say what could not be done of which study, and why; the same for the record."""
+    for name, reason in failed:
+        say(f"{what} {name}: {reason}")
+    return [{"study": name, "reason": reason} for name, reason in failed]
+
+
+def _reported(folder: Path, run: dict[str, Any], read: list[tuple[Study, dict[str, Any]]]) -> dict[str, Any]:
     findings = [
         (
             study.study_uid,
@@ -275,12 +302,11 @@ def _sorted_and_reported(
         )
         for study, item in read
     ]
-    reports = prepare_output_dir(folder / "structured_reports")
+    reports = prepare_output_dir(folder / REPORTS)
     written = write_study_reports(reports, findings, {"model_sha256": run["model"]["sha256"]})
-    console.print(f"{len(written.files)} structured reports; {written.skipped} items are no DICOM")
-    for uid, reason in written.failed:
-        console.print(f"no structured report of {uid}: {reason}")
-    return {"structured_reports": {"written": len(written.files), "skipped": written.skipped}}
+    say(f"{len(written.files)} structured reports; {written.skipped} items are no DICOM")
+    failed = _failures("no structured report of", written.failed)
+    return {"written": len(written.files), "skipped": written.skipped, "failed": failed}
 
 
 def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
@@ -297,19 +323,6 @@ def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
     }
 
 
-def _csv(rows: list[dict[str, Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
-    return text.getvalue().encode("utf-8", "replace")
-
-
-def _harmless(value: Any) -> Any:  # noqa: ANN401
-    """A text that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
-
-
 def _patient(study: Study) -> str:
     with contextlib.suppress(Exception):
         if study.format == "dicom":
@@ -321,8 +334,8 @@ def _print(folder: Path, run: dict[str, Any]) -> None:
     counts = run["counts"]
     rate = counts["items"] / max(run["seconds"], 1e-9)
     for line in _lines(counts):
-        console.print(line)
-    console.print(f"{run['seconds']:.0f} s, {rate:.1f} a second. Open {folder / 'report.html'}. {NOTICE}")
+        say(line)
+    say(f"{run['seconds']:.0f} s, {rate:.1f} a second. Open {folder / 'report.html'}. {NOTICE}")
 
 
 def _lines(counts: dict[str, int]) -> Iterator[str]:

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from rich.console import Console
 
 from dynammo import NOTICE
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits
-from dynammo.clinic.web_app import make_app, too_large
+from dynammo.clinic.web_app import UPLOADS, make_app, too_large
 from dynammo.errors import UserError
 from dynammo.inference.classifier import StudyClassifier
-from dynammo.runs.load import load_model
+from dynammo.runs.load import Model, load_model
+from dynammo.runtime.plain import say
+from dynammo.runtime.unfinished import work_folder
 
 try:
     from waitress.channel import HTTPChannel
     from waitress.parser import HTTPRequestParser
-    from waitress.server import create_server
+    from waitress.server import BaseWSGIServer, create_server
     from waitress.utilities import RequestEntityTooLarge
 except ImportError as error:  # an extra: only this command needs it
     raise UserError("the page needs waitress, which is not installed; type pip install 'dynammo[serve]'.") from error
@@ -33,8 +34,10 @@ __all__ = ["bind", "serve"]
 
 BATCH_SIZE = 4  # passes are filled up: a few images at a time must not wait for many
 THREADS = 4  # one classifies, the others show the page and wait
+CONNECTIONS = 500  # at once; what comes beyond waits
+HEADER_SECONDS = 10  # within which a request must say what it wants
+IDLE_SECONDS = 120  # a connection in the middle of an upload may fall silent for so long
 MARGIN = 2**20  # bytes of a form besides its files
-console = Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def serve(
@@ -68,22 +71,27 @@ def serve(
     limits = UploadLimits(max_megabytes)
     names = _names(host) if allow_network else set()
     classifier = StudyClassifier(loaded, _device(device), BATCH_SIZE, engine=engine)
-    app = make_app(classifier, loaded, limits, names)
-    server = bind(app, host, port, limits)
+    with work_folder(UPLOADS) as folder:  # gone with the page, even in the middle of a request
+        server = bind(make_app(classifier, loaded, limits, names, folder), host, port, limits)
+        _run(server, host, loaded, open_page)
+    say("stopped")
+
+
+def _run(server: Any, host: str, loaded: Model, open_page: bool) -> None:  # noqa: ANN401
     warnings.simplefilter("ignore")  # pydicom's quote what stands in a header
     address = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
-    console.print(f"model {loaded.name}: {', '.join(loaded.record['classes'])}")
-    console.print(f"open {address} in a browser; Ctrl-C ends. {NOTICE}")
+    say(f"model {loaded.name}: {', '.join(loaded.record['classes'])}")
+    say(f"open {address} in a browser; Ctrl-C ends. {NOTICE}")
     if open_page and _has_screen():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     server.run()  # ends by itself at Ctrl-C
-    console.print("stopped")
 
 
 def bind(app: Flask, host: str, port: int, limits: UploadLimits) -> Any:  # noqa: ANN401
     """Make a waitress server that listens, with `effective_port`, `run` and `close`.
 
-    A request over the limit is refused at its first line, before any of its files is read.
+    A request over the limit is refused at its first line, before any of its files is read. A connection that does not
+    say within `HEADER_SECONDS` what it wants is closed, so that half-open ones keep nobody out.
 
     Raises:
         UserError: the address is in use or does not belong to this machine.
@@ -95,13 +103,21 @@ def bind(app: Flask, host: str, port: int, limits: UploadLimits) -> Any:  # noqa
             port=port,
             threads=THREADS,
             ident=None,
+            connection_limit=CONNECTIONS,
+            asyncore_use_poll=True,  # select ends at 1024 open files
+            cleanup_interval=1,
+            channel_timeout=IDLE_SECONDS,
             max_request_body_size=limits.megabytes * MEGABYTE + MARGIN,
         )
     except OSError as error:
         raise UserError(
             f"{host} port {port} cannot be used ({error.strerror or error}); type --port {port + 1} or another number."
         ) from error
-    server.channel_class = _channel(too_large(limits))
+    sockets = [server] if isinstance(server, BaseWSGIServer) else server.map.values()  # a name has several addresses
+    listening = [each for each in sockets if isinstance(each, BaseWSGIServer)]
+    for each in listening:
+        each.channel_class = _channel(too_large(limits))
+    server.effective_port = listening[0].effective_port
     return server
 
 
@@ -124,6 +140,20 @@ def _channel(sentence: str) -> type[Any]:
 
     class Channel(HTTPChannel):  # type: ignore[misc]
         parser_class = Parser
+        _heard = _waited_for = 0.0
+
+        @property
+        def last_activity(self) -> float:
+            """When it did something, as the server's clean-up asks; bytes of an endless header are nothing."""
+            if self.requests or self.total_outbufs_len or (self.request and self.request.headers_finished):
+                return self._heard
+            return self._waited_for + HEADER_SECONDS - IDLE_SECONDS
+
+        @last_activity.setter
+        def last_activity(self, now: float) -> None:
+            self._heard = now
+            if self.request is None or self.request.headers_finished:
+                self._waited_for = now
 
     return Channel
 

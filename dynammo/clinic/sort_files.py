@@ -1,23 +1,48 @@
 """Copies of classified images, sorted into a folder for each class; the originals stay where they are."""
 
+import errno
 import filecmp
 import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from dynammo.errors import UserError
 from dynammo.io.studies import Study
+from dynammo.runtime.unfinished import UNFINISHED, unfinished_file
 
-__all__ = ["class_folder", "sort_into"]
+__all__ = ["class_folder", "sort_into", "sort_studies"]
 
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]|[. ]+$|^[. ]+')  # on any of the usual file systems
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names of devices on Windows
-MARK = ".copying."
+NO_MORE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO}
 LONGEST = 80  # characters; in UTF-8 at most 240 bytes for letters outside of emoji
+
+
+def sort_studies(folder: str | Path, studies: Sequence[tuple[Study, str]]) -> list[tuple[str, str]]:
+    """Copy every study into the folder of its class, see `sort_into`; one that cannot be copied stops no other.
+
+    Args:
+        folder: where the class folders are made.
+        studies: each with its class.
+
+    Returns:
+        Name and reason of every study that was not copied.
+
+    Raises:
+        UserError: the folder cannot be written, or its disk is full.
+    """
+    failed = []
+    for study, class_name in studies:
+        try:
+            sort_into(folder, study, class_name)
+        except Exception as error:  # one odd study must not stop the others, whatever it raises
+            if _concerns_all(error):
+                raise
+            failed.append((study.name, _reason(error)))
+    return failed
 
 
 def sort_into(folder: str | Path, study: Study, class_name: str) -> list[Path]:
@@ -53,6 +78,19 @@ def sort_into(folder: str | Path, study: Study, class_name: str) -> list[Path]:
             "yours with room."
         ) from error
     return places
+
+
+def _concerns_all(error: BaseException) -> bool:
+    """Whether no other study could be copied either: a disk that is full or may not be written."""
+    cause = error.__cause__ or error
+    return isinstance(cause, OSError) and cause.errno in NO_MORE
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return f"it cannot be copied ({type(cause).__name__})"
 
 
 def class_folder(class_name: str) -> str:
@@ -94,7 +132,7 @@ def _free(places: Sequence[Path], files: Sequence[Path]) -> bool:
     """Whether the copies can go there, or are there already; a folder with files of another series is not free."""
     if len(files) > 1 and places[0].parent.is_dir():
         own = {place.name for place in places}
-        if any(name not in own and not name.startswith(MARK) for name in os.listdir(places[0].parent)):
+        if any(name not in own and not name.startswith(UNFINISHED) for name in os.listdir(places[0].parent)):
             return False
     return all(
         not os.path.lexists(place) or (place.is_file() and filecmp.cmp(file, place, shallow=False))
@@ -103,12 +141,5 @@ def _free(places: Sequence[Path], files: Sequence[Path]) -> bool:
 
 
 def _copy(source: Path, place: Path) -> None:
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=MARK)
-    os.close(handle)
-    try:
-        shutil.copyfile(source, temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with unfinished_file(place) as (aside, _):
+        shutil.copyfile(source, aside)

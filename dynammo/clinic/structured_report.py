@@ -11,10 +11,13 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pydicom
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
@@ -57,7 +60,8 @@ PATIENT = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
     "StudyTime",
 )  # fmt: skip
-
+# what a reference to an image cannot do without
+NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 IMAGE = [
     "SOPClassUID",
     "SOPInstanceUID",
@@ -126,18 +130,45 @@ def write_study_reports(
         else:
             written.skipped += 1
     for study, rows in studies.items():
-        file = folder / f"{study}.dcm"
+        content = _content_of(rows, run)
+        if isinstance(content, str):
+            written.failed.append((study, content))
+            continue
+        written.files.append(folder / f"{study}.dcm")
         try:
-            findings = [Finding(_headers(files), **prediction) for files, prediction in rows]
-            write_structured_report(file, findings, run)
-            written.files.append(file)
+            write_atomically(written.files[-1], partial(_write, content))
         except OSError as error:
             raise UserError(
                 f"the reports cannot be written to {folder} ({error.strerror}); give a folder of yours with room."
             ) from error
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # headers that break DICOM's rules
-            written.failed.append((study, f"its header does not allow a report ({type(error).__name__})"))
     return written
+
+
+def _content_of(rows: Sequence[tuple[Sequence[Path], Mapping[str, Any]]], run: Mapping[str, Any]) -> bytes | str:
+    """The report of one study as a file holds it, or why there is none: one odd study stops no other."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(Finding(_headers(files), **prediction) for files, prediction in rows)
+        return _report_bytes(findings, run)
+    except Exception as error:  # whatever a header makes pydicom and highdicom raise
+        return _reason(error, [header for finding in findings for header in finding.headers])
+
+
+def _reason(error: Exception, headers: Sequence[Dataset]) -> str:
+    """Why there is no report, without any value of a header: it may name the patient."""
+    missing = [name for name in NEEDED if any(not header.get(name) for header in headers)]
+    if missing:
+        return f"its header lacks {', '.join(missing)}"
+    lacking = re.search(r"has no attribute '([A-Za-z]+)'", str(error))
+    if isinstance(error, AttributeError) and lacking and tag_for_keyword(lacking[1]):
+        return f"its header lacks {lacking[1]}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    named = re.search(r"\(([0-9A-Fa-f]{4}), ?([0-9A-Fa-f]{4})\)", str(error))
+    if named:
+        keyword = keyword_for_tag(int(named[1] + named[2], 16))
+        return f"the element {f'{keyword} ' if keyword else ''}{named[0]} of its header breaks the rules of DICOM"
+    return f"its header does not allow a report ({type(error).__name__})"
 
 
 def write_structured_report(file: Path, findings: Sequence[Finding], run: Mapping[str, Any]) -> None:
@@ -156,10 +187,19 @@ def write_structured_report(file: Path, findings: Sequence[Finding], run: Mappin
         AttributeError, KeyError, TypeError, ValueError: a header that breaks the rules of DICOM.
     """
     _need_highdicom()
+    write_atomically(file, partial(_write, _report_bytes(findings, run)))
+
+
+def _report_bytes(findings: Sequence[Finding], run: Mapping[str, Any]) -> bytes:
+    content = BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # highdicom's and pydicom's quote the patient's name
-        report = _report(findings, run)
-    write_atomically(file, lambda stream: report.save_as(stream, enforce_file_format=True))
+        _report(findings, run).save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
 
 
 def class_codes(classes: Sequence[str]) -> dict[str, Code]:

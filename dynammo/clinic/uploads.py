@@ -1,6 +1,7 @@
 """Files that a browser sends become studies: kept in one folder, zips unpacked, more than the limits refused."""
 
 import re
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -141,7 +142,7 @@ def _check_zip(file: Path, limits: UploadLimits) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             sizes = [info.file_size for info in archive.infolist()]
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, UnicodeError, NotImplementedError, struct.error):
         return  # unpacking says why
     megabytes = limits.unpacked * limits.megabytes
     if sum(sizes) > megabytes * MEGABYTE:

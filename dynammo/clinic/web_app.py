@@ -22,7 +22,6 @@ until the answer is made, and neither their names nor anything in them is logged
 import base64
 import hashlib
 import ipaddress
-import tempfile
 import threading
 from collections.abc import Collection, Mapping
 from importlib import resources
@@ -42,9 +41,11 @@ from dynammo.errors import UserError
 from dynammo.inference.classifier import Result, StudyClassifier
 from dynammo.runs.load import Model
 from dynammo.runtime.plain import plain
+from dynammo.runtime.unfinished import work_folder
 
-__all__ = ["make_app", "too_large"]
+__all__ = ["UPLOADS", "make_app", "too_large"]
 
+UPLOADS = "dynammo-serve."  # begins the names of folders of uploads
 # Nothing else of a result leaves: what a later version might add to it stays inside until it is listed here.
 TEXTS = ("path", "files", "slices", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "flags")
 NUMBERS = ("probability", "unknown", "ood_score", "strangeness")
@@ -66,7 +67,11 @@ SENTENCES = {
 
 
 def make_app(
-    classifier: StudyClassifier, model: Model, limits: UploadLimits | None = None, names: Collection[str] = ()
+    classifier: StudyClassifier,
+    model: Model,
+    limits: UploadLimits | None = None,
+    names: Collection[str] = (),
+    folder: Path | None = None,
 ) -> Flask:
     """Make the application; it asks nothing of any other machine and sets no cookie.
 
@@ -76,6 +81,7 @@ def make_app(
         limits: of a request.
         names: host names, lower case, that the server goes by in a network; empty for this machine alone, where
             only localhost and loopback addresses are answered, so that no other site can borrow the address.
+        folder: where uploads lie while they are classified; None for the system's folder of temporary files.
     """
     limits = limits or UploadLimits()
     app = Flask("dynammo", static_folder=None)
@@ -98,7 +104,7 @@ def make_app(
     @app.post("/classify")
     def classify() -> Response:
         with turn:
-            return jsonify(_classify(classifier, limits) | _about(classifier, model))
+            return jsonify(_classify(classifier, limits, folder) | _about(classifier, model))
 
     @app.after_request
     def protect(response: Response) -> Response:
@@ -137,9 +143,8 @@ def _same_origin(asked: Request) -> bool:
     return origin in (None, f"http://{asked.headers.get('Host', '')}") and site in (None, "none", "same-origin")
 
 
-def _classify(classifier: StudyClassifier, limits: UploadLimits) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="dynammo.", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+def _classify(classifier: StudyClassifier, limits: UploadLimits, inside: Path | None) -> dict[str, Any]:
+    with work_folder(UPLOADS, inside) as folder:
         uploads = [upload for _, upload in request.files.items(multi=True) if upload.filename]
         studies, ignored = find_uploaded(uploads, folder, limits)
         items = [_item(result, folder) for result in classifier.classify(studies)]

@@ -21,6 +21,7 @@ from dynammo.io.file_sources import is_clutter
 from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
 from dynammo.runtime.distributed import all_gather_object, shard
+from dynammo.runtime.plain import say
 from dynammo.runtime.progress import track
 
 __all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
@@ -221,7 +222,7 @@ def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -
             "--skip_unreadable True to continue without them."
         )
     for line in bad:
-        print(f"skipped, unreadable: {line}")
+        say(f"skipped, unreadable: {line}")
     return [replace(record, views=seen) for record, seen in zip(records, views, strict=True) if seen]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from dynammo.data.images import ImageRecord, ImageSet, images_in
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
+from dynammo.runtime.plain import say
 
 __all__ = ["IncrementImages", "Source"]
 
@@ -96,7 +97,7 @@ def _if_usable(source: Source, slices: bool) -> list[ImageRecord]:
     try:
         return _earlier_tests(source, slices)
     except UserError as error:
-        print(f"test images of an earlier training are passed by: {error}")
+        say(f"test images of an earlier training are passed by: {error}")
         return []
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from monai.transforms import Compose, EnsureTyped
 from dynammo.data.preprocessing import preprocessing_of
 from dynammo.errors import UserError
 from dynammo.inference.engines import check_engine, make_engine
+from dynammo.inference.graph import Output
 from dynammo.inference.visualisation import heat_maps, heat_png, picture_jpeg
+from dynammo.io.claims import READING
 from dynammo.io.image_reader import frame_count
 from dynammo.io.slides import tissue_tiles
 from dynammo.io.studies import Study
@@ -33,6 +36,7 @@ NOTHING: dict[str, Any] = {
     "flags": ["unreadable"],
 }
 """What a study comes to that cannot be read."""
+MOST_SLICES = 2**16
 View = str | list[str]
 
 
@@ -56,6 +60,7 @@ class _Loaded:
     tensor: torch.Tensor | None
     picture: bytes | None
     fault: str = ""
+    note: str = ""
 
 
 class _Pending:
@@ -63,7 +68,7 @@ class _Pending:
 
     def __init__(self, study: Study, views: Sequence[View], fault: str = "") -> None:
         self.study, self.views, self.faults = study, views, [fault] if fault else []
-        self.left, self.seen = len(views), 0
+        self.left, self.seen, self.note = len(views), 0, ""
         self.total: torch.Tensor | None = None  # (K + 2,): probabilities, unknown, ood_score
         self.picture: tuple[bytes, bytes | None] | None = None
 
@@ -100,6 +105,7 @@ class StudyClassifier:
         self.classes: list[str] = list(model.record["classes"])
         self.recipe: Mapping[str, Any] = model.record["config"]["recipe"]
         size = [int(model.record["config"]["image_size"])] * self.recipe["spatial_dims"]
+        self.shape = (3, *size)  # of what the network takes
         self.engine = make_engine(engine, self.network, size, device, batch_size)
         trust = model.record.get("trust", {})
         self.thresholds: dict[str, float | None] = {
@@ -147,7 +153,10 @@ class StudyClassifier:
         """Threads that compute on one core each: the others are the network's."""
         try:
             with ThreadPoolExecutor(max(1, self.workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                yield pool
+                try:
+                    yield pool
+                finally:
+                    pool.shutdown(wait=False, cancel_futures=True)  # who stops does not wait for what is read ahead
         finally:
             torch.set_num_threads(self.threads)  # what a thread sets is also the choice of threads yet to come
 
@@ -176,8 +185,8 @@ class StudyClassifier:
             return _Pending(study, (), study.reason)
         try:
             return _Pending(study, self._views(study))
-        except UserError as error:
-            return _Pending(study, (), str(error))
+        except Exception as error:  # one bad image must not stop the others
+            return _Pending(study, (), _sentence(error))
 
     def _views(self, study: Study) -> list[View]:
         """What the network sees of a study, one after the other."""
@@ -192,37 +201,80 @@ class StudyClassifier:
             return [files] if whole else list(files)
         if self.recipe["spatial_dims"] == 2 and self.recipe["volumes"] == "slices":
             frames = frame_count(files[0])
-            return [f"{files[0]}#{i}" for i in range(frames)] if frames > 1 else list(files)
+            if frames > MOST_SLICES:
+                raise UserError(f"it has {frames} frames; at most {MOST_SLICES} are classified one by one.")
+            views = [f"{files[0]}#{i}" for i in range(frames)] if frames > 1 else list(files)
+            if frames > 1 and any(Path(view).is_file() for view in views):
+                raise UserError("a file beside it has its name with # and a number; rename that one.")
+            return list(views)
         return list(files)
 
     def _load(self, view: View, shown: bool) -> _Loaded:
         try:
-            item = self._read({"image": view})
-            picture = picture_jpeg(torch.as_tensor(item["image"]).numpy(), self.mask_corners) if shown else None
-            return _Loaded(self._prepare(item)["image"], picture)
+            with READING.job():
+                item = self._read({"image": view})
+                picture, note = self._picture(item["image"]) if shown else (None, "")
+                tensor = self._prepare(item)["image"]
+            if tuple(tensor.shape) != self.shape:
+                raise ValueError(f"it becomes {tuple(tensor.shape)} values where the network takes {self.shape}")
+            return _Loaded(tensor, picture, note=note)
         except Exception as error:  # one bad image must not stop the others
             return _Loaded(None, None, _sentence(error))
 
+    def _picture(self, image: Any) -> tuple[bytes | None, str]:  # noqa: ANN401
+        try:
+            return picture_jpeg(torch.as_tensor(image).numpy(), self.mask_corners), ""
+        except Exception as error:  # it can be classified all the same
+            return None, f"no picture of it can be made ({_sentence(error)})"
+
     def _finished(self, entry: _Pending, future: "Future[_Loaded]") -> tuple[_Pending, _Loaded | None]:
         loaded = future.result()
+        entry.note = entry.note or loaded.note
         if loaded.tensor is not None:
             return entry, loaded
-        entry.faults.append(loaded.fault)
-        entry.left -= 1
+        _fail(entry, loaded.fault)
         return entry, None
 
     @torch.no_grad()
-    def _predict(self, batch: list[tuple[_Pending, _Loaded]]) -> None:
-        rows, maps = self.engine(self._filled([loaded.tensor for _, loaded in batch if loaded.tensor is not None]))
-        shown = [i for i, (_, loaded) in enumerate(batch) if loaded.picture is not None]
-        if shown:
-            heat = heat_maps(self.network, maps, rows[:, :-2].argmax(1)).numpy()
-            for i in shown:
-                entry, loaded = batch[i]
-                entry.picture = loaded.picture or b"", heat_png(heat[i])
-        for (entry, _), row in zip(batch, rows, strict=False):  # behind them what fills the batch up
+    def _predict(self, batch: list[tuple[_Pending, _Loaded]], fill: bool = True) -> None:
+        images = [loaded.tensor for _, loaded in batch if loaded.tensor is not None]
+        try:
+            found = self.engine(self._filled(images) if fill else torch.stack(images))
+        except Exception as error:  # of one image, or of the memory for so many
+            if not fill:
+                _fail(batch[0][0], f"the network failed at it ({_sentence(error)})")
+                return
+            for alone in batch:
+                self._predict([alone], fill=False)
+            return
+        self._show(batch, found)
+        for (entry, _), row in zip(batch, found.rows, strict=False):  # behind them what fills the batch up
             entry.total = row.double() if entry.total is None else entry.total + row
             entry.left, entry.seen = entry.left - 1, entry.seen + 1
+
+    def _show(self, batch: list[tuple[_Pending, _Loaded]], found: Output) -> None:
+        """Pictures and heat maps of a batch; what has no heat map has a picture still."""
+        shown = [i for i, (_, loaded) in enumerate(batch) if loaded.picture is not None]
+        try:
+            heat: list[bytes | None] = [heat_png(image) for image in self._heat(found, shown)]
+        except Exception:
+            heat = [self._heat_alone(found, i, batch[i][0]) for i in shown]
+        for i, png in zip(shown, heat, strict=True):
+            batch[i][0].picture = batch[i][1].picture or b"", png
+
+    def _heat(self, found: Output, shown: list[int]) -> Any:  # noqa: ANN401
+        if not shown:
+            return []
+        # of the whole batch: of fewer images kernels would round otherwise
+        return heat_maps(self.network, found.maps, found.rows[:, :-2].argmax(1)).numpy()[shown]
+
+    def _heat_alone(self, found: Output, number: int, entry: _Pending) -> bytes | None:
+        try:
+            maps = [[m[[number]] for m in branch] for branch in found.maps]
+            return heat_png(heat_maps(self.network, maps, found.rows[[number], :-2].argmax(1)).numpy()[0])
+        except Exception as error:  # it is classified all the same
+            entry.note = f"no heat map of it can be made ({_sentence(error)})"
+            return None
 
     def _filled(self, images: list[torch.Tensor]) -> torch.Tensor:
         """A batch (B, C, ...) of always the same size, empty images behind these.
@@ -269,20 +321,24 @@ class StudyClassifier:
         return [name for name, value, limit in reached if limit is not None and value > limit]
 
 
-def _sentence(error: BaseException | None) -> str:
+def _fail(entry: _Pending, fault: str) -> None:
+    entry.faults.append(fault)
+    entry.left -= 1
+
+
+def _sentence(error: BaseException) -> str:
     """The reason inside of what MONAI wraps around it."""
     found = error
-    while error is not None:
-        found = error
-        if isinstance(error, UserError):
-            break
-        error = error.__cause__ or error.__context__
-    return str(found).split("\n")[0]
+    while not isinstance(found, UserError) and (inner := found.__cause__ or found.__context__):
+        found = inner
+    if isinstance(found, MemoryError):
+        return "the memory does not suffice for it"
+    return str(found).split("\n")[0] or type(found).__name__
 
 
 def _reasons(entry: _Pending) -> str:
     if not entry.faults:
-        return ""
+        return entry.note
     if not entry.seen and len(entry.faults) == 1:
         return entry.faults[0]
     return f"{len(entry.faults)} of {len(entry.views)} images of it cannot be read; the first: {entry.faults[0]}"

@@ -1,14 +1,11 @@
 """Handlers of MONAI's evaluator: write predictions of a folder, print the measures of a test set."""
 
-import csv
-import io
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-from rich.console import Console
 
 from dynammo import NOTICE
 from dynammo.data.exemplars import Item
@@ -16,7 +13,8 @@ from dynammo.data.images import ImageSet, items_of
 from dynammo.errors import UserError
 from dynammo.runs.record import Record, check_tasks
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import percent, say
+from dynammo.runtime.tables import csv_bytes
 from dynammo.training.metrics import evaluate_predictions, study_means
 
 __all__ = ["PrintEvaluation", "SavePredictions", "test_items"]
@@ -65,18 +63,11 @@ class SavePredictions:
 
     def _write(self, engine: Engine) -> None:
         rows = self._rows()
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomically(self.folder / "predictions.csv", lambda file: file.write(text.getvalue().encode()))
+        write_atomically(self.folder / "predictions.csv", lambda file: file.write(csv_bytes(list(rows[0]), rows)))
         write_json(self.folder / "predictions.json", {"notice": NOTICE, "classes": self.classes, "images": rows})
         counts = {name: sum(row["predicted_class"] == name for row in rows) for name in self.classes}
-        console = Console(highlight=False)
-        console.print(
-            f"{len(rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n), soft_wrap=True
-        )
-        console.print(f"predictions are in {self.folder / 'predictions.csv'}. {NOTICE}", soft_wrap=True)
+        say(f"{len(rows)} images: " + ", ".join(f"{n} {name}" for name, n in counts.items() if n))
+        say(f"predictions are in {self.folder / 'predictions.csv'}. {NOTICE}")
 
     def _rows(self) -> list[dict[str, Any]]:
         paths, probabilities, unknown = zip(*self.outputs, strict=True)
@@ -130,14 +121,13 @@ class PrintEvaluation:
         present = [range(self.classes.index(t[0]), self.classes.index(t[0]) + len(t)) for t in self.tasks]
         result = evaluate_predictions(probabilities, unknown, labels.astype(int), present, len(self.tasks) - 1)
         write_json(self.folder / "evaluation.json", {**asdict(result), "classes": self.classes, "notice": NOTICE})
-        console = Console(highlight=False)
-        console.print(f"{len(labels)} test images of {len(self.classes)} classes")
+        say(f"{len(labels)} test images of {len(self.classes)} classes")
         for name, value in (
             ("accuracy", result.accuracy),
             ("mean class recall", result.mean_class_recall),
             ("expected calibration error", result.ece),
         ):
-            console.print(f"{name:<30}{percent(value):>7} %")
+            say(f"{name:<30}{percent(value):>7} %")
         for name, row, label in zip(self.classes, result.confusion, range(len(self.classes)), strict=True):
-            console.print(f"{'recall of ' + name:<30}{percent(row[label] / sum(row) if sum(row) else np.nan):>7} %")
-        console.print(f"the confusion matrix is in {self.folder / 'evaluation.json'}. {NOTICE}", soft_wrap=True)
+            say(f"{'recall of ' + name:<30}{percent(row[label] / sum(row) if sum(row) else np.nan):>7} %")
+        say(f"the confusion matrix is in {self.folder / 'evaluation.json'}. {NOTICE}")

@@ -38,6 +38,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from dynammo.io.claims import DEFLATED, check_claim
 from dynammo.io.dicom_geometry import GEOMETRY_TAGS, element_text, frame_headers, pixel_spacing, place_slices
 from dynammo.io.dicom_headers import inflated
 from dynammo.io.dicom_values import VALUE_TAGS, colours, grey_values, is_finite, plain_numbers
@@ -54,6 +55,7 @@ Part = tuple[slice, slice, slice]
 SLIDE = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.77\.1\.6(?![.0-9])")  # VL Whole Slide Microscopy Image Storage
 MOST_INFLATED = 2**30  # bytes; zlib can hold a thousandfold
 DEFER = 2**20  # bytes of pixel data from which they stay on disk until the header is checked
+FRAME_HEAD = 64  # bits, of a compressed frame
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 START_OF_SCAN, WITHOUT_LENGTH = b"\xda", b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xd9"  # markers of JPEG
 JPEG_2000 = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
@@ -102,6 +104,7 @@ class DicomFile:
         self._path, self.header = path, _read_header(path, defer)
         self.syntax = _check_syntax(UID(self.header.file_meta.TransferSyntaxUID))
         self.shape, self.channels = _shape(self.header)
+        _check_claim(self.header, self.shape, self.syntax, path.stat().st_size)
         self._frames = frame_headers(self.header, self.shape[0])
         spacing = pixel_spacing(self._frames[0])
         self._order, self.affine = place_slices(self._frames, spacing)
@@ -257,6 +260,16 @@ def _shape(header: Dataset) -> tuple[tuple[int, int, int], int]:
     if samples == 1 and meaning not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"):
         raise ValueError(f"its header speaks of 1 sample a pixel and of {meaning}")
     return shape, 3 if samples == 3 or meaning == "PALETTE COLOR" else 1
+
+
+def _check_claim(header: Dataset, shape: tuple[int, int, int], syntax: UID, size: int) -> None:
+    if syntax.is_encapsulated:  # how far pixels compress nobody can say, but every frame has a head of its own
+        check_claim(shape[:1], FRAME_HEAD, size)
+        return
+    samples = int(header.get("SamplesPerPixel") or 1)
+    halved = 2 / 3 if "422" in str(header.PhotometricInterpretation) else 1  # colours of every other pixel
+    bits = int(header.get("BitsAllocated") or 1) * halved
+    check_claim((*shape, samples), bits, size, DEFLATED if syntax.is_deflated else 1)
 
 
 def _deep_jpeg(path: Path, shape: tuple[int, int, int]) -> NDArray[np.generic]:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -19,17 +20,9 @@ from dynammo.errors import UserError
 from dynammo.io.tables import head_of, listed_path, read_text, split_table
 
 __all__ = [
-    "MOST_FILES",
-    "MOST_UNPACKED",
-    "FoundFiles",
-    "files_of_dicomdir",
-    "files_of_folder",
-    "files_of_list",
-    "is_clutter",
-    "is_dicomdir",
-    "is_zip",
-    "unpack",
-]
+    "MOST_FILES", "MOST_UNPACKED", "FoundFiles", "files_of_dicomdir", "files_of_folder", "files_of_list", "is_clutter",
+    "is_dicomdir", "is_zip", "unpack",
+]  # fmt: skip
 
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage
 CLUTTER = ("thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx")  # what Windows and archives of macOS leave behind
@@ -105,7 +98,10 @@ def files_of_list(file: Path) -> FoundFiles:
             found.faults[path] = MISSING if isinstance(error, FileNotFoundError | ValueError) else _why(error)
             continue
         if stat.S_ISDIR(mode):
-            _add(found, files_of_folder(path))
+            more = files_of_folder(path)
+            found.files.extend(more.files)
+            found.faults.update(more.faults)
+            found.links, found.others = found.links + more.links, found.others + more.others
         elif stat.S_ISREG(mode):
             found.files.append(path)
         else:
@@ -130,8 +126,7 @@ def is_dicomdir(file: Path) -> bool:
 def files_of_dicomdir(file: Path) -> FoundFiles:
     """Files that a DICOMDIR refers to; images that are not there are faults.
 
-    The records are read one by one, where pydicom's FileSet would drop missing files and refuse a whole medium for one
-    bad record.
+    Records are read one by one: pydicom's FileSet would drop missing files, and refuse a medium for one bad record.
 
     Raises:
         UserError: a damaged DICOMDIR, or one without files.
@@ -174,11 +169,11 @@ def _sort_out(entries: Iterator["os.DirEntry[str]"], found: FoundFiles) -> list[
 
 def _lines(file: Path) -> list[str]:
     try:
-        text = read_text(file)
+        text = read_text(file, names=True)
         if file.suffix.lower() == ".csv":
             return _column(split_table(text, COLUMNS))
         return [line for line in re.split("\r\n|\r|\n", text) if line.strip()]
-    except (ValueError, csv.Error) as error:  # ValueError: no UTF-8
+    except (ValueError, csv.Error) as error:  # ValueError: no text
         raise UserError(
             f"{file} is neither an image nor a list of paths; give an image, a folder, a zip, a DICOMDIR or a list."
         ) from error
@@ -218,13 +213,6 @@ class _NamesOnDisk:
         return None if path.is_symlink() else path
 
 
-def _add(found: FoundFiles, more: FoundFiles) -> None:
-    found.files.extend(more.files)
-    found.faults.update(more.faults)
-    found.links += more.links
-    found.others += more.others
-
-
 def _why(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
@@ -262,10 +250,8 @@ def unpack(archive: Path, into: Path) -> dict[Path, str]:
             members = {_target(info, into, archive): info for info in opened.infolist() if _is_file(info)}
             _check(archive, members, into)
             return _unpack_all(opened, members, archive)
-    except zipfile.BadZipFile as error:
-        raise UserError(
-            f"{archive} is damaged or no zip ({error}); pack it again, or give the folder itself."
-        ) from error
+    except (zipfile.BadZipFile, UnicodeError, NotImplementedError, struct.error) as error:
+        raise UserError(f"{archive} is damaged or no zip ({error}); pack it again, or give the folder.") from error
     except OSError as error:
         raise UserError(
             f"{archive} cannot be unpacked ({error.strerror or error}); unpack it yourself and give the folder."

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynammo.errors import UserError
+from dynammo.io.claims import READING
 from dynammo.io.dicom import DicomFile, DicomSeries, is_dicom_slide
 from dynammo.io.nifti import NiftiFile, is_nifti
 from dynammo.io.orientation import AS_STORED, frame_axis, layout, reorient, reoriented_affine, stored_part
@@ -22,17 +23,8 @@ from dynammo.io.pictures import PictureFile, may_be_slide
 from dynammo.io.slides import is_slide, read_tile
 
 __all__ = [
-    "MOST_VALUES",
-    "Frames",
-    "Image",
-    "Paths",
-    "Window",
-    "check_choices",
-    "frame_count",
-    "image_fault",
-    "image_format",
-    "read_image",
-    "split_fragment",
+    "MOST_VALUES", "Frames", "Image", "Paths", "Window", "check_choices", "frame_count", "image_fault", "image_format",
+    "read_image", "split_fragment",
 ]  # fmt: skip
 
 Floats = NDArray[np.float32]
@@ -201,6 +193,7 @@ def check_choices(frames: Frames, window: Window) -> None:
         raise UserError(f"window is {window!r}; expected nothing, header or [low, high] with low below high.")
 
 
+@READING.job()
 def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb: bool) -> Image:
     if len(paths) != 1:
         return _from_source(_series(paths), frames, window, pictures_as_rgb)
@@ -302,6 +295,7 @@ def _check_size(source: Source, part: tuple[slice, slice, slice]) -> None:
             f"{' x '.join(map(str, sizes))} pixels of {source.channels} channels are more than the {MOST_VALUES} "
             "values that are read at once; choose single frames (#middle, #12), tile it or make it smaller"
         )
+    READING.claim(values)
 
 
 def _finite(array: Floats) -> Floats:

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from dynammo.io.claims import DEFLATED, check_claim
 from dynammo.io.orientation import is_placed, voxel_sizes
 
 __all__ = ["NiftiFile", "is_nifti"]
@@ -54,6 +55,8 @@ class NiftiFile:
         self.affine: NDArray[np.float64] | None = np.asarray(self._image.affine, np.float64)
         self.shape = _shape(tuple(int(n) for n in self._image.shape))
         self.channels = _channels(self._image.get_data_dtype())
+        bits = 8 * self._image.get_data_dtype().itemsize
+        check_claim(self.shape, bits, path.stat().st_size, DEFLATED if _is_compressed(path) else 1)
         self.spacing = np.full(3, np.nan)
         if is_placed(self.affine):
             self.spacing = voxel_sizes(self.affine)

@@ -21,6 +21,7 @@ from dynammo.io.file_sources import (
     unpack,
 )
 from dynammo.io.image_reader import image_format
+from dynammo.runtime.plain import as_text
 from dynammo.runtime.progress import track
 
 __all__ = ["Study", "StudyList", "find_studies"]
@@ -101,7 +102,10 @@ def find_studies(source: str | Path, unpack_into: str | Path, leave_out: Collect
     source = Path(source).expanduser()
     found = _found(source, Path(unpack_into).expanduser(), leave_out)
     with ThreadPoolExecutor() as pool:
-        seen = list(track(pool.map(_inspect, found.files), "reading headers", len(found.files)))
+        try:
+            seen = list(track(pool.map(_inspect, found.files), "reading headers", len(found.files)))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # who stops does not wait for all headers
     seen += [_Inspected(path, reason=reason) for path, reason in sorted(found.faults.items())]
     rows = [file for file in seen if file.format or file.reason]
     ignored = len(seen) - len(rows) + found.others
@@ -153,7 +157,10 @@ def _inspect(path: Path) -> _Inspected:
             pass
     except OSError as error:
         return _Inspected(path, reason=(error.strerror or "it cannot be opened").lower())
-    kind = image_format(path)
+    try:
+        kind = image_format(path)
+    except Exception as error:  # of a library that looks at its content, or of the memory
+        return _Inspected(path, reason=f"it is damaged ({type(error).__name__})")
     if kind == "dicom" or (kind == "slide" and _is_dicom(path)):
         return _inspect_dicom(path, kind, claims)
     return _Inspected(path, sys.intern(kind or ""), NO_IMAGE if claims and not kind else "")
@@ -232,7 +239,7 @@ def _names(files: Sequence[str], header: DicomHeader) -> list[str]:
 def _name(path: Path, root: Path) -> str:
     """Path from the root on, as text that every file can hold: a name on disk need not be UTF-8."""
     relative = path.relative_to(root) if path.is_relative_to(root) else Path(os.path.relpath(path, root))
-    return os.fsencode(relative.as_posix()).decode("utf-8", "replace")
+    return as_text(relative.as_posix())
 
 
 def _unique(candidates: Sequence[str], taken: set[str]) -> str:

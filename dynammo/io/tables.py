@@ -14,8 +14,12 @@ SEPARATORS = ",;\t|"
 MARKED = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}  # by the first bytes of a file
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, names: bool = False) -> str:
     """The text of a list in UTF-8 or UTF-16, line ends as they are.
+
+    Args:
+        file: the list.
+        names: keep bytes that are no UTF-8, as names of files may hold them, the way Python keeps them in paths.
 
     Raises:
         OSError: it cannot be read.
@@ -27,7 +31,10 @@ def read_text(file: Path) -> str:
     marked = next((name for mark, name in MARKED.items() if content.startswith(mark)), "")
     if not marked and b"\0" in content[:2]:  # UTF-16 without a mark: a list begins with a plain letter
         marked = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
-    return content.decode(marked or "utf-8")
+    text = content.decode(marked or "utf-8", "surrogateescape" if names and not marked else "strict")
+    if "\0" in text:
+        raise ValueError("no text")
+    return text
 
 
 def split_table(text: str, heads: Collection[str], strict: bool = False) -> list[list[str]]:

@@ -14,6 +14,7 @@ import torch
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
 from dynammo.runtime.plain import plain
+from dynammo.runtime.unfinished import unfinished_file
 
 __all__ = [
     "load_checkpoint",
@@ -47,19 +48,15 @@ def prepare_output_dir(output_dir: str | Path) -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file under a temporary name, flush it to disk, then rename it, so that no reader sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-        _flush_folder(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a file under a temporary name, flush it to disk, then rename it, so that no reader sees half of it.
+
+    Who may read it is decided by the umask.
+    """
+    with unfinished_file(path) as (_, file):
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    _flush_folder(path.parent)
 
 
 def save_state(path: Path, state: Any) -> None:  # noqa: ANN401

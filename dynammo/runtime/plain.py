@@ -1,9 +1,24 @@
 """Values as JSON and people take them."""
 
 import math
+import re
 from typing import Any
 
-__all__ = ["percent", "percent_or_words", "plain", "rounded"]
+from dynammo.errors import printable
+
+__all__ = ["as_text", "percent", "percent_or_words", "plain", "rounded", "say"]
+
+NO_TEXT = re.compile(r"[\ud800-\udfff]")  # how Python holds the bytes of a file's name that are not UTF-8
+
+
+def as_text(value: str) -> str:
+    """Text that every file can hold: what is not UTF-8 in the name of a file becomes U+FFFD."""
+    return NO_TEXT.sub("\ufffd", value)
+
+
+def say(text: object) -> None:
+    """Print a line of which names of files are a part."""
+    print(printable(text), flush=True)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
@@ -11,12 +26,12 @@ def plain(value: Any) -> Any:  # noqa: ANN401
     if hasattr(value, "tolist"):  # arrays, tensors and their numbers
         return plain(value.tolist())
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {as_text(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
+    return value if value is None or isinstance(value, int) else as_text(str(value))
 
 
 def rounded(value: float | None, digits: int) -> float | None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from typing import Any
 
 import torch
 
-__all__ = ["command", "commit", "machine", "origin", "versions"]
+__all__ = ["WHOLE_PATHS", "command", "commit", "machine", "origin", "versions", "without_folders"]
 
+OPTION = re.compile(r"(--?[\w#:-]+=|-[A-Za-z](?=[^\w-]))?")  # --name=value, and -i/some/where
+QUOTED = re.compile(r"""(["'])(.*?)\1""")
+WHOLE_PATHS = "DYNAMMO_WHOLE_PATHS"  # environment variable: 1 keeps the folders of paths in records
 PACKAGES = ("dynammo", "monai", "torch", "pytorch-ignite", "numpy", "mlflow", "pydicom", "nibabel", "SimpleITK")
 
 
@@ -50,12 +54,31 @@ def commit() -> str | None:
 
 
 def command() -> str:
-    """The command line of this process, without the folder of the interpreter or script."""
+    """The command line of this process, of every path in it the last part alone: folders may be named after patients.
+
+    Whoever sets the environment variable DYNAMMO_WHOLE_PATHS to 1 gets the folders too.
+    """
     name = os.path.basename(sys.argv[0])
     main = sys.modules.get("__main__")
     if name == "__main__.py" and getattr(main, "__package__", None):
         name = f"python -m {main.__package__}"  # type: ignore[union-attr]
-    return f"{name} {shlex.join(sys.argv[1:])}".rstrip()
+    return f"{name} {shlex.join(map(without_folders, sys.argv[1:]))}".rstrip()
+
+
+def without_folders(word: str) -> str:
+    """A word of a command line, or a setting, with the last part alone of every path in it, unless asked for more."""
+    if os.environ.get(WHOLE_PATHS) == "1":
+        return word
+    option = OPTION.match(word)[0]  # type: ignore[index]  # it matches everything
+    value = word[len(option) :]
+    if QUOTED.search(value) and value.lstrip()[:1] in ("[", "{"):  # several paths, as MONAI takes them
+        return option + QUOTED.sub(lambda found: f"{found[1]}{_last_part(found[2])}{found[1]}", value)
+    return option + _last_part(value.rpartition("@")[2] if "://" in value else value)  # without a password
+
+
+def _last_part(path: str) -> str:
+    """What stands behind the last separator, of this system or of Windows, that does not end the path."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def machine() -> str:

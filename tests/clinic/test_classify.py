@@ -1,6 +1,5 @@
 """`dynammo classify` as a clinician types it."""
 
-import csv
 import errno
 import json
 import shutil
@@ -13,6 +12,7 @@ import pydicom
 import pytest
 from conftest import Trained
 from PIL import Image
+from synthetic.classify import run, table
 from synthetic.datasets import CLASSES, shared, write_image
 from synthetic.images import dicom
 
@@ -42,17 +42,6 @@ def studies(tmp_path: Path) -> Path:
         (folder / "ct").mkdir(exist_ok=True)
         slice_.save_as(folder / "ct" / f"{i}.dcm", enforce_file_format=True)
     return folder
-
-
-def run(source: Path, out: Path, model: Path, *options: str) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main(["classify", "-i", str(source), "-o", str(out), "--model", str(model), *options])
-    return int(stopped.value.code or 0)
-
-
-def table(out: Path) -> dict[str, dict[str, str]]:
-    with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
-        return {row["path"]: row for row in csv.DictReader(file)}
 
 
 def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Trained, tmp_path: Path) -> None:

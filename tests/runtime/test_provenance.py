@@ -1,5 +1,6 @@
 """Where a result comes from."""
 
+import shlex
 import sys
 from datetime import datetime, timedelta, timezone
 
@@ -21,3 +22,20 @@ def test_a_result_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> N
     assert "somewhere" not in origin["command"], "where a user keeps programs is nobody's business"
     assert f"{torch.get_num_threads()} threads" in origin["machine"]
     assert datetime.now(timezone.utc) - datetime.fromisoformat(origin["date"]) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("/data/Doe^Jane/scans/", "scans"), ("--output_dir=/data/Doe Jane/x", "--output_dir=x"), ("-i/Doe/x", "-ix"),
+        ("../Doe/x", "x"), (r"D:\Doe\x", "x"), (r"--model=\\server\Doe\x", "--model=x"),
+        ("--device=cuda:0", "--device=cuda:0"),
+        ("['/Doe/a.yaml', 'Doe/b.yaml']", "['a.yaml', 'b.yaml']"), ("sqlite:////srv/Doe/runs.db", "runs.db"),
+        ("http://Doe:secret@host:5000", "host:5000"), ("--lr=1e-3", "--lr=1e-3"), ("", ""), ("-", "-"),
+    ],
+)  # fmt: skip
+def test_folders_that_may_name_patients_stay_out(word: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["dynammo", word])
+    assert provenance.command() == f"dynammo {shlex.join([shown])}"
+    monkeypatch.setenv("DYNAMMO_WHOLE_PATHS", "1")
+    assert provenance.command() == f"dynammo {shlex.join([word])}", "asked for"
