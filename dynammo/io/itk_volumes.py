@@ -80,10 +80,11 @@ def _own_header(head: bytes, kind: str) -> bytes:
     """The text of a header whose voxels follow in the same file."""
     if kind == "nrrd":
         text, blank, _ = head.replace(b"\r\n", b"\n").partition(b"\n\n")
-        within = blank and not re.search(rb"^data ?file *:", text, re.IGNORECASE | re.MULTILINE)
+        within = bool(blank) and not re.search(rb"^data ?file *:", text, re.IGNORECASE | re.MULTILINE)
     else:
         text, _, file = head.partition(b"\nElementDataFile")
-        within = re.match(rb"\s*=\s*LOCAL\s", file) and b"elementdatafile" not in (text + file).lower()
+        local = re.match(rb"\s*=\s*LOCAL\s", file)
+        within = local is not None and b"elementdatafile" not in (text + file).lower()
     if not within:
         raise ValueError("its voxels lie in another file; convert both to one .nrrd, .mha or .nii file")
     return text

@@ -31,14 +31,8 @@ CENTIMETRE, TURNED = 3, range(5, 9)  # values of tags: the unit of resolution, a
 PAPER = {28, 38, 59, 79, 118, 236, 472}  # pixels a centimetre of 72 to 1200 dpi, which say nothing of the object
 UNITS = {"mm": 1.0, "cm": 10.0, "nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "\\u00b5m": 1e-3, "micron": 1e-3,
          "microns": 1e-3, "micrometer": 1e-3, "millimeter": 1.0}  # fmt: skip
-ORIENTATION, TILE_WIDTH, NDPI, PROFILE, INK_SET, SUBSAMPLING = (
-    274,
-    322,
-    65420,
-    34675,
-    332,
-    530,
-)  # tags
+PHOTOMETRIC, ORIENTATION, TILE_WIDTH, SUBSAMPLING = 262, 274, 322, 530  # tags
+INK_SET, PROFILE, NDPI = 332, 34675, 65420  # the last is Hamamatsu's, whose slides are not tiled
 MOST_TAGS = 4096  # that are looked at; a TIFF has some twenty
 
 
@@ -163,6 +157,7 @@ def _check(page: Any) -> None:  # noqa: ANN401
     grey, plain = page.photometric <= BLACK_IS_ZERO, page.sampleformat in (UNSIGNED, UNKNOWN)
     known = (
         colours is not None
+        and PHOTOMETRIC in page.tags
         and page.dtype is not None
         and isinstance(page.bitspersample, int)
         and colours <= page.samplesperpixel
@@ -221,13 +216,10 @@ def _is_screen(page: Any) -> bool:  # noqa: ANN401
 def _measured(page: Any, grey: NDArray[Any]) -> Floats:  # noqa: ANN401
     """Grey as stored, whatever is transparent; where white is zero, mirrored within the range of its type."""
     with np.errstate(over="ignore", invalid="ignore"):  # beyond float32: infinite, as `finite` says
-        if page.photometric != WHITE_IS_ZERO:
-            return grey.astype(np.float32)
-        if page.sampleformat == FLOAT:
-            return np.negative(grey, dtype=np.float32)
-        bits = page.bitspersample
-        highest = (1 << bits) - 1 if page.sampleformat != SIGNED else -1  # lowest + highest of signed numbers
-        return (grey.dtype.type(highest) - grey).astype(np.float32)
+        if page.photometric == WHITE_IS_ZERO:
+            ends = {FLOAT: 0, SIGNED: -1}.get(page.sampleformat, (1 << page.bitspersample) - 1)  # lowest + highest
+            grey = grey.dtype.type(ends) - grey
+        return np.asarray(grey, np.float32)
 
 
 def _screen_image(page: Any, stored: NDArray[Any]) -> Image.Image:  # noqa: ANN401

@@ -15,8 +15,8 @@ from synthetic.images import (
     values,
 )
 
-from dynammo.io.image_reader import frame_count, read_image
 from dynammo.errors import UserError
+from dynammo.io.image_reader import frame_count, read_image
 from dynammo.io.pictures import MOST_PIXELS, PictureFile, check_pixels
 
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)))
