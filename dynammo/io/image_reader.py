@@ -285,8 +285,9 @@ def _check_size(source: Source, part: tuple[slice, slice, slice]) -> None:
 
 def _finite(array: Floats) -> Floats:
     """NaN and minus infinity become the smallest finite value, infinity the largest."""
-    if math.isfinite(np.dot(array.ravel(), array.ravel())):  # cheaper than a mask: NaN and infinity spread
-        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(np.dot(array.ravel(), array.ravel())):  # cheaper than a mask: NaN and infinity spread
+            return array
     finite = np.isfinite(array)
     if not finite.any():
         raise ValueError("all its values are NaN or infinite")

@@ -71,7 +71,10 @@ class ItkFile:
         Returns:
             float32 (C, k, j, i), and whether all are values for the screen: colours.
         """
-        image = self._reader.Execute()  # lives as long as the view of its voxels
+        try:
+            image = self._reader.Execute()  # lives as long as the view of its voxels
+        except RuntimeError:  # of several lines, about ITK's own files
+            raise ValueError("its voxels are damaged, or it ends early") from None
         voxels = sitk.GetArrayViewFromImage(image).reshape(*self.shape, self.channels)[part]
         return np.moveaxis(voxels, -1, 0).astype(np.float32), self.channels == 3
 

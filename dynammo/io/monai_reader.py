@@ -14,7 +14,7 @@ __all__ = ["ClinicalReader"]
 
 
 class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
-    """Reads DICOM, NIfTI, PNG, JPEG, TIFF and tiles of slides by content, all with one order of axes.
+    """Reads every format of `read_image` and tiles of slides by content, all with one order of axes.
 
     Arrays are float32, channel first: images (C, H, W) upright, volumes (C, D, H, W); C is 1 or 3. The arguments are
     those of `dynammo.io.image_reader.read_image`; a fragment behind a path (`scan.nii.gz#12`) wins over `frames`.

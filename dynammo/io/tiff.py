@@ -233,12 +233,14 @@ def _screen_image(page: Any, stored: NDArray[Any]) -> Image.Image:  # noqa: ANN4
         table = page.colormap.T if page.colormap.max() < 256 else page.colormap.T >> 8  # some store 8 bits in 16
         pixels = np.concatenate([table[stored[..., 0]].astype(np.uint8), pixels[..., 1:]], axis=-1)
     if kind == WHITE_IS_ZERO:
-        pixels[..., 0] = 255 - pixels[..., 0]
+        pixels = np.concatenate([255 - pixels[..., :1], pixels[..., 1:]], axis=-1)
     return Image.frombytes(modes[alpha], pixels.shape[1::-1], pixels.tobytes())
 
 
 def _eight_bits(bits: int, samples: NDArray[Any]) -> NDArray[np.uint8]:
     """The upper 8 bits of deeper samples; fewer bits spread over 0 to 255."""
+    if bits == 8:
+        return samples.view(np.uint8)
     if bits > 8:
         return (samples >> (bits - 8)).astype(np.uint8)
     return (samples.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
