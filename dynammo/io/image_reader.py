@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from dynammo.errors import UserError
 from dynammo.io.claims import READING
-from dynammo.io.dicom import DicomFile, DicomSeries, is_dicom_slide
-from dynammo.io.nifti import NiftiFile, is_nifti
+from dynammo.io.colour_profiles import profile_name
+from dynammo.io.dicom import DicomFile, DicomSeries
+from dynammo.io.formats import format_or_fault, split_fragment
+from dynammo.io.itk_volumes import ItkFile
+from dynammo.io.nifti import NiftiFile
 from dynammo.io.orientation import AS_STORED, frame_axis, layout, reorient, reoriented_affine, stored_part
-from dynammo.io.pictures import PictureFile, may_be_slide
-from dynammo.io.slides import is_slide, read_tile
+from dynammo.io.pictures import PictureFile
+from dynammo.io.slides import read_tile, slide_profile
+from dynammo.io.tiff import TiffFile
 
 __all__ = [
     "MOST_VALUES", "Frames", "Image", "Paths", "Window", "check_choices", "frame_count", "image_fault", "image_format",
@@ -33,15 +37,12 @@ Window = str | Sequence[float] | None
 Paths = str | Path | Sequence[str | Path]
 MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
 BRIGHTEST = 255.0
-HEAD = 1024  # bytes that tell the format
 LONGEST = 200  # characters of a message of a library
 FOLDERS = re.compile(
     r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+"
 )  # libraries name whole paths, and folders may name patients
-SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
-TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter are BigTIFF
-OLD_DICOM = (b"\x08\0", b"\x02\0")  # groups that open a DICOM file without preamble
-FACTS = {"modality": "", "study_uid": "", "series_uid": "", "instance_uid": ""}
+FACTS = dict.fromkeys(("modality", "study_uid", "series_uid", "instance_uid", "colour_profile"), "")
+WITHOUT_PROFILES = {"dicom": DicomFile, "nifti": NiftiFile, "nrrd": ItkFile, "metaimage": ItkFile}  # by format
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Image:
         meta: `format`, `modality`, `frames` (in the file), `display` (whether the values are 0 to 255 for the
             screen, or measured), `spacing` (mm along the spatial axes, NaN where unknown), `affine` (4, 4) from
             indices of the spatial axes (of an image: row, column, 0) to RAS mm, `original_channel_dim` 0,
-            `study_uid`, `series_uid`, `instance_uid`. Never the name, number or dates of a patient.
+            `study_uid`, `series_uid`, `instance_uid`, `colour_profile` (the name of the ICC profile that colours were
+            turned from to sRGB, or empty). Never the name, number or dates of a patient.
     """
 
     array: Floats
@@ -84,7 +86,13 @@ class Source(Protocol):
     def load(self, part: tuple[slice, slice, slice], header_window: bool) -> tuple[Floats, bool]: ...
 
 
-def read_image(path: Paths, frames: Frames = "all", window: Window = None, pictures_as_rgb: bool = False) -> Image:
+def read_image(
+    path: Paths,
+    frames: Frames = "all",
+    window: Window = None,
+    pictures_as_rgb: bool = False,
+    colour_profiles: bool = True,
+) -> Image:
     """Read an image or volume.
 
     Args:
@@ -97,6 +105,7 @@ def read_image(path: Paths, frames: Frames = "all", window: Window = None, pictu
             screen already (8-bit pictures) are left.
         pictures_as_rgb: give grey values for the screen as three equal channels, so that 3 channels always mean 0 to
             255 and 1 channel measured values.
+        colour_profiles: turn the colours of pictures and slides to sRGB where they embed an ICC profile.
 
     Raises:
         UserError: no such file, no image, a damaged one, a format that is not read, more than 2^28 values at once, no
@@ -105,7 +114,7 @@ def read_image(path: Paths, frames: Frames = "all", window: Window = None, pictu
     check_choices(frames, window)
     paths = [path] if isinstance(path, str | Path) else list(path)
     try:
-        return _read([str(p) for p in paths], frames, window, pictures_as_rgb)
+        return _read([str(p) for p in paths], frames, window, pictures_as_rgb, colour_profiles)
     except Exception as error:  # decoders raise many kinds; to the user each is one unreadable image
         if isinstance(error, UserError):
             raise
@@ -116,39 +125,18 @@ def read_image(path: Paths, frames: Frames = "all", window: Window = None, pictu
 def image_fault(path: str | Path) -> str | None:
     """Why the image at `path` cannot be read to its last pixel, without its name; None when it can."""
     try:
-        _read([str(path)], "all", None, False)
+        _read([str(path)], "all", None, False, False)
     except Exception as error:
         return _reason(error)
     return None
 
 
 def image_format(path: str | Path) -> str | None:
-    """Tell the format by content: dicom, nifti, png, jpeg, tiff or slide; None for what is no image or not there."""
-    file = split_fragment(path)[0]
+    """Tell the format by content, see `formats.format_or_fault`; None for what is no image or not there."""
     try:
-        return _kind(file, _head(file))
+        return format_or_fault(split_fragment(path)[0])[0]
     except OSError:
         return None
-
-
-def _head(file: Path) -> bytes:
-    with file.open("rb") as stream:  # a missing file, a link in a circle, a file that may not be read
-        return stream.read(HEAD)
-
-
-def _kind(file: Path, head: bytes) -> str | None:
-    if head[128:132] == b"DICM":
-        return "slide" if is_dicom_slide(head) and is_slide(file) else "dicom"
-    if head.startswith(TIFFS):
-        return "slide" if may_be_slide(file) and is_slide(file) else "tiff"
-    picture = next((name for mark, name in SIGNATURES.items() if head.startswith(mark)), None)
-    if picture == "jpeg" and file.suffix.lower() == ".mrxs":  # MIRAX: the slide lies in a folder beside the picture
-        return "slide" if is_slide(file) else picture
-    if picture is None and is_nifti(file):
-        return "nifti"
-    if picture is None and head.startswith(OLD_DICOM) and head[3:4] == b"\0":
-        return "dicom"
-    return picture or ("slide" if is_slide(file) else None)
 
 
 def frame_count(path: str | Path) -> int:
@@ -170,15 +158,6 @@ def frame_count(path: str | Path) -> int:
         raise UserError(f"{file.name} cannot be read: {_reason(error)}.") from error
 
 
-def split_fragment(path: str | Path) -> tuple[Path, str]:
-    """Take a path apart into the file and what stands behind the last `#`; a file may have # in its name."""
-    whole = Path(path)
-    if "#" not in str(path) or whole.is_file():
-        return whole, ""
-    file, _, fragment = str(path).rpartition("#")
-    return Path(file), fragment
-
-
 def check_choices(frames: Frames, window: Window) -> None:
     """Refuse impossible arguments of `read_image`.
 
@@ -194,14 +173,14 @@ def check_choices(frames: Frames, window: Window) -> None:
 
 
 @READING.job()
-def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb: bool) -> Image:
+def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb: bool, profiles: bool) -> Image:
     if len(paths) != 1:
         return _from_source(_series(paths), frames, window, pictures_as_rgb)
     file, fragment = split_fragment(paths[0])
     kind = _format(file)
     if kind == "slide":
-        return _tile(file, fragment)
-    with closing(_open(file, kind)) as source:
+        return _tile(file, fragment, profiles)
+    with closing(_open(file, kind, profiles)) as source:
         return _from_source(source, _frames(fragment) if fragment else frames, window, pictures_as_rgb)
 
 
@@ -214,27 +193,27 @@ def _series(paths: Sequence[str]) -> Source:
 
 
 def _format(file: Path) -> str:
-    if file.is_dir():
-        raise ValueError("it is a folder; expected a file")
-    head = _head(file)
-    if not head:
-        raise ValueError("it is empty")
-    kind = _kind(file, head)
+    kind, fault = format_or_fault(file)
     if kind is None:
-        raise ValueError("it is neither DICOM nor NIfTI, PNG, JPEG, TIFF or a slide, whatever its name says")
+        raise ValueError(fault)
     return kind
 
 
-def _open(file: Path, kind: str) -> Source:
-    source: Source = {"dicom": DicomFile, "nifti": NiftiFile}.get(kind, PictureFile)(file)
+def _open(file: Path, kind: str, profiles: bool = True) -> Source:
+    source: Source = (
+        WITHOUT_PROFILES[kind](file)
+        if kind in WITHOUT_PROFILES
+        else (TiffFile if kind == "tiff" else PictureFile)(file, profiles)
+    )
     return source
 
 
-def _tile(file: Path, fragment: str) -> Image:
+def _tile(file: Path, fragment: str, profiles: bool) -> Image:
     if not fragment.startswith("tile="):
         raise ValueError(f"it is a whole slide; name a tile of it, {file.name}#tile=x,y,span,size")
     meta = {**FACTS, "format": "slide", "frames": 1, "display": True, "original_channel_dim": 0}
-    return Image(read_tile(file, fragment), meta | {"spacing": np.full(2, np.nan), "affine": np.eye(4)})
+    meta["colour_profile"] = profile_name(slide_profile(file)) if profiles else ""
+    return Image(read_tile(file, fragment, profiles), meta | {"spacing": np.full(2, np.nan), "affine": np.eye(4)})
 
 
 def _frames(fragment: str) -> Frames:
@@ -261,14 +240,14 @@ def _from_source(source: Source, frames: Frames, window: Window, pictures_as_rgb
     part = stored_part(orientation, source.shape, frame)
     _check_size(source, part)
     stored, display = source.load(part, window == "header")
+    if not (display or source.finite):
+        stored = _finite(stored)  # before the projection, so that it ignores NaN
     array = reorient(stored, orientation)
     if count == 1 or frame is not None:
         array = array[:, 0]
     elif frames == "maximum":
         array = array.max(1)
     array = np.ascontiguousarray(array)
-    if not (display or source.finite):
-        array = _finite(array)
     if not display and window not in (None, "header"):
         array, display = _clipped(array, window), True  # type: ignore[arg-type]
     if pictures_as_rgb and display and len(array) == 1:
@@ -300,8 +279,9 @@ def _check_size(source: Source, part: tuple[slice, slice, slice]) -> None:
 
 def _finite(array: Floats) -> Floats:
     """NaN and minus infinity become the smallest finite value, infinity the largest."""
-    if math.isfinite(np.dot(array.ravel(), array.ravel())):  # cheaper than a mask: NaN and infinity spread
-        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(np.dot(array.ravel(), array.ravel())):  # cheaper than a mask: NaN and infinity spread
+            return array
     finite = np.isfinite(array)
     if not finite.any():
         raise ValueError("all its values are NaN or infinite")

@@ -14,7 +14,7 @@ __all__ = ["ClinicalReader"]
 
 
 class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
-    """Reads DICOM, NIfTI, PNG, JPEG, TIFF and tiles of slides by content, all with one order of axes.
+    """Reads every format of `read_image` and tiles of slides by content, all with one order of axes.
 
     Arrays are float32, channel first: images (C, H, W) upright, volumes (C, D, H, W); C is 1 or 3. The arguments are
     those of `dynammo.io.image_reader.read_image`; a fragment behind a path (`scan.nii.gz#12`) wins over `frames`.
@@ -23,15 +23,24 @@ class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
         frames: `all`, `middle`, `maximum` or the number of a frame.
         window: None leaves measured values, `header` and `(low, high)` scale them to 0 .. 255.
         pictures_as_rgb: grey values for the screen get three equal channels.
+        colour_profiles: colours with an ICC profile are turned to sRGB.
 
     Raises:
         UserError: an impossible argument.
     """
 
-    def __init__(self, frames: Frames = "all", window: Window = None, pictures_as_rgb: bool = False) -> None:
+    def __init__(
+        self,
+        frames: Frames = "all",
+        window: Window = None,
+        pictures_as_rgb: bool = False,
+        colour_profiles: bool = True,
+    ) -> None:
         super().__init__()
         check_choices(frames, window)
-        self.frames, self.window, self.pictures_as_rgb = frames, window, pictures_as_rgb
+        self.options: dict[str, Any] = {
+            "frames": frames, "window": window, "pictures_as_rgb": pictures_as_rgb, "colour_profiles": colour_profiles,
+        }  # fmt: skip
 
     def verify_suffix(self, filename: Paths) -> bool:
         """Say by content, not by ending, whether all files are images."""
@@ -52,7 +61,7 @@ class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
         Raises:
             UserError: see `dynammo.io.image_reader.read_image`.
         """
-        image = read_image(img, self.frames, self.window, self.pictures_as_rgb)
+        image = read_image(img, **self.options)
         affine = image.meta["affine"]
         own = {"spatial_shape": np.array(image.array.shape[1:]), "original_affine": affine.copy(), "space": "RAS"}
         return np.require(image.array, requirements="W"), image.meta | own  # torch may not share read-only memory

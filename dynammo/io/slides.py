@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from dynammo.errors import UserError
+from dynammo.io.colour_profiles import to_srgb
 
 try:
     import openslide
 except ImportError:  # an extra: every other image is read without it
     openslide = None
 
-__all__ = ["is_slide", "read_tile", "slide_thumbnail", "split_tile", "tissue_mask", "tissue_tiles"]
+__all__ = ["is_slide", "read_tile", "slide_profile", "slide_thumbnail", "split_tile", "tissue_mask", "tissue_tiles"]
 
 MARK = "#tile="
 LARGEST_PICTURE = 4096  # pixels a side up to which a tiled TIFF of one level is a picture, not a slide
@@ -83,16 +84,16 @@ def tissue_tiles(
     return [f"{path}{MARK}{x},{y},{span},{size}" for x, y in kept]
 
 
-def read_tile(path: str | Path, fragment: str | None = None) -> NDArray[np.float32]:
+def read_tile(path: str | Path, fragment: str | None = None, colour_profiles: bool = True) -> NDArray[np.float32]:
     """Read one tile of a slide.
 
     Args:
         path: the slide, or the slide with its fragment as `tissue_tiles` gives it.
         fragment: `tile=x,y,span,size`, with or without `#`, where `path` is the slide alone.
+        colour_profiles: turn the colours to sRGB where the slide embeds their ICC profile.
 
     Returns:
-        RGB of shape (3, size, size), 0..255; what the scanner left out is white. The slide's colours are given as
-        they are stored, without its ICC profile.
+        RGB of shape (3, size, size), 0..255; what the scanner left out is white.
 
     Raises:
         UserError: extra not installed, no such file, no slide, a broken one, a bad fragment, a tile that reaches out
@@ -107,7 +108,19 @@ def read_tile(path: str | Path, fragment: str | None = None) -> NDArray[np.float
             f"be {width} at most and y + span {height}."
         )
     tile = _read(slide, file, (x, y), (span, span), (size, size))
+    if colour_profiles:
+        tile, _ = to_srgb(tile, slide_profile(file))
     return np.ascontiguousarray(np.asarray(tile, dtype=np.float32).transpose(2, 0, 1))
+
+
+def slide_profile(path: str | Path) -> bytes | None:
+    """The ICC profile that a slide embeds, if it does.
+
+    Raises:
+        UserError: see `read_tile`.
+    """
+    profile = getattr(_open(path), "color_profile", None)  # OpenSlide 4 reads it
+    return None if profile is None else bytes(profile.tobytes())
 
 
 def split_tile(path: str | Path) -> tuple[Path, tuple[int, int, int, int]]:

@@ -20,18 +20,14 @@ from dynammo.io.file_sources import (
     is_zip,
     unpack,
 )
+from dynammo.io.formats import IMAGE_ENDINGS, NO_IMAGE, format_or_fault
 from dynammo.io.image_reader import image_format
 from dynammo.runtime.plain import as_text
 from dynammo.runtime.progress import track
 
 __all__ = ["Study", "StudyList", "find_studies"]
 
-IMAGE_ENDINGS = (
-    ".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".ndpi", ".mrxs",
-    ".scn", ".bif", ".bmp", ".gif", ".webp", ".heic", ".heif", ".jp2", ".nrrd", ".mha", ".mhd",
-)  # fmt: skip
 ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
-NO_IMAGE = "it is neither DICOM nor NIfTI, PNG, JPEG, TIFF or a slide, whatever its name says"
 NO_PIXELS = "it is DICOM without an image: the pixels are missing"
 SHORT = 8  # last characters of a UID, which differ between series of one scanner
 
@@ -151,19 +147,14 @@ def _inspect(path: Path) -> _Inspected:
     """Tell by the content what a file is; one that is only named like an image gets the reason why it is none."""
     claims = _named_like_an_image(path)
     try:
-        if path.stat().st_size == 0:
-            return _Inspected(path, reason="it is empty" if claims else "")
-        with path.open("rb"):
-            pass
+        kind, fault = format_or_fault(path)
     except OSError as error:
         return _Inspected(path, reason=(error.strerror or "it cannot be opened").lower())
-    try:
-        kind = image_format(path)
     except Exception as error:  # of a library that looks at its content, or of the memory
         return _Inspected(path, reason=f"it is damaged ({type(error).__name__})")
     if kind == "dicom" or (kind == "slide" and _is_dicom(path)):
         return _inspect_dicom(path, kind, claims)
-    return _Inspected(path, sys.intern(kind or ""), NO_IMAGE if claims and not kind else "")
+    return _Inspected(path, sys.intern(kind or ""), fault if claims else "")
 
 
 def _inspect_dicom(path: Path, kind: str, claims: bool) -> _Inspected:

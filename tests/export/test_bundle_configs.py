@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import yaml
 from monai.bundle import ConfigParser
@@ -47,6 +48,10 @@ def deep(folder: Path) -> None:
     Image.fromarray(GREY).save(folder / "deep.png")
 
 
+def tiff_of(pixels: np.ndarray, **saving: Any) -> Write:  # noqa: ANN401
+    return lambda folder: tifffile.imwrite(folder / "image.tif", pixels, **saving)
+
+
 def dicom_of(pixels: np.ndarray, syntax: Any = None, **elements: Any) -> Write:  # noqa: ANN401
     def write(folder: Path) -> None:
         image = dicom(pixels, **elements)
@@ -68,12 +73,22 @@ def volume(codes: str) -> Write:
     return lambda folder: nifti(VOLUME, codes).to_filename(folder / "volume.nii.gz")
 
 
+def nifti_with_nan(folder: Path) -> None:
+    voxels = VOLUME.astype(np.float32)
+    voxels[:, :, 2], voxels[3, 4] = np.nan, np.nan
+    nifti(voxels).to_filename(folder / "volume.nii")
+
+
 SIGNED = GREY.astype(np.int16) - 2000
 IMAGES: dict[str, Write] = {
     **{f"{mode} png": picture(mode, ".png") for mode in ("RGB", "L", "RGBA", "LA", "P", "1")},
     "jpeg": picture("RGB", ".jpg"),
     "cmyk jpeg": picture("CMYK", ".jpg"),
-    "tiff": picture("RGB", ".tif"),
+    **{f"{mode} tiff": picture(mode, ".tif") for mode in ("RGB", "L", "RGBA", "LA", "P", "CMYK")},
+    "packed tiff": picture("RGB", ".tif", compression="tiff_lzw"),
+    "jpeg in tiff": picture("RGB", ".tif", compression="jpeg"),
+    "tiled, big-endian tiff": tiff_of(COLOUR, tile=(16, 16), byteorder=">", photometric="rgb"),
+    "white-is-zero tiff": tiff_of(COLOUR[..., 0], photometric="miniswhite"),
     "turned jpeg": turned,
     "16 bit png": deep,
     "jpeg named png": picture("RGB", ".png", format="JPEG"),
@@ -99,6 +114,7 @@ IMAGES: dict[str, Write] = {
         "axial": [1, 0, 0, 0, 1, 0], "prone": [-1, 0, 0, 0, -1, 0], "coronal": [1, 0, 0, 0, 0, -1],
         "coronal from below": [-1, 0, 0, 0, 0, 1], "sagittal": [0, 1, 0, 0, 0, -1],
     }.items()},
+    "nifti with nan": nifti_with_nan,
     **{f"nifti {codes}": volume(codes) for codes in ("LPS", "RAS", "PIR", "SLA")},
 }  # fmt: skip
 

@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
+import tifffile
 from PIL import Image
 from pydicom.uid import JPEGBaseline8Bit
 
@@ -46,6 +48,25 @@ def seeds(folder: Path) -> dict[str, bytes]:
     ):  # fmt: skip
         stream = BytesIO()
         Image.fromarray(picture).save(stream, name.split()[0].upper(), **options)
+        contents[name] = stream.getvalue()
+    for name, pixels, saving in (
+        ("tiff big-endian", RAMP, {"byteorder": ">", "compression": "zlib", "predictor": True}),
+        ("tiff tiled", colour, {"tile": (16, 16), "compression": "lzw", "bigtiff": True}),
+        ("tiff float", RAMP.astype(np.float32), {"compression": "zstd"}),
+        ("tiff planar", np.stack([RAMP] * 3), {"photometric": "rgb", "planarconfig": "separate"}),
+        ("tiff jpeg", colour, {"compression": "jpeg"}),
+        ("tiff stack", np.stack([RAMP] * 3), {"imagej": True, "truncate": True}),
+        ("tiff pages", np.stack([colour] * 3), {"photometric": "rgb", "compression": "packbits"}),
+    ):
+        stream = BytesIO()
+        tifffile.imwrite(stream, pixels, **saving)
+        contents[name] = stream.getvalue()
+    for suffix in ("nrrd", "mha"):
+        sitk.WriteImage(sitk.GetImageFromArray(RAMP.reshape(10, 16, 12)), str(folder / f"c.{suffix}"))
+        contents[suffix] = (folder / f"c.{suffix}").read_bytes()
+    for name in ("webp", "bmp", "gif", "jpeg2000"):
+        stream = BytesIO()
+        Image.fromarray(colour).save(stream, name.upper())
         contents[name] = stream.getvalue()
     contents["nifti"] = nifti(RAMP.reshape(12, 16, 10).astype(np.int16)).to_bytes()
     return contents

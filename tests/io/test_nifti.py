@@ -3,9 +3,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from synthetic.datasets import ROOT
 from synthetic.images import (
     RAMP,
     VOLUME,
@@ -15,9 +17,11 @@ from synthetic.images import (
     values,
 )
 
+from dynammo.errors import UserError
 from dynammo.io.image_reader import frame_count, read_image
 from dynammo.io.nifti import NiftiFile, is_nifti
 
+CASES = ROOT.parent / "shared" / "cases"
 CODES = [a + b + c for a in "RLAPSI" for b in "RLAPSI" for c in "RLAPSI" if len({"RLAPSI".index(x) // 2 for x in a + b + c}) == 3]  # fmt: skip  # noqa: E501
 
 
@@ -78,3 +82,113 @@ def test_other_formats_are_no_nifti(tmp_path: Path) -> None:
     assert not is_nifti(save(dicom(RAMP), tmp_path / "a.nii"))
     (tmp_path / "b.nii").write_bytes(b"")
     assert not is_nifti(tmp_path / "b.nii")
+
+
+def placed(voxels: np.ndarray, sform: np.ndarray | None, qform: np.ndarray | None, path: Path) -> Path:
+    """A NIfTI whose header holds just these, whatever they are."""
+    image = nib.Nifti1Image(voxels, np.eye(4))
+    image.header.set_zooms((2.0, 3.0, 4.0)[: voxels.ndim])
+    image.header.set_qform(qform, code=0 if qform is None else 1)
+    image.header["sform_code"] = 0 if sform is None else 2
+    if sform is not None:
+        for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
+            image.header[name] = sform[row]
+    header = image.header.copy()
+    with path.open("wb") as file:
+        header["vox_offset"], header["magic"] = 352, b"n+1"
+        file.write(header.binaryblock + bytes(4) + np.asfortranarray(voxels).tobytes("F"))
+    return path
+
+
+DEGENERATE = [
+    np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([2.0, 0, 4, 1]), np.ones((4, 4)), np.diag([np.inf, 3, 4, 1]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sform", DEGENERATE)
+def test_without_a_usable_sform_the_qform_places_a_volume(tmp_path: Path, sform: np.ndarray) -> None:
+    qform = np.diag([-2.0, 3, 4, 1])
+    got = read_image(placed(VOLUME, sform, qform, tmp_path / "x.nii"))
+    right = read_image(placed(VOLUME, qform, None, tmp_path / "y.nii"))
+    assert np.array_equal(got.array, right.array) and got.array.shape == (1, 4, 5, 6)
+    np.testing.assert_allclose(got.meta["affine"], right.meta["affine"])
+
+
+@pytest.mark.parametrize("sform", DEGENERATE)
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5), (6, 5, 1)])
+def test_with_neither_frames_lie_along_the_last_axis(tmp_path: Path, sform: np.ndarray, shape: tuple[int, ...]) -> None:
+    voxels = VOLUME.reshape(-1)[: np.prod(shape)].reshape(shape)
+    path = placed(voxels, sform, None, tmp_path / "x.nii")
+    image, frames = read_image(path), frame_count(path)
+    assert frames == (shape[2] if len(shape) == 3 else 1)
+    assert np.array_equal(image.array.reshape(frames, 5, 6), voxels.reshape(6, 5, -1).T)
+    assert image.meta["spacing"].tolist() == [4, 3, 2][3 - (image.array.ndim - 1) :]
+    assert np.array_equal(values(path, frames=frames - 1)[0], voxels.reshape(6, 5, -1)[..., -1].T)
+
+
+def test_a_quaternion_that_is_none_is_no_damage(tmp_path: Path) -> None:
+    path = placed(VOLUME, None, np.diag([-2.0, 3, 4, 1]), tmp_path / "x.nii")
+    content = bytearray(path.read_bytes())
+    content[256:268] = np.array([3, 3, 3], "<f4").tobytes()
+    path.write_bytes(content)
+    assert np.array_equal(values(path), VOLUME.T[None])
+
+
+@pytest.mark.parametrize("size", [(6, 5, 1), (6, 5, 4)])
+def test_colours_as_vectors_and_as_structures(tmp_path: Path, size: tuple[int, int, int]) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    affine = np.diag([-1.0, -1, 1, 1])
+    vector = nib.Nifti1Image(colours[:, :, :, None], affine)
+    vector.header.set_intent("vector")
+    vector.to_filename(tmp_path / "vector.nii.gz")
+    voxels = np.zeros(size, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for place, name in enumerate("RGB"):
+        voxels[name] = colours[..., place]
+    nib.Nifti1Image(voxels, affine).to_filename(tmp_path / "structure.nii.gz")
+    for name in ("vector", "structure"):
+        image = read_image(tmp_path / f"{name}.nii.gz")
+        assert image.meta["display"] and np.array_equal(image.array.reshape(3, size[2], 5, 6), colours.T)
+        assert np.array_equal(values(f"{tmp_path}/{name}.nii.gz#0"), colours.T[:, 0])
+    nib.Nifti1Image(colours[:, :, :, None].astype(np.float32), affine).to_filename(tmp_path / "field.nii")
+    with pytest.raises(UserError, match="vectors of 3 float32 numbers, which is not read"):
+        read_image(tmp_path / "field.nii")
+
+
+def test_the_projection_ignores_nan(tmp_path: Path) -> None:
+    voxels = VOLUME.astype(np.float32)
+    voxels[1], voxels[3, 0, 0], voxels[:, 2, 1] = np.nan, np.nan, np.nan
+    nib.save(as_nifti(voxels), tmp_path / "x.nii")
+    rest = np.where(np.isnan(voxels), np.nanmin(voxels), voxels)
+    assert np.array_equal(values(tmp_path / "x.nii", frames="maximum")[0], rest.max(0))
+
+
+TESTS = Path(nib.__file__).parent / "tests" / "data"
+
+
+@pytest.mark.skipif(not TESTS.is_dir(), reason="this nibabel comes without its test data")
+@pytest.mark.parametrize("path", sorted(TESTS.glob("*.nii*")), ids=lambda path: path.name)
+def test_nibabels_own_files_are_as_two_libraries_read_them(path: Path) -> None:
+    """Its volumes equal nibabel's and SimpleITK's in their layout; what is no single volume is refused by name."""
+    theirs = nib.load(path)
+    if np.prod(theirs.shape[3:]) > 1 or ".dconn." in path.name:
+        with pytest.raises(UserError, match=r"-D NIfTI of \d+ volumes; expected one"):
+            read_image(path)
+        return
+    turned = theirs.as_reoriented(
+        nib.orientations.ornt_transform(nib.io_orientation(theirs.affine), nib.orientations.axcodes2ornt("LPS"))
+    )
+    itk = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+    ours, nibabels = values(path)[0], np.asarray(turned.dataobj, np.float32).reshape(turned.shape[:3]).T
+    known = np.isfinite(nibabels)  # SimpleITK reads NaN as 0
+    assert np.array_equal(ours[known], nibabels[known]) and (ours[~known] == ours.min()).all()
+    np.testing.assert_allclose(ours[known], sitk.GetArrayFromImage(itk)[known], rtol=1e-5)
+    np.testing.assert_allclose(read_image(path).meta["spacing"], itk.GetSpacing()[::-1], rtol=1e-5)
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="shared/cases is not here")
+def test_cases_that_went_wrong() -> None:
+    assert values(CASES / "volume_sform_zero.nii").shape == (1, 10, 48, 40)
+    assert values(CASES / "colour_5d_vector.nii.gz").shape == (3, 40, 48)
+    stored = np.asarray(nib.load(CASES / "nan_slices.nii").dataobj)
+    known = np.where(np.isfinite(stored), stored, np.nanmin(stored))
+    assert sorted(values(CASES / "nan_slices.nii", frames="maximum").ravel()) == sorted(known.max(2).ravel())

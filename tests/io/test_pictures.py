@@ -1,7 +1,6 @@
-import itertools
-import struct
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,24 +15,11 @@ from synthetic.images import (
     values,
 )
 
-from dynammo.io.image_reader import frame_count
-from dynammo.io.pictures import may_be_slide
+from dynammo.errors import UserError
+from dynammo.io.image_reader import frame_count, read_image
+from dynammo.io.pictures import MOST_PIXELS, PictureFile, check_pixels
 
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)))
-
-
-def test_openslide_is_asked_only_for_tiffs_with_tags_of_slides(tmp_path: Path) -> None:
-    """The first directory of tags, in both orders of bytes, in TIFF and BigTIFF; a damaged one is a picture."""
-    for order, big, tag in itertools.product("<>", (False, True), (256, 322, 65420)):
-        mark, number, pointer, entry = (43, "Q", "HHQ", "HHQQ") if big else (42, "H", "I", "HHII")
-        head = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", mark)
-        head += struct.pack(order + pointer, *((8, 0, 16) if big else (8,)))
-        tags = struct.pack(order + number, 2) + struct.pack(order + entry, 254, 4, 1, 0)
-        (tmp_path / "a").write_bytes(head + tags + struct.pack(order + entry, tag, 4, 1, 0))
-        assert may_be_slide(tmp_path / "a") is (tag != 256), (order, big, tag)
-        for end in range(4, len(head) + 1):
-            (tmp_path / "b").write_bytes(head[:end])
-            assert not may_be_slide(tmp_path / "b")
 
 
 @settings(deadline=None, max_examples=30)
@@ -89,10 +75,59 @@ def test_what_is_transparent_lies_on_black(tmp_path: Path) -> None:
     assert values(tmp_path / "clear.png").max() == 0 and values(tmp_path / "opaque.png").min() == 200
 
 
-def test_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
-    pages = [Image.fromarray(np.full((4, 5), k, np.uint8)) for k in (10, 30, 20)]
-    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
-    assert frame_count(tmp_path / "stack.tif") == 3 and values(tmp_path / "stack.tif").shape == (1, 3, 4, 5)
-    assert values(f"{tmp_path}/stack.tif#1").max() == 30 == values(tmp_path / "stack.tif", frames="maximum").max()
-    pages[0].save(tmp_path / "previews.tif", save_all=True, append_images=[pages[1].resize((2, 2))])
-    assert frame_count(tmp_path / "previews.tif") == 1 and values(tmp_path / "previews.tif").max() == 10
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("suffix", ["png", "jp2", "j2k"])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_deep_grey_is_measured_with_and_without_alpha(tmp_path: Path, suffix: str, alpha: bool, bits: int) -> None:
+    """Not its upper 8 bits, and not shifted to 16: as stored, where it is transparent too."""
+    grey = np.random.default_rng(bits).integers(0, 2**bits, (31, 22)).astype(np.uint16)
+    stored = np.stack([grey, np.where(grey % 3, 65535 >> (16 - bits), 7)], axis=2).astype(np.uint16) if alpha else grey
+    if suffix == "png":
+        content = imagecodecs.png_encode(stored)
+    else:
+        options = {"codecformat": suffix, "bitspersample": bits, "reversible": True}
+        content = imagecodecs.jpeg2k_encode(stored, level=0, **options)
+    (tmp_path / "x").write_bytes(content)
+    assert np.array_equal(values(tmp_path / "x", pictures_as_rgb=True), grey[None])
+
+
+def test_signed_jpeg_2000_is_measured_or_refused_by_name(tmp_path: Path) -> None:
+    signed = (RAMP.astype(np.int16) - 900)[:, ::2]
+    (tmp_path / "x").write_bytes(imagecodecs.jpeg2k_encode(signed, level=0, reversible=True))
+    assert np.array_equal(values(tmp_path / "x"), signed[None])
+    (tmp_path / "x").write_bytes(imagecodecs.jpeg2k_encode(np.stack([signed] * 3, 2), level=0, reversible=True))
+    with pytest.raises(UserError, match="signed JPEG 2000 in colours is not read"):
+        read_image(tmp_path / "x")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
+@pytest.mark.parametrize(
+    ("suffix", "kind", "saving"),
+    [("png", "png", {}), ("webp", "webp", {"lossless": True}), ("bmp", "bmp", {}), ("gif", "gif", {}),
+     ("jp2", "jpeg2000", {}), ("jpg", "jpeg", {})],
+)  # fmt: skip
+def test_pictures_are_as_pillow_reads_them(tmp_path: Path, suffix: str, kind: str, saving: dict, mode: str) -> None:
+    picture = Image.fromarray(COLOUR).convert(mode)
+    picture = picture.convert("RGB") if (suffix, mode) in {("jpg", "RGBA"), ("jpg", "P"), ("jp2", "P")} else picture
+    picture.save(tmp_path / f"x.{suffix}", **saving)
+    image = read_image(tmp_path / f"x.{suffix}")
+    with Image.open(tmp_path / f"x.{suffix}") as opened:
+        expected = np.asarray(opened.convert("L" if opened.mode == "L" else "RGB"), np.float32)
+    assert image.meta["format"] == kind and image.meta["display"] is True
+    assert np.array_equal(image.array, expected[None] if expected.ndim == 2 else expected.transpose(2, 0, 1))
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (5, 4), (k, 0, 0)) for k in (10, 200)]
+    for suffix, saving in (("gif", {}), ("webp", {"lossless": True}), ("png", {})):
+        pages[0].save(tmp_path / f"x.{suffix}", save_all=True, append_images=pages[1:], **saving)
+        assert values(tmp_path / f"x.{suffix}")[0].max() == 10 and frame_count(tmp_path / f"x.{suffix}") == 1
+
+
+def test_a_picture_file_is_what_its_header_says(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "x.png")
+    file = PictureFile(tmp_path / "x.png")
+    assert (file.format, file.shape, file.channels, file.finite) == ("png", (1, 48, 40), 3, True)
+    file.close()
+    with pytest.raises(ValueError, match="tile it or make it smaller"):
+        check_pixels(MOST_PIXELS + 1)
