@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynammo.errors import UserError
-from dynammo.io.tables import head_of, read_text, split_table
+from dynammo.runtime.tables import head_of, read_text, split_table
 
 __all__ = ["read_table"]
 

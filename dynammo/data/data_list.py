@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynammo.errors import UserError
-from dynammo.io.tables import head_of, listed_path, read_text, split_table
+from dynammo.runtime.tables import head_of, listed_path, read_text, split_table
 
 __all__ = ["ImageRecord", "read_data_list"]
 

@@ -16,12 +16,12 @@ from dynammo.errors import UserError
 from dynammo.inference.engines import check_engine, make_engine
 from dynammo.inference.graph import Output
 from dynammo.inference.visualisation import heat_maps, heat_png, picture_jpeg
-from dynammo.io.claims import READING
 from dynammo.io.image_reader import frame_count
 from dynammo.io.slides import tissue_tiles
 from dynammo.io.studies import Study
 from dynammo.networks.adapters import fused
 from dynammo.runs.load import Model
+from dynammo.runtime.claims import READING
 
 __all__ = ["Result", "StudyClassifier"]
 

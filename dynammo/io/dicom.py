@@ -38,10 +38,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dynammo.io.claims import DEFLATED, check_claim
 from dynammo.io.dicom_geometry import GEOMETRY_TAGS, element_text, frame_headers, pixel_spacing, place_slices
 from dynammo.io.dicom_headers import inflated
 from dynammo.io.dicom_values import VALUE_TAGS, colours, grey_values, is_finite, plain_numbers
+from dynammo.runtime.claims import DEFLATED, check_claim
 
 __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
 

@@ -17,7 +17,7 @@ import pydicom
 from pydicom.filereader import read_file_meta_info
 
 from dynammo.errors import UserError
-from dynammo.io.tables import head_of, listed_path, read_text, split_table
+from dynammo.runtime.tables import head_of, listed_path, read_text, split_table
 
 __all__ = [
     "MOST_FILES", "MOST_UNPACKED", "FoundFiles", "files_of_dicomdir", "files_of_folder", "files_of_list", "is_clutter",

@@ -15,16 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynammo.errors import UserError
-from dynammo.io.claims import READING
-from dynammo.io.colour_profiles import profile_name
 from dynammo.io.dicom import DicomFile, DicomSeries
 from dynammo.io.formats import format_or_fault, split_fragment
 from dynammo.io.itk_volumes import ItkFile
 from dynammo.io.nifti import NiftiFile
 from dynammo.io.orientation import AS_STORED, frame_axis, layout, reorient, reoriented_affine, stored_part
-from dynammo.io.pictures import PictureFile
+from dynammo.io.pictures import PictureFile, profile_name
 from dynammo.io.slides import read_tile, slide_profile
 from dynammo.io.tiff import TiffFile
+from dynammo.runtime.claims import READING
 
 __all__ = [
     "MOST_VALUES", "Frames", "Image", "Paths", "Window", "check_choices", "frame_count", "image_fault", "image_format",

@@ -12,8 +12,8 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from dynammo.io.claims import DEFLATED, check_claim
 from dynammo.io.orientation import is_placed, voxel_sizes
+from dynammo.runtime.claims import DEFLATED, check_claim
 
 __all__ = ["NiftiFile", "is_nifti"]
 

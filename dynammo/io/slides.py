@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from dynammo.errors import UserError
-from dynammo.io.colour_profiles import to_srgb
+from dynammo.io.pictures import to_srgb
 
 try:
     import openslide

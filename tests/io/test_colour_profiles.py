@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image, ImageCms
 from synthetic.images import COLOUR, RAMP
 
-from dynammo.io.colour_profiles import profile_name, to_srgb
 from dynammo.io.image_reader import read_image
 from dynammo.io.monai_reader import ClinicalReader
+from dynammo.io.pictures import profile_name, to_srgb
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

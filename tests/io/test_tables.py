@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dynammo.io.file_sources import files_of_list
-from dynammo.io.tables import listed_path, read_text, split_table
+from dynammo.runtime.tables import listed_path, read_text, split_table
 
 HEADS = ("path", "label")
 
