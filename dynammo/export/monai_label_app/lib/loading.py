@@ -82,7 +82,6 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
         network.eval()
         config = ConfigParser()
         config.read_config(str(folder / "configs" / "inference.yaml"))
-        config["bundle_root"] = str(folder)
         prepare = config.get_parsed_content("preprocessing")
     except Exception as error:  # of many kinds, from TorchScript and from the config
         raise BundleFault(
