@@ -24,6 +24,7 @@ from dynammo.lifecycle.learning_state import LEARNING_FILE, learning_state_of
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.load import Model, load_model
 from dynammo.runs.record import Record, check_tasks
+from dynammo.runs.record_schema import read_typed
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.config import inert, original
 from dynammo.runtime.files import prepare_output_dir, sha256, write_atomically, write_json
@@ -196,12 +197,11 @@ def _changelog(to: Path, model: Model) -> dict[str, str]:
     """What every version of the bundle brought, with the one that is written now."""
     file, weights = to / "configs" / "metadata.json", to / "models" / "run.json"
     try:
-        before: dict[str, str] = original(json.loads(file.read_text(encoding="utf-8"))["changelog"])
-        same = json.loads(weights.read_text(encoding="utf-8"))["source"] == _source(model.record)
-        known = changes(model.record, before)
-    except (OSError, ValueError, KeyError, TypeError, LookupError, AttributeError, RecursionError):
+        before: dict[str, str] = original(read_typed(file.read_bytes(), "metadata")["changelog"])
+        same = read_typed(weights.read_bytes(), "record").get("source") == _source(model.record)
+    except (OSError, ValueError):
         return changes(model.record)
-    return before if same else known
+    return before if same and before else changes(model.record, before)
 
 
 def _swap(written: Path, to: Path, aside: Path) -> None:

@@ -41,7 +41,7 @@ class Writes(nn.Module):
 
     def __init__(self, file: str) -> None:
         super().__init__()
-        self.file, self.training_, self.weight = file, True, nn.Parameter(torch.ones(2))
+        self.file, self.weight = file, nn.Parameter(torch.ones(2))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.weight
@@ -54,8 +54,7 @@ class Writes(nn.Module):
     def __setstate__(self, state: tuple[str, bool, torch.Tensor]) -> None:
         self.file = state[0]
         self.training = state[1]
-        self.weight = state[2]
-        torch.from_file(self.file, True, 8, dtype=torch.uint8).fill_(65)
+        self.weight = torch.from_file(self.file, True, 2, dtype=torch.float32).fill_(1.0)
 
 
 def test_it_is_the_state_that_torch_would_load(tmp_path: Path) -> None:

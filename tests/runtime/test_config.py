@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,12 +34,21 @@ PIECES = st.text(st.sampled_from("$@%_\\#:ab"), max_size=8) | st.sampled_from(TE
 PLAIN = st.recursive(PIECES | st.none() | st.integers(), lambda i: st.lists(i) | st.dictionaries(PIECES, i), max_leaves=6)
 
 
+def without_number_signs(value: Any) -> Any:  # noqa: ANN401
+    """What MONAI makes of every text."""
+    if isinstance(value, dict):
+        return {key: without_number_signs(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_number_signs(item) for item in value]
+    return value.replace("#", "::") if isinstance(value, str) else value
+
+
 @given(PLAIN)
 def test_what_is_inert_is_left_alone_by_monai_and_comes_back(value: object) -> None:
     quiet = inert(value)
     assert original(quiet) == value == _original(quiet)
     parsed = ConfigParser({"it": json.loads(json.dumps(quiet))}).get_parsed_content("it")
-    assert parsed == json.loads(json.dumps(quiet).replace("#", "::"))  # which MONAI makes of every text
+    assert parsed == without_number_signs(quiet)
 
 
 def test_common_text_stays_as_it_is() -> None:
