@@ -12,6 +12,7 @@ from typing import Any
 import monai.bundle
 import pytest
 import yaml
+from fuzz import records
 from monai.bundle import ConfigParser
 from synthetic.datasets import ROOT, write_image
 from synthetic.lifecycle import backbone_weights, trained
@@ -31,7 +32,8 @@ from dynammo.runtime.config import inert, original
 RUNS = "__import__('os').mkdir('ran')"  # in the working directory
 CALL = {"_target_": "os.mkdir", "path": "ran"}
 PAYLOADS: tuple[Any, ...] = (
-    f"${RUNS}", "$import antigravity", "@rest", "@#seed", "%run", f"%x::{RUNS}", "_target_", "_mode_", "_disabled_", "a::b", "x#y",
+    f"${RUNS}", "$import antigravity", "@rest", "@#seed", "%run", f"%x::{RUNS}",
+    "_target_", "_mode_", "_disabled_", "a::b", "x#y",
     CALL, {**CALL, "_mode_": "default"}, {"_disabled_": f"${RUNS}", **CALL}, [f"${RUNS}"], {f"${RUNS}": f"${RUNS}"},
 )  # fmt: skip
 CLASSES = (f"${RUNS}", "$5_group", "@rest", "%_stenosis_over_70", "_target_", "_mode_", "_disabled_", "a::b", "x#y")
@@ -191,3 +193,9 @@ def test_every_place_of_a_record(payload: object) -> None:
         assert RUNS not in config and "antigravity" not in config
     recipe = {**RECORD["config"]["recipe"], **more}
     assert preprocessing_of({"config": {"image_size": 16, "recipe": recipe}}).transforms
+
+
+def test_damaged_records_lists_exports_and_zips() -> None:
+    """A few of what `tests/fuzz/records.py` makes by the thousand."""
+    found = records.fuzz(96, 120, seed=1)
+    assert found["image"] + found["sentence"] == found.total() == 96

@@ -186,7 +186,9 @@ def _write_models(
             "inference.json": json.dumps(yaml.safe_load(inference)).encode(),
         }
         script = torch.jit.script(network)
-        save_net_with_metadata(script, str(models / "model.ts"), meta_values=inert(dict(about)), more_extra_files=inside)
+        save_net_with_metadata(
+            script, str(models / "model.ts"), meta_values=inert(dict(about)), more_extra_files=inside
+        )
     if onnx:
         sides = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
         write_onnx(network, sides, models / "model.onnx")

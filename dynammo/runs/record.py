@@ -142,7 +142,5 @@ def _parse(text: bytes, source: str) -> Record:
     try:
         record: Record = current_names(read_typed(text, "record"))
     except ValueError as error:
-        raise UserError(
-            f"{source} is damaged ({error}); give another model, or export or train it again."
-        ) from error
+        raise UserError(f"{source} is damaged ({error}); give another model, or export or train it again.") from error
     return record

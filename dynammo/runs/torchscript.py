@@ -109,7 +109,7 @@ def _tensor(call: _Call, content: bytearray) -> torch.Tensor:
 def _read_modules(pickle: bytes) -> object:
     """What the pickle describes: modules, plain values, and calls that are not made."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for opcode, argument, _ in pickletools.genops(pickle):
         if opcode.name == "STOP":
             return stack.pop()

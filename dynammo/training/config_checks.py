@@ -80,7 +80,9 @@ def _refuse_changed_paths(options: Mapping[str, str]) -> None:
     for name in sorted(PATHS & options.keys()):
         value = options[name]
         if value.startswith(("@", "%")):
-            raise UserError(f"--{name} {value} is a value of the config to MONAI; type --{name} ./{value} for a folder.")
+            raise UserError(
+                f"--{name} {value} is a value of the config to MONAI; type --{name} ./{value} for a folder."
+            )
         if "#" in value and not value.startswith("$"):
             raise UserError(
                 f"--{name} {value} holds #, of which MONAI makes ::; rename the folder, or give a link to it."

@@ -1,4 +1,4 @@
-"""Damage records, lists, exports and zips at random and load them: each is read or ends in a sentence, and no code runs.
+"""Damage records, lists, exports and zips and load them: each is read or ends in a sentence, and no code runs.
 
 Type `python tests/fuzz/records.py --count 2000` from the repository root. The files are those of tiny runs and of an
 export; what is loaded, is loaded in a process of its own (`readers.py`), in which a payload would leave a trace.
@@ -44,7 +44,8 @@ OLD = Path(__file__).parents[1] / "lifecycle" / "from_0_1_0"
 RUN, BUNDLE, TRACE = Path("dynammo"), Path("exported_classification"), Path("ran")
 CODE = f"__import__('os').mkdir({str(TRACE)!r})"
 VALUES: tuple[Any, ...] = (
-    None, True, -1, 0, 10**9, 10**400, 1e308, float("nan"), "", " ", "\x00", "\ud800", "../../x", "=cmd|' /C calc'!A0", [], {}, [[]],
+    None, True, -1, 0, 10**9, 10**400, 1e308, float("nan"), "", " ", "\x00", "\ud800", "../../x", "=cmd|' /C calc'!A0",
+    [], {}, [[]],
     f"${CODE}", "@rest", "%run", "_target_", "a::b", {"_target_": "os.mkdir", "path": str(TRACE)}, [f"${CODE}"],
     {f"${CODE}": 1}, "x" * 100_000, [0] * 10_000, ...,
 )  # fmt: skip
@@ -105,7 +106,14 @@ def make_seeds(folder: Path) -> None:
         file = folder / "images" / f"{number}.png"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((16, 16, 3), 40 * number, np.uint8)).save(file)
-        rows.append({"path": file.name, "label": "ab"[number % 2], "split": ("train", "test")[number // 4], "group": str(number)})
+        rows.append(
+            {
+                "path": file.name,
+                "label": "ab"[number % 2],
+                "split": ("train", "test")[number // 4],
+                "group": str(number),
+            }
+        )
     (folder / "list.json").write_text(json.dumps(rows))
     lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
     (folder / "list.csv").write_text("\n".join(lines))
@@ -136,7 +144,11 @@ def changed(text: bytes, random: np.random.Generator) -> bytes:
         for part in way:
             holder = holder[part]
         value = copy.deepcopy(VALUES[int(random.integers(len(VALUES)))])
-        key = last if isinstance(holder, list) or random.random() < 0.8 else str(random.choice(["_target_", "_mode_", "x#y", "$x", "$" + CODE]))
+        key = (
+            last
+            if isinstance(holder, list) or random.random() < 0.8
+            else str(random.choice(["_target_", "_mode_", "x#y", "$x", "$" + CODE]))
+        )
         if value is ...:
             holder.pop(last)
         else:
@@ -149,12 +161,16 @@ def repacked(content: bytes, random: np.random.Generator) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(stream, "w") as target:
         victim = source.namelist()[int(random.integers(len(source.namelist())))]
-        victim = next((n for n in source.namelist() if n.endswith("data.pkl")), victim) if random.random() < 0.5 else victim
+        victim = (
+            next((n for n in source.namelist() if n.endswith("data.pkl")), victim) if random.random() < 0.5 else victim
+        )
         for info in source.infolist():
             data = source.read(info)
             if info.filename == victim and data:
                 data = damaged(data, random)
-            name = info.filename if random.random() < 0.98 else str(random.choice(["../../up", "/root/x", "$x", "a\\b"]))
+            name = (
+                info.filename if random.random() < 0.98 else str(random.choice(["../../up", "/root/x", "$x", "a\\b"]))
+            )
             target.writestr(name, data, info.compress_type)
     return stream.getvalue()
 
@@ -199,7 +215,9 @@ class Loader:
             load()
             result = "image"
         except UserError as error:
-            result = "sentence" if "\n" not in str(error) and str(error)[-1] in ".!)" else f"error in the sentence: {error}"
+            result = (
+                "sentence" if "\n" not in str(error) and str(error)[-1] in ".!)" else f"error in the sentence: {error}"
+            )
         except Exception as error:
             result = f"error {type(error).__name__}: {error}"
         if TRACE.exists() or (Path("..") / "up").exists():

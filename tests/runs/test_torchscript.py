@@ -82,7 +82,7 @@ def test_a_setstate_does_not_run(trained: Trained, tmp_path: Path) -> None:
     assert trace.exists(), "it would have written"
     trace.unlink()
     with_record(harmful, model)
-    with pytest.raises(UserError, match="do not fit the network"):
+    with pytest.raises(UserError, match="is damaged|do not fit the network"):
         load_model(harmful)
     assert not trace.exists()
 
@@ -135,7 +135,7 @@ def test_pickles_that_call_are_refused(protocol: int, tmp_path: Path) -> None:
             return Path.touch, (tmp_path / "ran",)
 
     (tmp_path / "it.ts").write_bytes(archive(pickle.dumps(Harm(), protocol)).getvalue())  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="no module|which torch does not write"):
+    with pytest.raises(ValueError, match=r"no module|which torch does not write"):
         torchscript_state(tmp_path / "it.ts")
     assert not (tmp_path / "ran").exists()
 

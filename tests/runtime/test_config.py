@@ -13,7 +13,8 @@ from dynammo.export.monai_label_app.lib.bundle_checks import _original
 from dynammo.runtime.config import config_with, inert, original
 
 TEXTS = (
-    "$__import__('os').system('touch ran')", "$import os", "$5_group", "@rest", "@a", "@a::b", "@#a", "%_over_70", "%a", "x#y",
+    "$__import__('os').system('touch ran')", "$import os", "$5_group", "@rest", "@a", "@a::b", "@#a",
+    "%_over_70", "%a", "x#y",
     "a::b", "100%#x", "mail@::y", "_target_", "_mode_", "_disabled_", "\\", "\\$x", "@\\#", "plain",
 )  # fmt: skip
 VALUES = [*TEXTS, list(TEXTS), {text: text for text in TEXTS}, {"_target_": "os.mkdir", "path": "ran", "mode": 511}]
@@ -31,7 +32,9 @@ def test_values_are_taken_as_they_are(value: object, tmp_path: Path, monkeypatch
 
 
 PIECES = st.text(st.sampled_from("$@%_\\#:ab"), max_size=8) | st.sampled_from(TEXTS)
-PLAIN = st.recursive(PIECES | st.none() | st.integers(), lambda i: st.lists(i) | st.dictionaries(PIECES, i), max_leaves=6)
+PLAIN = st.recursive(
+    PIECES | st.none() | st.integers(), lambda i: st.lists(i) | st.dictionaries(PIECES, i), max_leaves=6
+)
 
 
 def without_number_signs(value: Any) -> Any:  # noqa: ANN401

@@ -116,8 +116,8 @@ class ClassificationOperator(MonaiBundleInferenceOperator):  # type: ignore[misc
         names = self._names[name]
         if len(value) != len(names):
             raise UserError(
-                f"the network gives {len(value)} numbers for {name} where run.json names {len(names)}; export the model "
-                "again."
+                f"the network gives {len(value)} numbers for {name} where run.json names {len(names)}; export "
+                "the model again."
             )
         op_output.emit({key: float(number) for key, number in zip(names, value, strict=True)}, name)
 
