@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
 from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.transforms import Compose
 
 from dynammo.data.exemplars import Item
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.config import config_with
 from dynammo.runtime.files import prepare_output_dir
 
 __all__ = ["cached_dataset", "exported_preprocessing", "make_preprocessing", "preprocessing_of"]
+
+IDS = (  # of a recipe, that preprocessing.yaml refers to; what else a record calls a recipe is no id of ours
+    "spatial_dims", "volumes", "crop_borders", "stain_normalisation", "colour_constancy", "grey", "window",
+)  # fmt: skip
 
 
 def make_preprocessing(image_size: int, recipe: Mapping[str, Any]) -> Compose:
@@ -23,12 +27,14 @@ def make_preprocessing(image_size: int, recipe: Mapping[str, Any]) -> Compose:
 
     Args:
         image_size: pixels (voxels) on every side of what comes out.
-        recipe: `spatial_dims`, `volumes` and the other settings of a recipe.
+        recipe: `spatial_dims`, `volumes` and the other settings of a recipe; what else it holds is left out.
 
     Returns:
         From items with `image`, a path, to items with `image`, float32 (3, S, S) or (3, S, S, S).
     """
-    return _parsed(bundle_config("preprocessing.yaml"), image_size=image_size, **recipe)
+    known = {name: recipe[name] for name in IDS}
+    parser = config_with([bundle_config("preprocessing.yaml")], {"image_size": image_size, **known})
+    return parser.get_parsed_content("preprocessing")
 
 
 def preprocessing_of(record: Mapping[str, Any]) -> Compose:
@@ -38,14 +44,7 @@ def preprocessing_of(record: Mapping[str, Any]) -> Compose:
 
 def exported_preprocessing(bundle: Path) -> Compose:
     """The preprocessing of an exported bundle, which needs MONAI alone."""
-    return _parsed(bundle / "configs" / "inference.yaml")
-
-
-def _parsed(config: Path, **values: Any) -> Compose:  # noqa: ANN401
-    parser = ConfigParser()
-    parser.read_config(ConfigParser.load_config_files([str(config)]))
-    parser.update(values)
-    return parser.get_parsed_content("preprocessing")
+    return config_with([bundle / "configs" / "inference.yaml"], {}).get_parsed_content("preprocessing")
 
 
 class _KeptDataset(PersistentDataset):  # type: ignore[misc]  # MONAI is untyped

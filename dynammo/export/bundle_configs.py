@@ -28,6 +28,8 @@ def standalone_inference(record: Record) -> str:
     reads them is `bundle_templates/loading.yaml`, which gives the same arrays as dynammo's reader (tests) for all but
     palettes, films that know their place, and TIFFs of several pages.
 
+    Names of classes stand in `models/run.json` alone, which it reads as data: MONAI would evaluate them here.
+
     Args:
         record: `run.json` of the run.
     """
@@ -37,7 +39,7 @@ def standalone_inference(record: Record) -> str:
     blocks = {**own, **prepared, **inference, **prepared, **own}  # in this order; what comes later wins
     known = dict(record["config"]["recipe"])
     recipe = {name: known[name] for name in RECIPE}
-    learnt = {"classes": record["classes"], "image_size": record["config"]["image_size"], **recipe}
+    learnt = {"image_size": record["config"]["image_size"], **recipe}
     values = [f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in learnt.items()]
     rest = [text for name, text in blocks.items() if name not in (*FIRST, *learnt, *GONE)]
     imports, first = blocks["imports"], [blocks[name] for name in FIRST]

@@ -31,6 +31,8 @@ def metadata(
 ) -> dict[str, Any]:
     """The metadata of MONAI's schema, from that of the training bundle and the record of a run.
 
+    MONAI parses this file as a config: whoever writes it writes `dynammo.runtime.config.inert` of it.
+
     Args:
         record: `run.json`.
         name: of the bundle.

@@ -24,7 +24,9 @@ from dynammo.lifecycle.learning_state import LEARNING_FILE, learning_state_of
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.load import Model, load_model
 from dynammo.runs.record import Record, check_tasks
+from dynammo.runs.record_schema import read_typed
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.config import inert, original
 from dynammo.runtime.files import prepare_output_dir, sha256, write_atomically, write_json
 from dynammo.runtime.plain import plain
 
@@ -156,7 +158,7 @@ def _write_bundle(
     record = _shareable(model.record)
     about = metadata(record, folder.name, changelog, settings.intended_use, settings.data_source, settings.modality)
     inference = standalone_inference(record)
-    write_json(folder / "configs" / "metadata.json", about)
+    write_json(folder / "configs" / "metadata.json", inert(about))
     (folder / "configs" / "inference.yaml").write_text(inference, encoding="utf-8")
     (folder / "configs" / "evaluate.yaml").write_text(standalone_evaluation(), encoding="utf-8")
     shutil.copy(bundle_config("logging.conf"), folder / "configs")
@@ -184,7 +186,9 @@ def _write_models(
             "inference.json": json.dumps(yaml.safe_load(inference)).encode(),
         }
         script = torch.jit.script(network)
-        save_net_with_metadata(script, str(models / "model.ts"), meta_values=dict(about), more_extra_files=inside)
+        save_net_with_metadata(
+            script, str(models / "model.ts"), meta_values=inert(dict(about)), more_extra_files=inside
+        )
     if onnx:
         sides = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
         write_onnx(network, sides, models / "model.onnx")
@@ -195,11 +199,11 @@ def _changelog(to: Path, model: Model) -> dict[str, str]:
     """What every version of the bundle brought, with the one that is written now."""
     file, weights = to / "configs" / "metadata.json", to / "models" / "run.json"
     try:
-        before: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))["changelog"]
-        same = json.loads(weights.read_text(encoding="utf-8"))["source"] == _source(model.record)
-    except (OSError, ValueError, KeyError, TypeError):
+        before: dict[str, str] = original(read_typed(file.read_bytes(), "metadata")["changelog"])
+        same = read_typed(weights.read_bytes(), "record").get("source") == _source(model.record)
+    except (OSError, ValueError):
         return changes(model.record)
-    return before if same else changes(model.record, before)
+    return before if same and before else changes(model.record, before)
 
 
 def _swap(written: Path, to: Path, aside: Path) -> None:

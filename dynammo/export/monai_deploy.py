@@ -16,7 +16,7 @@ from dynammo.runs.record import check_usable, read_record
 
 __all__ = ["carried_modules", "write_deploy_app"]
 
-NEEDED = ("clinic.structured_report", "io.dicom_headers", "io.image_reader", "runs.record")
+NEEDED = ("clinic.structured_report", "io.dicom_headers", "io.image_reader", "runs.record", "runtime.config")
 PARTS = ("LICENSE", "configs", "docs", "models")  # of a bundle
 LEFT_OUT = shutil.ignore_patterns("learning.pt", "model.pt", "model.onnx", "__pycache__")  # Deploy runs model.ts
 

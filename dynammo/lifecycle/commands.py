@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 
 from dynammo.errors import UserError
@@ -17,10 +18,13 @@ from dynammo.lifecycle.learning_state import LearntModel, load_learnt
 from dynammo.runs.record import locate_model
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.config import config_with
 from dynammo.runtime.files import write_json
 from dynammo.training.settings import refuse_removed
 
 __all__ = ["LearnSettings", "combine", "forget", "learn"]
+
+UNTAUGHT = "$[@continue_from, *@incremental#handlers]"  # the handlers of a model that changes without learning
 
 
 @dataclass(frozen=True)
@@ -117,23 +121,23 @@ def _record(change: Callable[[Path], LearntModel], output: Path, mlflow: bool) -
         overrides = {
             "model": model, "mlflow": mlflow, "max_drop": 100.0,
             "settings#dataset_dir": model.record["config"].get("dataset_dir"),
-            "incremental#trainer#handlers": "$[@continue_from, *@incremental#handlers]",
         }  # fmt: skip
-        bundle = _bundle(output, overrides)
+        bundle = _bundle(output, overrides, ours={"incremental#trainer#handlers": UNTAUGHT})
         _explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
     return model
 
 
-def _bundle(output: Path, overrides: Mapping[str, Any], overlays: Sequence[Path] = ()) -> ConfigParser:
-    """train.yaml, overlays and increment.yaml with these values, checked and ready."""
+def _bundle(
+    output: Path, overrides: Mapping[str, Any], overlays: Sequence[Path] = (), ours: Mapping[str, str] | None = None
+) -> ConfigParser:
+    """train.yaml, overlays and increment.yaml with these values, and with config text of `ours`; checked and ready."""
     for file in overlays:
         if not file.is_file():
             raise UserError(f"there is no config file {file}; give --overlay a YAML file.")
-    parser = ConfigParser()
     files = [bundle_config("train.yaml"), *overlays, bundle_config("increment.yaml")]
-    parser.read_config([str(file) for file in files])
+    parser = config_with(files, {"output_dir": output, **overrides})
     refuse_removed(parser.config)
-    parser.update({"output_dir": str(output), **overrides})
+    parser.update(dict(ours or {}))
     _explained(lambda: parser.get_parsed_content("initialize"))
     return parser
 
@@ -167,5 +171,8 @@ def _keep_refused(output: Path) -> Path:
     return kept
 
 
-def _device(name: str) -> dict[str, str]:
-    return {} if name == "auto" else {"device": f"$torch.device({name!r})"}
+def _device(name: str) -> dict[str, torch.device]:
+    try:
+        return {} if name == "auto" else {"device": torch.device(name)}
+    except RuntimeError as error:
+        raise UserError(f"there is no device {name!r}; give --device auto, cpu or cuda:0.") from error

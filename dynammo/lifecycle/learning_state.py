@@ -17,6 +17,7 @@ from dynammo.merging import Merged, State
 from dynammo.networks.adapters import FOLDABLE
 from dynammo.runs.contributions import FOLDER, load_contribution
 from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
+from dynammo.runs.record_schema import fault_of
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
 from dynammo.runtime.plain import plain
 from dynammo.training.metrics import TaskResult, threshold_at
@@ -175,7 +176,13 @@ def exported_history(file: Path) -> list[dict[str, Any]]:
         UserError: a damaged file.
     """
     state = _checked(file, load_state(file))
-    history: list[dict[str, Any]] = state["handlers"].get("SaveContributions", {}).get("history", [])
+    try:
+        history: list[dict[str, Any]] = state["handlers"].get("SaveContributions", {}).get("history", [])
+        fault = fault_of(history, "history")
+    except AttributeError:
+        fault = "its handlers are not there"
+    if fault:
+        raise UserError(f"{file} is damaged ({fault}); copy it again from where it was exported.")
     return history
 
 

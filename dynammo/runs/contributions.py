@@ -1,7 +1,6 @@
 """What each task contributed, kept apart in `tasks/` of a run, so that it can be taken out again; and the history."""
 
 import hashlib
-import json
 import shutil
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from dynammo.errors import UserError
+from dynammo.runs.record_schema import read_typed
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import load_state, prepare_output_dir, save_state, sha256, write_json
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -150,9 +150,7 @@ def read_history(run: Path) -> list[dict[str, Any]]:
     """
     file = run / FOLDER / HISTORY
     try:
-        history = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
-            raise ValueError("no list of entries")
+        history: list[dict[str, Any]] = read_typed(file.read_bytes(), "history")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:

@@ -40,8 +40,9 @@ class Model:
 def load_model(path: Path | None = None) -> Model:
     """Load a trained model; nothing is unpickled but tensors and plain values.
 
-    The tensors of a TorchScript file go into the network that its record describes, so that every kind of model can
-    be moved, differentiated and looked into alike, and no code of the file runs.
+    The tensors of a TorchScript file are taken out of its archive (`dynammo.runs.torchscript`) and go into the network
+    that its record describes, so that every kind of model can be moved, differentiated and looked into alike, and no
+    code of the file runs.
 
     Args:
         path: folder of a run, folder of an exported bundle or a TorchScript file with its record inside; None for
@@ -92,8 +93,7 @@ def _of_run(weights: Path, record: Record, digest: str) -> "State":
 
 
 def _of_torchscript(file: Path, digest: str) -> "State":
-    import torch
-
+    from dynammo.runs.torchscript import torchscript_state
     from dynammo.runtime.aliases import current_names
 
     beside = file.parent / "run.json"
@@ -105,9 +105,9 @@ def _of_torchscript(file: Path, digest: str) -> "State":
                 "same export."
             )
     try:
-        script = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-        return current_names({name: tensor.detach() for name, tensor in script.state_dict().items()})  # type: ignore[no-any-return]
-    except (RuntimeError, ValueError, OSError) as error:
+        state: State = current_names(torchscript_state(file))
+        return state
+    except Exception as error:  # zipfile, pickletools and torch raise a dozen kinds for a damaged file
         raise UserError(f"the file {file} is damaged ({type(error).__name__}); export the model again.") from error
 
 

@@ -1,6 +1,5 @@
 """The record (`run.json`) of a trained model, beside its weights or inside a TorchScript file, read without torch."""
 
-import json
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dynammo.errors import UserError
-from dynammo.runs.record_schema import Record, fault_of
+from dynammo.runs.record_schema import MOST_BYTES, Record, read_typed
 from dynammo.runtime.aliases import current_names
 from dynammo.training.settings import RECIPE
 
@@ -26,7 +25,6 @@ __all__ = [
 Kind = Literal["run", "bundle", "torchscript"]
 CHANNELS = 3
 UNFINISHED = "unfinished.json"  # beside the record for as long as the training is not at its end
-MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
 
 
 def locate_model(path: Path) -> tuple[Kind, Path] | None:
@@ -164,13 +162,7 @@ def _is_exported(folder: Path) -> bool:
 def _parse(text: bytes, source: str) -> Record:
     """The record as it was written: what the schema does not know is kept."""
     try:
-        if len(text) > MOST_BYTES:
-            raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
-        record: Record = current_names(json.loads(text))
-        json.dumps(record, ensure_ascii=False).encode()  # halves of characters could not be written again
-        fault = fault_of(record)
-    except (ValueError, RecursionError) as error:
-        fault = str(error).split("\n")[0]
-    if fault:
-        raise UserError(f"{source} is damaged ({fault}); give another model, or export or train it again.")
+        record: Record = current_names(read_typed(text, "record"))
+    except ValueError as error:
+        raise UserError(f"{source} is damaged ({error}); give another model, or export or train it again.") from error
     return record

@@ -1,5 +1,6 @@
 """What a `run.json` may say: every key that code relies on, with its type and its bounds."""
 
+import json
 import re
 import reprlib
 from functools import cache
@@ -8,8 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import Required, TypedDict  # pydantic takes no other before Python 3.12
 
-__all__ = ["Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust", "fault_of"]
+from dynammo.runtime.aliases import current_names
 
+__all__ = ["Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust", "fault_of", "read_typed"]
+
+MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
 MOST_LEVELS = 50  # of lists in lists; ours have five
 MOST_PIXELS = 2**27  # of an image or a volume that the network takes
 
@@ -168,17 +172,70 @@ class Record(TypedDict, total=False):
     notice: Line
 
 
+class Entry(TypedDict, total=False):
+    """What happened to a model at one time, an entry of `history.json`."""
+
+    event: Line
+    when: Line
+    task: int | None
+    site: Line | int | None
+    classes: list[ClassName]
+    images: dict[Line, Annotated[int, Field(ge=0)]]
+    metrics: Measures | None
+    sha256: dict[Line, Line] | None
+
+
+class Unfinished(TypedDict):
+    """`unfinished.json` of a run that was interrupted."""
+
+    key: Line
+    settings: dict[str, Any]
+    tasks: list[list[ClassName]]
+    images: Line
+
+
+class Described(TypedDict, total=False):
+    """What is read again of the `metadata.json` of an exported bundle."""
+
+    version: Line
+    changelog: Required[dict[Annotated[str, Field(pattern=r"^\d{1,9}\.\d{1,9}\.\d{1,9}$")], str]]
+
+
+KINDS = {"history": list[Entry], "unfinished": Unfinished, "metadata": Described, "record": Record}
+Kind = Literal["history", "unfinished", "metadata", "record"]
+
+
 @cache
-def _schema() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
+def _schema(kind: Kind) -> TypeAdapter[Any]:
+    return TypeAdapter(KINDS[kind])
 
 
-def fault_of(record: Any) -> str:  # noqa: ANN401
+def read_typed(text: bytes, kind: Kind) -> Any:  # noqa: ANN401
+    """A record as JSON, as it was written: what its schema does not know is kept.
+
+    Raises:
+        ValueError: it is too large, no JSON, or a value is missing, of another type, or absurd; in a few words.
+    """
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB")
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # halves of characters could not be written again
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error).split("\n")[0]) from error
+    fault = fault_of(current_names(value) if kind == "record" else value, kind)
+    if fault:
+        raise ValueError(fault)
+    return value
+
+
+def fault_of(record: Any, kind: Kind = "record") -> str:  # noqa: ANN401
     """What is wrong with a record as JSON brings it, in a few words that name the key; empty where nothing is."""
     try:
         _check_levels(record)
-        _schema().validate_python(record, strict=True)
-        _check_sizes(record)
+        _schema(kind).validate_python(record, strict=True)
+        if kind == "record":
+            _check_sizes(record)
     except ValidationError as error:
         return _first(error)
     except ValueError as error:

@@ -4,7 +4,6 @@
 `checkpoint.pt` is the state after the last task, `stage.pt` that after the last epoch of the task being learnt.
 """
 
-import json
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from ignite.engine import Events
 
 from dynammo.errors import UserError
 from dynammo.runs.record import UNFINISHED, read_record
+from dynammo.runs.record_schema import read_typed
 from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, sha256, write_json
@@ -215,16 +215,12 @@ def _differences(known: Mapping[str, Any], settings: Mapping[str, Any], names: S
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        if (
-            isinstance(known, dict)
-            and isinstance(known["settings"], dict)
-            and known.keys() >= {"key", "tasks", "images"}
-        ):
-            return known
-    except (OSError, ValueError, KeyError):
-        pass
-    raise UserError(f"{file} is damaged; type --fresh True to start anew (what is there is kept in earlier/).")
+        known: dict[str, Any] = read_typed(file.read_bytes(), "unfinished")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{file} is damaged ({error}); type --fresh True to start anew (what is there is kept in earlier/)."
+        ) from error
+    return known
 
 
 def _check_removed(settings: Mapping[str, Any], file: Path) -> None:

@@ -18,6 +18,10 @@ from dynammo.training.settings import METHODS, SETTINGS, refuse_removed
 
 __all__ = ["check_options", "check_settings", "refuse_unknown_options"]
 
+PATHS = {
+    "adapters_from", "bundle_root", "cache_dir", "data_list", "dataset_dir", "model_dir", "output_dir", "test_dir",
+    "weights",
+}  # fmt: skip
 MONAI_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
 
 
@@ -74,6 +78,7 @@ def check_options(arguments: Sequence[str]) -> None:
         if argument.startswith("--"):
             name, equals, value = argument[2:].partition("=")
             options[name.split("#")[0].replace("-", "_")] = value if equals else following
+    _refuse_changed_paths(options)
     if "config_file" not in options:
         return
     config = ConfigParser.load_config_files(_files(options["config_file"]))
@@ -82,6 +87,20 @@ def check_options(arguments: Sequence[str]) -> None:
     refuse_former_paths(config)
     for name in sorted(options.keys() - known - MONAI_OPTIONS):
         raise UserError(f"--{name} is not an option of this bundle; {_suggestion(name, known)}")
+
+
+def _refuse_changed_paths(options: Mapping[str, str]) -> None:
+    """Refuse names of folders that MONAI reads otherwise than they are typed; an expression is what it is."""
+    for name in sorted(PATHS & options.keys()):
+        value = options[name]
+        if value.startswith(("@", "%")):
+            raise UserError(
+                f"--{name} {value} is a value of the config to MONAI; type --{name} ./{value} for a folder."
+            )
+        if "#" in value and not value.startswith("$"):
+            raise UserError(
+                f"--{name} {value} holds #, of which MONAI makes ::; rename the folder, or give a link to it."
+            )
 
 
 def _files(value: str) -> list[str]:

@@ -8,6 +8,7 @@ imported.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from dynammo.errors import UserError
@@ -94,6 +95,15 @@ def _window(value: Any) -> bool:  # noqa: ANN401
     return pair and value[0] < value[1]
 
 
+def _is_input(value: Any) -> bool:  # noqa: ANN401
+    """Whether this can be the path that was meant: MONAI makes `::` of `#`, and a number of 2024."""
+    return value is None or _is_output(value) or (isinstance(value, str) and Path(value).expanduser().exists())
+
+
+def _is_output(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, Path) or (isinstance(value, str) and "::" not in value)
+
+
 def _one_of(*values: Any) -> Rule:  # noqa: ANN401
     return Rule(" or ".join(map(str, values)), lambda value: value in values, choices=True)
 
@@ -113,7 +123,9 @@ WINDOW = Rule('the lowest and the highest value shown, such as "[-160,240]"', _w
 SWITCH = Rule("True or False", lambda value: value in (True, False))
 MIXED = Rule("auto, True or False", lambda value: value in ("auto", True, False), choices=True)
 TEXT = Rule("a name")
-FOLDER = Rule("a folder")
+FOLDER = Rule("a folder (./2024, ./@name, ./%name where it has such a name)", _is_input)
+FILE = Rule("a JSON or CSV file, or null", _is_input)
+OUTPUT = Rule("a folder (./2024, ./@name, ./%name where it has such a name) without # and ::", _is_output)
 MERGED = Rule("a strategy that merges", lambda value: value != "none")
 
 _recipe = partial(Setting, part="recipe", combines=True, reuses=True)
@@ -123,11 +135,11 @@ _pooling = partial(Setting, part="pooling", combines=True)
 SECTIONS: dict[str, tuple[Setting, ...]] = {
     "data and output": (
         Setting("dataset_dir", "data", FOLDER, "folder with train/<class>/* and test/<class>/*", "run"),
-        Setting("data_list", None, Rule("a JSON or CSV file, or null"),
+        Setting("data_list", None, FILE,
                 "instead: a JSON or CSV file with path, label, split and optionally group", "run"),
         Setting("allow_outside", False, SWITCH, "let paths of the data list lead out of dataset_dir", "no"),
         Setting("skip_unreadable", False, SWITCH, "leave unreadable images out instead of refusing", "run"),
-        Setting("output_dir", "$'runs/' + @method", FOLDER, "what the run leaves; made if need be", "no"),
+        Setting("output_dir", "$'runs/' + @method", OUTPUT, "what the run leaves; made if need be", "no"),
         Setting("fresh", False, SWITCH,
                 "start anew where output_dir holds a run, finished or not (it is kept in earlier/)", "no"),
         Setting("resume_changed", False, SWITCH,
@@ -178,7 +190,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
                 "how their BatchNorms do", combines=True),
         Setting("adapter_tasks", None, Rule("a whole number, or null"),
                 "tasks that fit adapters, from the first; null: all"),
-        Setting("adapters_from", None, Rule("the folder of a run, or null"),
+        Setting("adapters_from", None, Rule("the folder of a run, or null", _is_input),
                 "a finished run whose adapters are reused instead, to merge them otherwise", "run"),
         Setting("exemplars", 200, Rule("a whole number from 0, or all"),
                 "images kept of all known classes together, 0 or all")),
@@ -196,7 +208,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
                 before=0.0),
         Setting("workers", 0, FROM_0, "processes that load images", "run", changes="task"),
         Setting("cache_images", 4000, FROM_0, "images kept preprocessed in memory", "run", changes="always"),
-        Setting("cache_dir", None, Rule("a folder, or null"),
+        Setting("cache_dir", None, Rule("a folder, or null", _is_input),
                 "a folder that keeps them from run to run (pixels: as private as the images)",
                 "run", changes="always")),
     "stage 2: heads": (

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -107,18 +107,39 @@ def outcome(path: Path) -> str:
     return "image" if np.isfinite(array).all() and array.ndim in (3, 4) else "error in the values"
 
 
-def _serve(pipe: Connection) -> None:
+class Reader:
+    """Reads one file after the other."""
+
+    def __call__(self, path: Path) -> str:
+        """What became of it."""
+        return outcome(path)
+
+
+def _serve(pipe: Connection, make: Callable[[], Callable[[Path], str]]) -> None:
+    load = make()
+    pipe.send("ready")
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "damaged"
         while True:
             path.write_bytes(pipe.recv_bytes())
-            pipe.send(outcome(path))
+            pipe.send(load(path))
 
 
 def fuzz(count: int, seconds: float, seed: int = 0) -> Counter[str]:
     """Read damaged files until there are `count` or the time is over; count what became of them."""
+    return fuzz_with(inputs, Reader, count, seconds, seed)
+
+
+def fuzz_with(
+    inputs: Callable[[int, int, Path], Iterator[tuple[str, bytes]]],
+    make: Callable[[], Callable[[Path], str]],
+    count: int,
+    seconds: float,
+    seed: int = 0,
+) -> Counter[str]:
+    """Give damaged files to what `make` makes in a process of its own; count what became of them."""
     found: Counter[str] = Counter()
     context, until = multiprocessing.get_context("spawn"), time.monotonic() + seconds
     worker = None
@@ -128,9 +149,10 @@ def fuzz(count: int, seconds: float, seed: int = 0) -> Counter[str]:
                 break
             if worker is None:
                 pipe, theirs = context.Pipe()
-                worker = context.Process(target=_serve, args=(theirs,), daemon=True)
+                worker = context.Process(target=_serve, args=(theirs, make), daemon=True)
                 worker.start()
                 theirs.close()
+                pipe.recv()  # what it imports may take longer than any file
             result = _ask(pipe, data)
             found[result] += 1
             if result not in ("image", "sentence"):
@@ -157,13 +179,18 @@ def _keep(data: bytes) -> str:
     return file.name
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Damage images at random and read them.")
+def main(about: str, fuzz: Callable[[int, float, int], Counter[str]], seconds: float) -> None:
+    """Parse the command line, fuzz, and exit with 1 where anything else than an image or a sentence came out."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=seconds)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     start = time.monotonic()
     results = fuzz(options.count, options.seconds, options.seed)
     print(f"{results.total()} damaged files in {time.monotonic() - start:.0f} s: {dict(results)}")
     raise SystemExit(bool(set(results) - {"image", "sentence"}))
+
+
+if __name__ == "__main__":
+    main("Damage images at random and read them.", fuzz, 60)

@@ -33,11 +33,11 @@ def test_defaults_pass_and_what_is_wrong_is_a_sentence(setting: module.Setting) 
         setting.check(setting.before)
     name, expected = setting.name, setting.rule.expected
     with pytest.raises(UserError) as caught:
-        setting.check("nonsense")
-    assert str(caught.value) == f"{name} is 'nonsense'; expected {expected}: type --{name} VALUE."
+        setting.check("non::sense")
+    assert str(caught.value) == f"{name} is 'non::sense'; expected {expected}: type --{name} VALUE."
     if setting.record != "no":
-        inside: dict[str, Any] = {name: "nonsense"}
-        with pytest.raises(UserError, match=f"{name} is 'nonsense'"):
+        inside: dict[str, Any] = {name: "non::sense"}
+        with pytest.raises(UserError, match=f"{name} is 'non::sense'"):
             check_settings({"recipe": inside} if name in RECIPE else inside)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.runs.record import Record, check_usable, read_record
+from dynammo.runtime.config import original
 from dynammo.runtime.files import sha256
 
 __all__ = ["Bundle", "open_bundle"]
@@ -88,10 +89,10 @@ def open_bundle(path: Path) -> Bundle:
 def _metadata(path: Path) -> dict[str, Any]:
     file = path / "configs" / "metadata.json"
     try:
-        metadata: dict[str, Any] = json.loads(file.read_bytes())
+        metadata: dict[str, Any] = original(json.loads(file.read_bytes()))
         metadata["network_data_format"]["post_processed_outputs"]["pred"]["channel_def"].items()
         return metadata
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path.name} is not an exported bundle ({file.name}: {type(error).__name__}); give the folder that "
             "dynammo export wrote."

@@ -84,7 +84,7 @@ class ClassificationOperator(MonaiBundleInferenceOperator):  # type: ignore[misc
             **kwargs,
         )
         self._init_config(NAMES.config_names)
-        self._outputs = self._parser["_meta_"]["network_data_format"]["post_processed_outputs"]
+        self._names = {"pred": list(bundle.classes), "unknown": ["unknown"]}  # MONAI's parser may change names
         self._init_completed = True
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:  # noqa: ANN401
@@ -113,13 +113,13 @@ class ClassificationOperator(MonaiBundleInferenceOperator):  # type: ignore[misc
         return img.asnumpy(), dict(img.metadata())
 
     def _send_output(self, value: Any, name: str, metadata: Any, op_output: Any, context: Any) -> None:  # noqa: ANN401
-        channels = self._outputs[name]["channel_def"]
-        if len(value) != len(channels):
+        names = self._names[name]
+        if len(value) != len(names):
             raise UserError(
-                f"the network gives {len(value)} numbers for {name} where metadata.json names {len(channels)}; export "
+                f"the network gives {len(value)} numbers for {name} where run.json names {len(names)}; export "
                 "the model again."
             )
-        op_output.emit({channels[str(i)]: float(number) for i, number in enumerate(value)}, name)
+        op_output.emit({key: float(number) for key, number in zip(names, value, strict=True)}, name)
 
     def _get_compose(self, obj_name: str, disallowed_prefixes: Any) -> Any:  # noqa: ANN401
         if self._parser.get(obj_name) is None:

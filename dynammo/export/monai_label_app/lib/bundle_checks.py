@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def check_bundle(bundle: Path, whole: bool = False) -> tuple[Json, Json]:
         BundleFault: a file is missing, unreadable or another one; other classes in record and metadata.
     """
     record = _read(bundle / "models" / "run.json")
-    metadata = _read(bundle / "configs" / "metadata.json")
+    metadata = _read(bundle / "configs" / "metadata.json", _original)
     hashes = record.get("files")
     if not isinstance(hashes, dict):
         raise BundleFault("models/run.json tells no sha256 of its files; export the model again.")
@@ -48,16 +50,25 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Json:
+def _read(path: Path, take: Callable[[Any], Any] = lambda found: found) -> Json:
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        found = take(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleFault(
             f"{_short(path)} is missing or damaged ({type(error).__name__}); export the model again."
         ) from error
     if not isinstance(found, dict):
         raise BundleFault(f"{_short(path)} is damaged; export the model again.")
     return found
+
+
+def _original(value: Any) -> Any:  # noqa: ANN401
+    """Text as it was before the export made it mean nothing to MONAI (`dynammo.runtime.config.inert`)."""
+    if isinstance(value, dict):
+        return {_original(key): _original(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_original(item) for item in value]
+    return re.sub(r"([\\@%])\\", r"\1", value[1:]) if isinstance(value, str) and value.startswith("\\") else value
 
 
 def _check_file(path: Path, expected: object) -> None:

@@ -82,7 +82,6 @@ def load_bundle(folder: Path, device: str = "cpu") -> Bundle:
         network.eval()
         config = ConfigParser()
         config.read_config(str(folder / "configs" / "inference.yaml"))
-        config["bundle_root"] = str(folder)
         prepare = config.get_parsed_content("preprocessing")
     except Exception as error:  # of many kinds, from TorchScript and from the config
         raise BundleFault(
@@ -98,8 +97,11 @@ def _check_network(bundle: Bundle, inside: str | bytes) -> None:
     """The network must know the classes of the record: by name, where it carries them, and by number."""
     if inside and json.loads(inside).get("classes") != bundle.classes:
         raise BundleFault("models/model.ts carries other classes than models/run.json; export the model again.")
-    config = bundle.record["config"]
-    sides = [config["image_size"]] * config["recipe"]["spatial_dims"]
+    try:
+        config = bundle.record["config"]
+        sides = [int(config["image_size"])] * {2: 2, 3: 3}[config["recipe"]["spatial_dims"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleFault("models/run.json does not say how images are prepared; export the model again.") from error
     found = len(bundle.scores(torch.zeros(3, *sides)).probabilities)
     if found != len(bundle.classes):
         raise BundleFault(
