@@ -12,8 +12,8 @@ from dynammo.errors import UserError
 from dynammo.heads.analytic import ClassStatistics
 from dynammo.heads.scatters import ClassScatters, add_images, combine, replace_classes, select_classes, update_classes
 from dynammo.lifecycle.forget import places_of, scatters_of, without
-from dynammo.lifecycle.learning_state import (
-    LearntModel,
+from dynammo.lifecycle.learning_state import LearntModel, sources_of
+from dynammo.lifecycle.state_parts import (
     Parts,
     adapter_parts,
     head_parts,
@@ -21,7 +21,6 @@ from dynammo.lifecycle.learning_state import (
     heads_together,
     out_of_distribution_parts,
     relabelled,
-    sources_of,
     threshold_parts,
     unmeasured,
 )

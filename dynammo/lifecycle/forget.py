@@ -15,8 +15,8 @@ import torch
 from dynammo.errors import UserError
 from dynammo.heads.analytic import ClassStatistics
 from dynammo.heads.scatters import ClassScatters, join_scatters, pool, remove_classes, select_classes
-from dynammo.lifecycle.learning_state import (
-    LearntModel,
+from dynammo.lifecycle.learning_state import LearntModel
+from dynammo.lifecycle.state_parts import (
     Parts,
     adapter_parts,
     head_parts,
