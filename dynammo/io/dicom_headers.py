@@ -15,21 +15,21 @@ from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from dynammo.io.dicom_geometry import place_slices
+from dynammo.io.dicom_geometry import element_text, other_than_slices, place_slices, unplaced_order
 
-__all__ = ["DicomHeader", "inflated", "read_header", "slice_order"]
+__all__ = ["DicomHeader", "inflated", "not_slices", "read_header", "slice_order"]
 
 TAGS = {  # numbers: pydicom would look every name up again for every file
     name: Tag(name)
     for name in (
         "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber",
-        "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+        "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "ImageType",
     )
 }  # fmt: skip
 ALL = list(TAGS.values())
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 HEAD = 1024  # bytes in which the transfer syntax stands
-MOST_INFLATED = 2**20  # bytes in which a header is looked for
+MOST_INFLATED = 2**24  # bytes in which a header is looked for
 PIECE = 2**16
 PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # float, double float, ordinary
 LONGEST_UID = 64
@@ -50,6 +50,7 @@ class DicomHeader:
         instance_number: InstanceNumber.
         position: corner of the image in mm (3 numbers), of orientation.
         orientation: directions of rows and columns (6 numbers).
+        image_type: ImageType, its values with backslashes between them.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class DicomHeader:
     instance_number: int | None
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
+    image_type: str = ""
 
 
 def read_header(path: Path) -> DicomHeader:
@@ -70,7 +72,7 @@ def read_header(path: Path) -> DicomHeader:
         Exception: of many kinds, for damaged headers and files that cannot be opened.
     """
     with path.open("rb") as stream:
-        deflated = _first_mebibyte(stream)
+        deflated = _first_part(stream)
         header, rest = _deflated_header(deflated) if deflated else (_header(stream), stream)
         pixels = _stands_before_pixels(rest.read(4))
     return DicomHeader(
@@ -83,6 +85,7 @@ def read_header(path: Path) -> DicomHeader:
         _number(header, "InstanceNumber"),
         _numbers(header, "ImagePositionPatient"),
         _numbers(header, "ImageOrientationPatient"),
+        sys.intern(element_text(header, "ImageType")),
     )
 
 
@@ -109,11 +112,20 @@ def inflated(file: BinaryIO) -> Iterator[bytes]:
 
 def slice_order(headers: Sequence[DicomHeader]) -> list[int]:
     """Order of the files of one series: along the normal of the slices, else by their number, else as they come."""
-    placed, affine = place_slices([_geometry(header) for header in headers])
+    geometries = [_geometry(header) for header in headers]
+    placed, affine = place_slices(geometries)
     if affine is not None:
         return placed
-    numbers = [header.instance_number for header in headers]
-    return sorted(range(len(headers)), key=lambda i: (numbers[i] is None, numbers[i] or 0))
+    try:
+        return unplaced_order(geometries)
+    except ValueError:  # reading them will say it
+        numbers = [header.instance_number for header in headers]
+        return sorted(range(len(headers)), key=lambda i: (numbers[i] is None, numbers[i] or 0))
+
+
+def not_slices(headers: Sequence[DicomHeader]) -> dict[int, str]:
+    """Which files of one series are no slices of its volume, see `other_than_slices`."""
+    return other_than_slices([_geometry(header) for header in headers])
 
 
 def _header(stream: IO[bytes]) -> Dataset:
@@ -121,7 +133,7 @@ def _header(stream: IO[bytes]) -> Dataset:
     return header
 
 
-def _first_mebibyte(stream: BinaryIO) -> bytes:
+def _first_part(stream: BinaryIO) -> bytes:
     """What a header is read from in a deflated file, where pydicom would inflate the whole; nothing of others."""
     found = b""
     for piece in inflated(stream):
@@ -161,8 +173,11 @@ def _geometry(header: DicomHeader) -> Dataset:
     """Just enough for `place_slices`; the distance of pixels does not change the order."""
     geometry = Dataset()
     geometry.PixelSpacing = [1, 1]
-    if header.position and header.orientation:
+    geometry.SOPInstanceUID, geometry.ImageType = header.instance_uid, header.image_type
+    geometry.InstanceNumber = header.instance_number
+    if header.position:
         geometry.ImagePositionPatient = list(header.position)
+    if header.orientation:
         geometry.ImageOrientationPatient = list(header.orientation)
     return geometry
 
