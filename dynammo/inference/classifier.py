@@ -23,6 +23,7 @@ from dynammo.runs.load import Model
 __all__ = ["Result", "StudyClassifier"]
 
 LOW_CONFIDENCE = 0.5
+MOST_NOTES = 3  # said of a study
 View = str | list[str]
 
 
@@ -46,6 +47,7 @@ class _Loaded:
     tensor: torch.Tensor | None
     picture: bytes | None
     fault: str = ""
+    note: str = ""  # what was odd about it, though it was read
 
 
 class _Pending:
@@ -54,6 +56,7 @@ class _Pending:
     def __init__(self, study: Study, views: Sequence[View], fault: str = "") -> None:
         self.study, self.views, self.faults = study, views, [fault] if fault else []
         self.left, self.seen = len(views), 0
+        self.notes = {study.note: None} if study.note else {}
         self.total: torch.Tensor | None = None  # (K + 2,): probabilities, unknown, ood_score
         self.picture: tuple[bytes, bytes | None] | None = None
 
@@ -189,13 +192,15 @@ class StudyClassifier:
         try:
             item = self._read({"image": view})
             picture = picture_jpeg(torch.as_tensor(item["image"]).numpy(), self.mask_corners) if shown else None
-            return _Loaded(self._prepare(item)["image"], picture)
+            note = str(getattr(item["image"], "meta", {}).get("notes", ""))
+            return _Loaded(self._prepare(item)["image"], picture, note=note)
         except Exception as error:  # one bad image must not stop the others
             return _Loaded(None, None, _sentence(error))
 
     def _finished(self, entry: _Pending, future: "Future[_Loaded]") -> tuple[_Pending, _Loaded | None]:
         loaded = future.result()
         if loaded.tensor is not None:
+            entry.notes |= {loaded.note: None} if loaded.note else {}
             return entry, loaded
         entry.faults.append(loaded.fault)
         entry.left -= 1
@@ -273,7 +278,7 @@ def _sentence(error: BaseException | None) -> str:
 
 def _reasons(entry: _Pending) -> str:
     if not entry.faults:
-        return ""
+        return "; ".join(list(entry.notes)[:MOST_NOTES])
     if not entry.seen and len(entry.faults) == 1:
         return entry.faults[0]
     return f"{len(entry.faults)} of {len(entry.views)} images of it cannot be read; the first: {entry.faults[0]}"

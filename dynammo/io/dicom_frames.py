@@ -186,7 +186,7 @@ def _options(header: Dataset) -> dict[str, Any]:
 
 
 def _frame_bytes(header: Dataset, shape: tuple[int, int, int]) -> int:
-    bits = shape[1] * shape[2] * header.SamplesPerPixel * header.BitsAllocated
+    bits: int = shape[1] * shape[2] * header.SamplesPerPixel * header.BitsAllocated
     return max(1, bits // (12 if header.PhotometricInterpretation == "YBR_FULL_422" else 8))
 
 
@@ -291,7 +291,7 @@ def _colours_of_jpeg(facts: dict[str, Any], meaning: str) -> str:
 def _by_pillow(stream: bytes, facts: dict[str, Any], meaning: str) -> Words:
     with Image.open(BytesIO(stream), formats=("JPEG",)) as image:
         marked = "adobe_transform" in image.info or bytes(facts.get("component_ids", [])) == b"RGB"
-        whole = len({component[1:3] for component in image.layer}) == 1  # type: ignore[attr-defined]
+        whole = len({component[1:3] for component in image.layer}) == 1
         if meaning == "RGB" and whole and not marked:  # libjpeg takes them for YCbCr; asked for that, it keeps them
             image.draft("YCbCr", image.size)
         return np.asarray(image)
@@ -327,7 +327,8 @@ def _check_markers(stream: bytes, fault: str) -> None:
 
 def _size_of_jpeg_2000(stream: bytes) -> tuple[int, int]:
     with Jpeg2KImagePlugin.Jpeg2KImageFile(BytesIO(stream)) as image:  # reads the header alone
-        return image.size
+        width, height = image.size
+    return width, height
 
 
 def _check_size(size: tuple[int, int], shape: tuple[int, int, int]) -> None:

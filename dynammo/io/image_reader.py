@@ -43,13 +43,11 @@ MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
 BRIGHTEST = 255.0
 HEAD = 1024  # bytes that tell the format
 LONGEST = 200  # characters of a message of a library
-FOLDERS = re.compile(
-    r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+"
-)  # libraries name whole paths, and folders may name patients
+FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+")  # in messages; they may name patients
 SIGNATURES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter are BigTIFF
 OLD_DICOM = (b"\x08\0", b"\x02\0")  # groups that open a DICOM file without preamble
-FACTS = {"modality": "", "study_uid": "", "series_uid": "", "instance_uid": ""}
+FACTS = dict.fromkeys(("modality", "study_uid", "series_uid", "instance_uid", "colour_profile", "notes"), "")
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class Image:
         meta: `format`, `modality`, `frames` (in the file), `display` (whether the values are 0 to 255 for the
             screen, or measured), `spacing` (mm along the spatial axes, NaN where unknown), `affine` (4, 4) from
             indices of the spatial axes (of an image: row, column, 0) to RAS mm, `original_channel_dim` 0,
-            `study_uid`, `series_uid`, `instance_uid`. Never the name, number or dates of a patient.
+            `study_uid`, `series_uid`, `instance_uid`, `colour_profile` (the name of the ICC profile that colours were
+            turned from to sRGB, or empty), `notes` (what was odd). Never the name, number or dates of a patient.
     """
 
     array: Floats
