@@ -109,10 +109,10 @@ def check_extras() -> list[Check]:
 def check_decoders() -> list[Check]:
     """Which compressed DICOM images can be decoded by one of the plug-ins at least."""
     try:
+        import gdcm  # type: ignore[import-untyped]  # noqa: F401
+        from PIL import Image  # noqa: F401
         from pydicom import uid
         from pydicom.pixels import get_decoder
-
-        import dynammo.io.dicom  # noqa: F401  # it imports what pydicom's plug-ins need
     except ImportError as error:
         package = {"gdcm": "python-gdcm", "PIL": "pillow"}.get(str(error.name), str(error.name))
         return [Check("DICOM", "fails", f"images cannot be read without {package}: pip install {package}")]
