@@ -25,7 +25,7 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from dynammo.io.dicom_frames import check_header, check_syntax, decode, library_notes
+from dynammo.io.dicom_frames import check_syntax, decode, library_notes
 from dynammo.io.dicom_geometry import (
     GEOMETRY_TAGS,
     element_text,
@@ -35,7 +35,7 @@ from dynammo.io.dicom_geometry import (
     place_slices,
     unplaced_order,
 )
-from dynammo.io.dicom_headers import inflated
+from dynammo.io.dicom_headers import check_header, inflated
 from dynammo.io.dicom_values import (
     VALUE_TAGS,
     colours,

@@ -15,7 +15,14 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image, Jpeg2KImagePlugin
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_fragments, generate_frames, get_frame, parse_basic_offsets
+from pydicom.encaps import (
+    encapsulate,
+    generate_fragments,
+    generate_frames,
+    get_frame,
+    parse_basic_offsets,
+    parse_fragments,
+)
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import _get_jpg_parameters, get_j2k_parameters
 from pydicom.uid import (
@@ -30,20 +37,14 @@ from pydicom.uid import (
 
 from dynammo.io.dicom_values import used_bits
 
-__all__ = ["check_header", "check_syntax", "decode", "library_notes"]
+__all__ = ["check_syntax", "decode", "library_notes"]
 
 Words = NDArray[Any]
-YBR = ("YBR_FULL", "YBR_FULL_422")
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit)
-BY_CODEC = ("YBR_ICT", "YBR_RCT")  # what JPEG 2000 makes of RGB, and takes back
-RETIRED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")
-GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 STARTS = (b"\xff\xd8", b"\xff\x4f")  # of a JPEG and a JPEG 2000 image
 START_OF_SCAN, WITHOUT_LENGTH = b"\xda", b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xd9"  # markers of JPEG
 END_OF_IMAGE = b"\xff\xd9"
 LONGEST = 90  # characters of a decoder's message
-NUMBERS = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-           "PlanarConfiguration", "NumberOfFrames")  # fmt: skip
 
 # pydicom's warnings quote values of the header, which may name a patient; odd values are met where they are used
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -84,61 +85,6 @@ def check_syntax(syntax: UID) -> UID:
     return syntax
 
 
-def check_header(header: Dataset, syntax: UID) -> tuple[tuple[int, int, int], int]:
-    """Complete the header with what the standard takes for granted, and refuse one that means nothing.
-
-    Returns:
-        Stored (frames, rows, columns), and channels.
-    """
-    found: dict[str, Any] = {name: _number(header, name) for name in NUMBERS}
-    meaning = found["PhotometricInterpretation"] = header.get("PhotometricInterpretation")
-    found["NumberOfFrames"] = found["NumberOfFrames"] or 1
-    if found["SamplesPerPixel"] is None:
-        found["SamplesPerPixel"] = 1 if meaning in GREY else 3
-    needed = ["Rows", "Columns", "PhotometricInterpretation", "BitsAllocated"]
-    needed += ["BitsStored", "PixelRepresentation"] if "PixelData" in header else []
-    if found["SamplesPerPixel"] == 3:
-        found["PlanarConfiguration"] = 0 if syntax.is_encapsulated else found["PlanarConfiguration"]
-        needed.append("PlanarConfiguration")
-    if missing := [name for name in needed if found[name] in (None, "")]:
-        raise ValueError(f"its header lacks {', '.join(missing)}")
-    used, allocated = found["BitsStored"], found["BitsAllocated"]
-    if used is not None and not used - 1 <= (found["HighBit"] or 0) < allocated:
-        found["HighBit"] = used - 1
-    for name, value in found.items():
-        if value is not None:
-            setattr(header, name, value)
-    shape = found["NumberOfFrames"], found["Rows"], found["Columns"]
-    if min(shape) < 1 or found["SamplesPerPixel"] not in (1, 3):
-        raise ValueError(f"its header speaks of {shape} frames, rows and columns of {found['SamplesPerPixel']} samples")
-    _check_meaning(header, syntax)
-    return shape, 3 if found["SamplesPerPixel"] == 3 or meaning == "PALETTE COLOR" else 1
-
-
-def _number(header: Dataset, name: str) -> int | None:
-    try:
-        value = header.get(name)
-        return None if value in (None, "") else int(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"the {name} of its header is no number") from None
-
-
-def _check_meaning(header: Dataset, syntax: UID) -> None:
-    """Refuse colours that pydicom would give as they are stored, whatever they mean."""
-    meaning, samples, bits = header.PhotometricInterpretation, header.SamplesPerPixel, header.get("BitsStored")
-    known: tuple[str, ...] = GREY if samples == 1 else ("RGB", *YBR)
-    if samples == 3 and syntax in (*JPEGTransferSyntaxes, *JPEG2000TransferSyntaxes):
-        known += BY_CODEC + (RETIRED if syntax in LOSSY else ())
-    if meaning not in known:
-        raise ValueError(
-            f"its header speaks of {samples} sample{'s' * (samples > 1)} a pixel and of {meaning}, "
-            f"which is not read from {syntax.name}"
-        )
-    if samples == 3 and (header.get("PixelRepresentation") or (meaning in YBR and bits != 8)):
-        sign = "signed " if header.get("PixelRepresentation") else ""
-        raise ValueError(f"{sign}colours {meaning} of {bits} bits are not read")
-
-
 def decode(
     header: Dataset, shape: tuple[int, int, int], path: Path, wanted: Sequence[int], notes: list[str]
 ) -> Iterator[tuple[Words, Words]]:
@@ -163,6 +109,11 @@ def decode(
             words = get_decoder(syntax).as_array(content, index=k, **options)[0]
             words = words.reshape(shape[1], shape[2], -1)
             yield used_bits(words, options["bits_stored"], header.get("HighBit", 0)), words
+        return
+    if syntax == RLELossless and _fragments(header.PixelData or b"") == shape[0]:  # no copy of them is needed
+        for k in wanted:
+            words = _decoded(header.PixelData, syntax, dict(options), k).reshape(shape[1], shape[2], -1)
+            yield used_bits(words, header.BitsStored, header.HighBit), words
         return
     for stream in _streams(header, shape[0], wanted, syntax == RLELossless, notes):
         words, precision = _decompressed(stream, syntax, dict(options), shape, path)
@@ -237,11 +188,21 @@ def _decompressed(
         return _by_plugins(mended, syntax, options), facts.get("precision", 0)
 
 
+def _fragments(content: bytes) -> int:
+    items = BytesIO(content)
+    parse_basic_offsets(items)
+    count: int = parse_fragments(items)[0]
+    return count
+
+
 def _by_plugins(stream: bytes, syntax: UID, options: dict[str, Any]) -> Words:
-    """What the first of pydicom's plug-ins makes of it that does not fail."""
-    options["number_of_frames"] = 1
+    return _decoded(encapsulate([stream]), syntax, options | {"number_of_frames": 1}, 0)
+
+
+def _decoded(content: bytes, syntax: UID, options: dict[str, Any], index: int) -> Words:
+    """What the first of pydicom's plug-ins makes of a frame that does not fail."""
     try:
-        return np.asarray(get_decoder(syntax).as_array(encapsulate([stream]), index=0, **options)[0])
+        return np.asarray(get_decoder(syntax).as_array(content, index=index, **options)[0])
     except RuntimeError as error:
         reasons = "; ".join(line.strip()[:LONGEST] for line in str(error).split("\n")[1:])
         raise ValueError(f"no decoder reads its {syntax.name} data ({reasons})") from None

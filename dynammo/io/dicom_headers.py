@@ -13,11 +13,11 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGTransferSyntaxes
 
 from dynammo.io.dicom_geometry import element_text, other_than_slices, place_slices, unplaced_order
 
-__all__ = ["DicomHeader", "inflated", "not_slices", "read_header", "slice_order"]
+__all__ = ["DicomHeader", "check_header", "inflated", "not_slices", "read_header", "slice_order"]
 
 TAGS = {  # numbers: pydicom would look every name up again for every file
     name: Tag(name)
@@ -33,6 +33,12 @@ MOST_INFLATED = 2**24  # bytes in which a header is looked for
 PIECE = 2**16
 PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # float, double float, ordinary
 LONGEST_UID = 64
+YBR = ("YBR_FULL", "YBR_FULL_422")
+BY_CODEC = ("YBR_ICT", "YBR_RCT")  # what JPEG 2000 makes of RGB, and takes back
+RETIRED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")
+GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+NUMBERS = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+           "PlanarConfiguration", "NumberOfFrames")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +213,58 @@ def _numbers(header: Dataset, name: str) -> tuple[float, ...] | None:
         return tuple(float(number) for number in _value(header, name))
     except (TypeError, ValueError):
         return None
+
+
+def check_header(header: Dataset, syntax: UID) -> tuple[tuple[int, int, int], int]:
+    """Complete the header with what the standard takes for granted, and refuse one that means nothing.
+
+    Returns:
+        Stored (frames, rows, columns), and channels.
+    """
+    found: dict[str, Any] = {name: _whole_number(header, name) for name in NUMBERS}
+    meaning = found["PhotometricInterpretation"] = header.get("PhotometricInterpretation")
+    found["NumberOfFrames"] = found["NumberOfFrames"] or 1
+    if found["SamplesPerPixel"] is None:
+        found["SamplesPerPixel"] = 1 if meaning in GREY else 3
+    needed = ["Rows", "Columns", "PhotometricInterpretation", "BitsAllocated"]
+    needed += ["BitsStored", "PixelRepresentation"] if "PixelData" in header else []
+    if found["SamplesPerPixel"] == 3:
+        found["PlanarConfiguration"] = 0 if syntax.is_encapsulated else found["PlanarConfiguration"]
+        needed.append("PlanarConfiguration")
+    if missing := [name for name in needed if found[name] in (None, "")]:
+        raise ValueError(f"its header lacks {', '.join(missing)}")
+    used, allocated = found["BitsStored"], found["BitsAllocated"]
+    if used is not None and not used - 1 <= (found["HighBit"] or 0) < allocated:
+        found["HighBit"] = used - 1
+    for name, value in found.items():
+        if value is not None:
+            setattr(header, name, value)
+    shape = found["NumberOfFrames"], found["Rows"], found["Columns"]
+    if min(shape) < 1 or found["SamplesPerPixel"] not in (1, 3):
+        raise ValueError(f"its header speaks of {shape} frames, rows and columns of {found['SamplesPerPixel']} samples")
+    _check_meaning(header, syntax)
+    return shape, 3 if found["SamplesPerPixel"] == 3 or meaning == "PALETTE COLOR" else 1
+
+
+def _whole_number(header: Dataset, name: str) -> int | None:
+    try:
+        value = header.get(name)
+        return None if value in (None, "") else int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"the {name} of its header is no number") from None
+
+
+def _check_meaning(header: Dataset, syntax: UID) -> None:
+    """Refuse colours that pydicom would give as they are stored, whatever they mean."""
+    meaning, samples, bits = header.PhotometricInterpretation, header.SamplesPerPixel, header.get("BitsStored")
+    known: tuple[str, ...] = GREY if samples == 1 else ("RGB", *YBR)
+    if samples == 3 and syntax in (*JPEGTransferSyntaxes, *JPEG2000TransferSyntaxes):
+        known += BY_CODEC + (RETIRED if syntax in JPEGTransferSyntaxes[:2] else ())
+    if meaning not in known:
+        raise ValueError(
+            f"its header speaks of {samples} sample{'s' * (samples > 1)} a pixel and of {meaning}, "
+            f"which is not read from {syntax.name}"
+        )
+    if samples == 3 and (header.get("PixelRepresentation") or (meaning in YBR and bits != 8)):
+        sign = "signed " if header.get("PixelRepresentation") else ""
+        raise ValueError(f"{sign}colours {meaning} of {bits} bits are not read")

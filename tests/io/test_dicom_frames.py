@@ -22,7 +22,8 @@ from synthetic.images import COLOUR, RAMP, dicom, save, values
 
 from dynammo.errors import UserError
 from dynammo.io.dicom import DicomFile
-from dynammo.io.dicom_frames import check_header, check_syntax, decode
+from dynammo.io.dicom_frames import check_syntax, decode
+from dynammo.io.dicom_headers import check_header
 from dynammo.io.image_reader import read_image
 
 SYNTAXES = [
