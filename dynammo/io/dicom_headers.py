@@ -222,6 +222,7 @@ def check_header(header: Dataset, syntax: UID) -> tuple[tuple[int, int, int], in
         Stored (frames, rows, columns), and channels.
     """
     found: dict[str, Any] = {name: _whole_number(header, name) for name in NUMBERS}
+    before = dict(found)
     meaning = found["PhotometricInterpretation"] = header.get("PhotometricInterpretation")
     found["NumberOfFrames"] = found["NumberOfFrames"] or 1
     if found["SamplesPerPixel"] is None:
@@ -236,9 +237,9 @@ def check_header(header: Dataset, syntax: UID) -> tuple[tuple[int, int, int], in
     used, allocated = found["BitsStored"], found["BitsAllocated"]
     if used is not None and not used - 1 <= (found["HighBit"] or 0) < allocated:
         found["HighBit"] = used - 1
-    for name, value in found.items():
-        if value is not None:
-            setattr(header, name, value)
+    for name, value in before.items():
+        if found[name] != value:  # setting an element takes pydicom long
+            setattr(header, name, found[name])
     shape = found["NumberOfFrames"], found["Rows"], found["Columns"]
     if min(shape) < 1 or found["SamplesPerPixel"] not in (1, 3):
         raise ValueError(f"its header speaks of {shape} frames, rows and columns of {found['SamplesPerPixel']} samples")
