@@ -107,19 +107,18 @@ def check_extras() -> list[Check]:
 
 
 def check_decoders() -> list[Check]:
-    """Which compressed DICOM images can be decoded, by the decoder that the reader takes for each."""
+    """Which compressed DICOM images can be decoded by one of the plug-ins at least."""
     try:
+        import gdcm  # type: ignore[import-untyped]  # noqa: F401
+        from PIL import Image  # noqa: F401
         from pydicom import uid
         from pydicom.pixels import get_decoder
-
-        from dynammo.io.dicom import PLUGINS
     except ImportError as error:
         package = {"gdcm": "python-gdcm", "PIL": "pillow"}.get(str(error.name), str(error.name))
         return [Check("DICOM", "fails", f"images cannot be read without {package}: pip install {package}")]
     lacking = {}
     for name, (keyword, packages) in COMPRESSED.items():
-        syntax = getattr(uid, keyword)
-        if PLUGINS[syntax] not in get_decoder(syntax).available_plugins:
+        if not get_decoder(getattr(uid, keyword)).is_available:
             lacking[name] = packages
     there = ", ".join(["uncompressed", *(name for name in COMPRESSED if name not in lacking)])
     missing = [

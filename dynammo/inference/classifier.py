@@ -37,6 +37,7 @@ NOTHING: dict[str, Any] = {
 }
 """What a study comes to that cannot be read."""
 MOST_SLICES = 2**16
+MOST_NOTES = 3  # said of a study
 View = str | list[str]
 
 
@@ -60,7 +61,7 @@ class _Loaded:
     tensor: torch.Tensor | None
     picture: bytes | None
     fault: str = ""
-    note: str = ""
+    note: str = ""  # what was odd about it, though it was read
 
 
 class _Pending:
@@ -68,7 +69,8 @@ class _Pending:
 
     def __init__(self, study: Study, views: Sequence[View], fault: str = "") -> None:
         self.study, self.views, self.faults = study, views, [fault] if fault else []
-        self.left, self.seen, self.note = len(views), 0, ""
+        self.left, self.seen = len(views), 0
+        self.notes = {study.note: None} if study.note else {}
         self.total: torch.Tensor | None = None  # (K + 2,): probabilities, unknown, ood_score
         self.picture: tuple[bytes, bytes | None] | None = None
 
@@ -217,7 +219,8 @@ class StudyClassifier:
                 tensor = self._prepare(item)["image"]
             if tuple(tensor.shape) != self.shape:
                 raise ValueError(f"it becomes {tuple(tensor.shape)} values where the network takes {self.shape}")
-            return _Loaded(tensor, picture, note=note)
+            odd = str(getattr(item["image"], "meta", {}).get("notes", ""))
+            return _Loaded(tensor, picture, note="; ".join(filter(None, (odd, note))))
         except Exception as error:  # one bad image must not stop the others
             return _Loaded(None, None, _sentence(error))
 
@@ -229,8 +232,8 @@ class StudyClassifier:
 
     def _finished(self, entry: _Pending, future: "Future[_Loaded]") -> tuple[_Pending, _Loaded | None]:
         loaded = future.result()
-        entry.note = entry.note or loaded.note
         if loaded.tensor is not None:
+            entry.notes |= {loaded.note: None} if loaded.note else {}
             return entry, loaded
         _fail(entry, loaded.fault)
         return entry, None
@@ -273,7 +276,7 @@ class StudyClassifier:
             maps = [[m[[number]] for m in branch] for branch in found.maps]
             return heat_png(heat_maps(self.network, maps, found.rows[[number], :-2].argmax(1)).numpy()[0])
         except Exception as error:  # it is classified all the same
-            entry.note = f"no heat map of it can be made ({_sentence(error)})"
+            entry.notes |= {f"no heat map of it can be made ({_sentence(error)})": None}
             return None
 
     def _filled(self, images: list[torch.Tensor]) -> torch.Tensor:
@@ -338,7 +341,7 @@ def _sentence(error: BaseException) -> str:
 
 def _reasons(entry: _Pending) -> str:
     if not entry.faults:
-        return entry.note
+        return "; ".join(list(entry.notes)[:MOST_NOTES])
     if not entry.seen and len(entry.faults) == 1:
         return entry.faults[0]
     return f"{len(entry.faults)} of {len(entry.views)} images of it cannot be read; the first: {entry.faults[0]}"

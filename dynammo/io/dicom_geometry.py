@@ -11,19 +11,31 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 
-__all__ = ["GEOMETRY_TAGS", "element_text", "frame_headers", "pixel_spacing", "place_slices"]
+__all__ = [
+    "GEOMETRY_TAGS",
+    "element_text",
+    "frame_headers",
+    "other_than_slices",
+    "pixel_spacing",
+    "place_slices",
+    "unplaced_order",
+]
 
 Floats = NDArray[np.float64]
 IN_PLANE = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")  # the first is in the patient
 GEOMETRY_TAGS = (
     *IN_PLANE, "SliceThickness", "SpacingBetweenSlices", "ImagePositionPatient", "ImageOrientationPatient",
-    "InstanceNumber", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "InstanceNumber", "ImageType", "SOPInstanceUID", "SequenceOfUltrasoundRegions",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 PER_FRAME = (
     "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence",
     "PixelValueTransformationSequence", "FrameVOILUTSequence",
 )  # fmt: skip
 SAME_PLACE = 1e-2  # mm between two slices that count as one
+ALIKE, TURN = 1e-3, 2e-2  # of directions that count as one, and from which a slice is none of the others
+SKEWED = 0.1  # by which directions may miss the right angle and the length 1
+CENTIMETRES = 3  # unit of an ultrasound region; its other kinds are times, speeds and the like
 TO_RAS = np.array([[-1.0], [-1.0], [1.0]])  # DICOM counts to the left and to the back
 TEXT = {"CS", "DS", "IS", "UI", None}  # kinds of elements that are plain ASCII; None: the file leaves the kind out
 
@@ -57,10 +69,66 @@ def element_text(header: Dataset, name: str) -> str:
 
 def pixel_spacing(header: Dataset) -> Floats:
     """Spacing in mm of slices, rows and columns (3,); NaN where the header does not say."""
-    in_plane = next((found for name in IN_PLANE if (found := _numbers(header, name, 2)) is not None), [math.nan] * 2)
+    found = (_numbers(header, name, 2) for name in IN_PLANE)
+    in_plane = next((lengths for lengths in found if lengths is not None), None) or _region_spacing(header)
     between = [_numbers(header, name, 1) for name in ("SpacingBetweenSlices", "SliceThickness")]
     slices = next((abs(found[0]) for found in between if found is not None), math.nan)
     return np.array([length if length > 0 else math.nan for length in (slices, *in_plane)])
+
+
+def _region_spacing(header: Dataset) -> list[float]:
+    """Of an ultrasound image that is all of one scale: each region is a picture in centimetres, of equal deltas."""
+    regions = _items(header, "SequenceOfUltrasoundRegions")
+    scales = {
+        tuple(region.get(f"PhysicalDelta{axis}") for axis in "YX")
+        if all(region.get(f"PhysicalUnits{axis}Direction") == CENTIMETRES for axis in "YX")
+        else None
+        for region in regions
+    }
+    scale = scales.pop() if len(scales) == 1 else None
+    return [math.nan] * 2 if scale is None or None in scale else [10 * abs(float(length)) for length in scale]
+
+
+def other_than_slices(headers: Sequence[Dataset]) -> dict[int, str]:
+    """Number and kind of the files of a series that are no slices of its volume.
+
+    These are copies (of one SOPInstanceUID), localizers (by ImageType, unless all are) and what does not lie in the
+    direction that most share.
+    """
+    uids = [element_text(header, "SOPInstanceUID") or k for k, header in enumerate(headers)]
+    found = {k: "a copy of a slice" for k, uid in enumerate(uids) if uids.index(uid) < k}
+    scouts = {k for k, header in enumerate(headers) if "LOCALIZER" in element_text(header, "ImageType").upper()}
+    if len(scouts | found.keys()) < len(headers):
+        found = dict.fromkeys(scouts, "a localizer") | found
+    axes = {k: own for k, header in enumerate(headers) if k not in found and (own := _axes(header)) is not None}
+    if axes:
+        turned = np.abs(np.array(list(axes.values())) - np.median(list(axes.values()), axis=0)).max(1) > TURN
+        if 2 * turned.sum() < len(axes):
+            found |= {k: "of another direction" for k, is_turned in zip(axes, turned, strict=True) if is_turned}
+    return found
+
+
+def unplaced_order(headers: Sequence[Dataset]) -> list[int]:
+    """Order of the files of a series without a known place: by position, as far as they have one, then by number.
+
+    Raises:
+        ValueError: slices that say where they lie, yet do not stand beside each other.
+    """
+    axes = [_axes(header) for header in headers]
+    positions = [_numbers(header, "ImagePositionPatient", 3) for header in headers]
+    numbers = [(_numbers(header, "InstanceNumber", 1) or [math.inf])[0] for header in headers]
+    heights, apart = np.zeros(len(headers)), False
+    if None not in positions:
+        places, first = np.array(positions), axes[0]
+        heights = places[:, np.ptp(places, axis=0).argmax()] if first is None else places @ _normal(first)
+        alike = first is not None and not any(_turned(header, first) for header in headers)
+        apart = alike and np.diff(np.sort(heights)).min(initial=math.inf) >= SAME_PLACE
+    if not apart and any(axes) and any(positions):
+        raise ValueError(
+            f"{len(headers)} slices do not stand beside each other: two lie at one place, or they are turned or lack "
+            "a place; give the slices of one phase, one volume at a time"
+        )
+    return sorted(range(len(headers)), key=lambda k: (heights[k], numbers[k]))
 
 
 def place_slices(headers: Sequence[Dataset], spacing: Floats | None = None) -> tuple[list[int], Floats | None]:
@@ -75,7 +143,7 @@ def place_slices(headers: Sequence[Dataset], spacing: Floats | None = None) -> t
         and None where the header leaves the place open, or where two slices lie at one place, as those of a film do.
     """
     unplaced = list(range(len(headers))), None
-    axes = _numbers(headers[0], "ImageOrientationPatient", 6)
+    axes = _axes(headers[0])
     spacing = pixel_spacing(headers[0]) if spacing is None else spacing
     positions = [_numbers(header, "ImagePositionPatient", 3) for header in headers]
     if axes is None or np.isnan(spacing[1:]).any() or any(position is None for position in positions):
@@ -103,9 +171,19 @@ def _normal(axes: Sequence[float]) -> Floats:
     return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
+def _axes(header: Dataset) -> list[float] | None:
+    """Directions of rows and columns; None where they are missing, zero, parallel or no directions at all."""
+    axes = _numbers(header, "ImageOrientationPatient", 6)
+    if axes is None:
+        return None
+    along_row, along_column = axes[:3], axes[3:]
+    skew = abs(sum(a * b for a, b in zip(along_row, along_column, strict=True)))
+    return axes if max(skew, *(abs(math.hypot(*one) - 1) for one in (along_row, along_column))) < SKEWED else None
+
+
 def _turned(header: Dataset, axes: Sequence[float]) -> bool:
-    own = _numbers(header, "ImageOrientationPatient", 6)
-    return own is None or not np.allclose(own, axes, atol=1e-3)
+    own = _axes(header)
+    return own is None or not np.allclose(own, axes, atol=ALIKE)
 
 
 def _items(header: Dataset, name: str) -> list[Dataset]:
@@ -115,6 +193,7 @@ def _items(header: Dataset, name: str) -> list[Dataset]:
 def _flat(header: Dataset, groups: Sequence[Dataset]) -> Dataset:
     flat = Dataset()
     flat.update(header)
+    flat.file_meta = getattr(header, "file_meta", None)  # the order of bytes in tables
     for group in groups:
         for name in PER_FRAME:
             for item in _items(group, name)[:1]:

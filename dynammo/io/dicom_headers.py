@@ -13,26 +13,32 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGTransferSyntaxes
 
-from dynammo.io.dicom_geometry import place_slices
+from dynammo.io.dicom_geometry import element_text, other_than_slices, place_slices, unplaced_order
 
-__all__ = ["DicomHeader", "inflated", "read_header", "slice_order"]
+__all__ = ["DicomHeader", "check_header", "inflated", "not_slices", "read_header", "slice_order"]
 
 TAGS = {  # numbers: pydicom would look every name up again for every file
     name: Tag(name)
     for name in (
         "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber",
-        "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient",
+        "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "ImageType",
     )
 }  # fmt: skip
 ALL = list(TAGS.values())
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 HEAD = 1024  # bytes in which the transfer syntax stands
-MOST_INFLATED = 2**20  # bytes in which a header is looked for
+MOST_INFLATED = 2**24  # bytes in which a header is looked for
 PIECE = 2**16
 PIXELS = ((0x7FE0, 0x0008), (0x7FE0, 0x0009), (0x7FE0, 0x0010))  # float, double float, ordinary
 LONGEST_UID = 64
+YBR = ("YBR_FULL", "YBR_FULL_422")
+BY_CODEC = ("YBR_ICT", "YBR_RCT")  # what JPEG 2000 makes of RGB, and takes back
+RETIRED = ("YBR_PARTIAL_422", "YBR_PARTIAL_420")
+GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+NUMBERS = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+           "PlanarConfiguration", "NumberOfFrames")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class DicomHeader:
         instance_number: InstanceNumber.
         position: corner of the image in mm (3 numbers), of orientation.
         orientation: directions of rows and columns (6 numbers).
+        image_type: ImageType, its values with backslashes between them.
     """
 
     kind: str
@@ -61,6 +68,7 @@ class DicomHeader:
     instance_number: int | None
     position: tuple[float, ...] | None
     orientation: tuple[float, ...] | None
+    image_type: str = ""
 
 
 def read_header(path: Path) -> DicomHeader:
@@ -70,7 +78,7 @@ def read_header(path: Path) -> DicomHeader:
         Exception: of many kinds, for damaged headers and files that cannot be opened.
     """
     with path.open("rb") as stream:
-        deflated = _first_mebibyte(stream)
+        deflated = _first_part(stream)
         header, rest = _deflated_header(deflated) if deflated else (_header(stream), stream)
         pixels = _stands_before_pixels(rest.read(4))
     return DicomHeader(
@@ -83,6 +91,7 @@ def read_header(path: Path) -> DicomHeader:
         _number(header, "InstanceNumber"),
         _numbers(header, "ImagePositionPatient"),
         _numbers(header, "ImageOrientationPatient"),
+        sys.intern(element_text(header, "ImageType")),
     )
 
 
@@ -109,11 +118,20 @@ def inflated(file: BinaryIO) -> Iterator[bytes]:
 
 def slice_order(headers: Sequence[DicomHeader]) -> list[int]:
     """Order of the files of one series: along the normal of the slices, else by their number, else as they come."""
-    placed, affine = place_slices([_geometry(header) for header in headers])
+    geometries = [_geometry(header) for header in headers]
+    placed, affine = place_slices(geometries)
     if affine is not None:
         return placed
-    numbers = [header.instance_number for header in headers]
-    return sorted(range(len(headers)), key=lambda i: (numbers[i] is None, numbers[i] or 0))
+    try:
+        return unplaced_order(geometries)
+    except ValueError:  # reading them will say it
+        numbers = [header.instance_number for header in headers]
+        return sorted(range(len(headers)), key=lambda i: (numbers[i] is None, numbers[i] or 0))
+
+
+def not_slices(headers: Sequence[DicomHeader]) -> dict[int, str]:
+    """Which files of one series are no slices of its volume, see `other_than_slices`."""
+    return other_than_slices([_geometry(header) for header in headers])
 
 
 def _header(stream: IO[bytes]) -> Dataset:
@@ -121,7 +139,7 @@ def _header(stream: IO[bytes]) -> Dataset:
     return header
 
 
-def _first_mebibyte(stream: BinaryIO) -> bytes:
+def _first_part(stream: BinaryIO) -> bytes:
     """What a header is read from in a deflated file, where pydicom would inflate the whole; nothing of others."""
     found = b""
     for piece in inflated(stream):
@@ -161,8 +179,11 @@ def _geometry(header: DicomHeader) -> Dataset:
     """Just enough for `place_slices`; the distance of pixels does not change the order."""
     geometry = Dataset()
     geometry.PixelSpacing = [1, 1]
-    if header.position and header.orientation:
+    geometry.SOPInstanceUID, geometry.ImageType = header.instance_uid, header.image_type
+    geometry.InstanceNumber = header.instance_number
+    if header.position:
         geometry.ImagePositionPatient = list(header.position)
+    if header.orientation:
         geometry.ImageOrientationPatient = list(header.orientation)
     return geometry
 
@@ -192,3 +213,59 @@ def _numbers(header: Dataset, name: str) -> tuple[float, ...] | None:
         return tuple(float(number) for number in _value(header, name))
     except (TypeError, ValueError):
         return None
+
+
+def check_header(header: Dataset, syntax: UID) -> tuple[tuple[int, int, int], int]:
+    """Complete the header with what the standard takes for granted, and refuse one that means nothing.
+
+    Returns:
+        Stored (frames, rows, columns), and channels.
+    """
+    found: dict[str, Any] = {name: _whole_number(header, name) for name in NUMBERS}
+    before = dict(found)
+    meaning = found["PhotometricInterpretation"] = header.get("PhotometricInterpretation")
+    found["NumberOfFrames"] = found["NumberOfFrames"] or 1
+    if found["SamplesPerPixel"] is None:
+        found["SamplesPerPixel"] = 1 if meaning in GREY else 3
+    needed = ["Rows", "Columns", "PhotometricInterpretation", "BitsAllocated"]
+    needed += ["BitsStored", "PixelRepresentation"] if "PixelData" in header else []
+    if found["SamplesPerPixel"] == 3:
+        found["PlanarConfiguration"] = 0 if syntax.is_encapsulated else found["PlanarConfiguration"]
+        needed.append("PlanarConfiguration")
+    if missing := [name for name in needed if found[name] in (None, "")]:
+        raise ValueError(f"its header lacks {', '.join(missing)}")
+    used, allocated = found["BitsStored"], found["BitsAllocated"]
+    if used is not None and not used - 1 <= (found["HighBit"] or 0) < allocated:
+        found["HighBit"] = used - 1
+    for name, value in before.items():
+        if found[name] != value:  # setting an element takes pydicom long
+            setattr(header, name, found[name])
+    shape = found["NumberOfFrames"], found["Rows"], found["Columns"]
+    if min(shape) < 1 or found["SamplesPerPixel"] not in (1, 3):
+        raise ValueError(f"its header speaks of {shape} frames, rows and columns of {found['SamplesPerPixel']} samples")
+    _check_meaning(header, syntax)
+    return shape, 3 if found["SamplesPerPixel"] == 3 or meaning == "PALETTE COLOR" else 1
+
+
+def _whole_number(header: Dataset, name: str) -> int | None:
+    try:
+        value = header.get(name)
+        return None if value in (None, "") else int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"the {name} of its header is no number") from None
+
+
+def _check_meaning(header: Dataset, syntax: UID) -> None:
+    """Refuse colours that pydicom would give as they are stored, whatever they mean."""
+    meaning, samples, bits = header.PhotometricInterpretation, header.SamplesPerPixel, header.get("BitsStored")
+    known: tuple[str, ...] = GREY if samples == 1 else ("RGB", *YBR)
+    if samples == 3 and syntax in (*JPEGTransferSyntaxes, *JPEG2000TransferSyntaxes):
+        known += BY_CODEC + (RETIRED if syntax in JPEGTransferSyntaxes[:2] else ())
+    if meaning not in known:
+        raise ValueError(
+            f"its header speaks of {samples} sample{'s' * (samples > 1)} a pixel and of {meaning}, "
+            f"which is not read from {syntax.name}"
+        )
+    if samples == 3 and (header.get("PixelRepresentation") or (meaning in YBR and bits != 8)):
+        sign = "signed " if header.get("PixelRepresentation") else ""
+        raise ValueError(f"{sign}colours {meaning} of {bits} bits are not read")

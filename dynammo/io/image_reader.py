@@ -37,11 +37,9 @@ Paths = str | Path | Sequence[str | Path]
 MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
 BRIGHTEST = 255.0
 LONGEST = 200  # characters of a message of a library
-FOLDERS = re.compile(
-    r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+"
-)  # libraries name whole paths, and folders may name patients
-FACTS = dict.fromkeys(("modality", "study_uid", "series_uid", "instance_uid", "colour_profile"), "")
-WITHOUT_PROFILES = {"dicom": DicomFile, "nifti": NiftiFile, "nrrd": ItkFile, "metaimage": ItkFile}  # by format
+FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+")  # in messages; they may name patients
+FACTS = dict.fromkeys(("modality", "study_uid", "series_uid", "instance_uid", "colour_profile", "notes"), "")
+WITHOUT_PROFILES: dict[str, Any] = {"nifti": NiftiFile, "nrrd": ItkFile, "metaimage": ItkFile}  # by format
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Image:
             screen, or measured), `spacing` (mm along the spatial axes, NaN where unknown), `affine` (4, 4) from
             indices of the spatial axes (of an image: row, column, 0) to RAS mm, `original_channel_dim` 0,
             `study_uid`, `series_uid`, `instance_uid`, `colour_profile` (the name of the ICC profile that colours were
-            turned from to sRGB, or empty). Never the name, number or dates of a patient.
+            turned from to sRGB, or empty), `notes` (what was odd). Never the name, number or dates of a patient.
     """
 
     array: Floats
@@ -174,7 +172,7 @@ def check_choices(frames: Frames, window: Window) -> None:
 @READING.job()
 def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb: bool, profiles: bool) -> Image:
     if len(paths) != 1:
-        return _from_source(_series(paths), frames, window, pictures_as_rgb)
+        return _from_source(_series(paths, profiles), frames, window, pictures_as_rgb)
     file, fragment = split_fragment(paths[0])
     kind = _format(file)
     if kind == "slide":
@@ -183,12 +181,12 @@ def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb:
         return _from_source(source, _frames(fragment) if fragment else frames, window, pictures_as_rgb)
 
 
-def _series(paths: Sequence[str]) -> Source:
+def _series(paths: Sequence[str], profiles: bool) -> Source:
     files = [Path(path) for path in paths]
     others = [file.name for file in files if _format(file) != "dicom"]
     if not files or others:
         raise ValueError(f"several files are one volume only as slices of a DICOM series, but {others[:3]} are not")
-    return DicomSeries(files)
+    return DicomSeries(files, profiles)
 
 
 def _format(file: Path) -> str:
@@ -199,12 +197,12 @@ def _format(file: Path) -> str:
 
 
 def _open(file: Path, kind: str, profiles: bool = True) -> Source:
-    source: Source = (
-        WITHOUT_PROFILES[kind](file)
-        if kind in WITHOUT_PROFILES
-        else (TiffFile if kind == "tiff" else PictureFile)(file, profiles)
-    )
-    return source
+    if kind in WITHOUT_PROFILES:
+        source: Source = WITHOUT_PROFILES[kind](file)
+        return source
+    if kind == "dicom":
+        return DicomFile(file, colour_profiles=profiles)
+    return TiffFile(file, profiles) if kind == "tiff" else PictureFile(file, profiles)
 
 
 def _tile(file: Path, fragment: str, profiles: bool) -> Image:

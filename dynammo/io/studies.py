@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dynammo.errors import UserError
-from dynammo.io.dicom_headers import DicomHeader, read_header, slice_order
+from dynammo.io.dicom_headers import DicomHeader, not_slices, read_header, slice_order
 from dynammo.io.file_sources import (
     FoundFiles,
     files_of_dicomdir,
@@ -45,6 +45,7 @@ class Study:
         series_uid: SeriesInstanceUID, or empty.
         instance_uid: SOPInstanceUID of a single file, or empty.
         reason: why it cannot be read, as far as its header tells; empty for what looks readable.
+        note: which files of the series are left out, and why.
     """
 
     files: tuple[Path, ...]
@@ -55,6 +56,7 @@ class Study:
     series_uid: str = ""
     instance_uid: str = ""
     reason: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,10 @@ def _study(group: Sequence[_Inspected], root: Path, taken: set[str]) -> Study:
         return Study((first.path,), _unique([_name(first.path, root)], taken), first.format, reason=first.reason)
     header = first.header
     headers = [file.header for file in group if file.header is not None]
-    order = slice_order(headers) if len(group) > 1 else [0]
+    others = not_slices(headers)
+    kept = [i for i in range(len(group)) if i not in others]
+    order = [kept[k] for k in slice_order([headers[i] for i in kept])]
+    header = headers[order[0]]
     return Study(
         tuple(group[i].path for i in order),
         _unique(_names([_name(file.path, root) for file in group], header), taken),
@@ -209,8 +214,9 @@ def _study(group: Sequence[_Inspected], root: Path, taken: set[str]) -> Study:
         header.modality,
         header.study_uid,
         header.series_uid,
-        header.instance_uid if len(group) == 1 else "",
+        header.instance_uid if len(order) == 1 else "",
         first.reason,
+        "; ".join(f"{group[i].path.name} is left out: {kind}" for i, kind in others.items()),
     )
 
 

@@ -229,6 +229,7 @@ def test_series_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 series"):
         read_image([*paths, save(other, tmp_path / "other")])
     with pytest.raises(UserError, match="two lie at one place"):
+        second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = "1.2.3.5"  # no copy: another slice
         read_image([*paths, save(second, tmp_path / "again")])
     Image.new("L", (5, 4)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match=r"\['x.png'\] are not"):

@@ -6,7 +6,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from synthetic.images import RAMP, dicom, save
 
-from dynammo.io.dicom_headers import DicomHeader, read_header, slice_order
+from dynammo.io.dicom_headers import DicomHeader, not_slices, read_header, slice_order
 
 TEXT_REPORT = "1.2.840.10008.5.1.4.1.1.88.11"
 
@@ -43,3 +43,15 @@ def test_slices_are_ordered_by_place_else_by_number_else_as_they_come() -> None:
 
     assert slice_order([header(2, None), header(None, None), header(1, None)]) == [2, 0, 1]
     assert slice_order([header(None, None)] * 3) == [0, 1, 2]
+
+
+def test_localizers_other_directions_and_copies_are_no_slices() -> None:
+    def header(uid: str, kind: str = "", axes: tuple[float, ...] = (1, 0, 0, 0, 1, 0)) -> DicomHeader:
+        return DicomHeader("image", "CT", "1", "2", uid, 1, None, (0.0, 0.0, float(uid)), axes, kind)
+
+    slices = [header("1"), header("2"), header("3")]
+    assert not_slices(slices) == {}
+    others = [header("2"), header("7", "ORIGINAL\\PRIMARY\\LOCALIZER"), header("8", axes=(1, 0, 0, 0, 0, -1))]
+    reasons = {3: "a copy of a slice", 4: "a localizer", 5: "of another direction"}
+    assert not_slices([*slices, *others]) == reasons
+    assert not_slices([header("1", "LOCALIZER"), header("2", "LOCALIZER")]) == {}, "then they are what there is"
