@@ -43,6 +43,7 @@ from dynammo.io.dicom_values import (
     window_fault,
 )
 from dynammo.io.pictures import to_srgb
+from dynammo.runtime.claims import DEFLATED, check_claim
 
 __all__ = ["DicomFile", "DicomSeries", "is_dicom_slide"]
 
