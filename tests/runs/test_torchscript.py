@@ -82,7 +82,7 @@ def test_a_setstate_does_not_run(trained: Trained, tmp_path: Path) -> None:
     assert trace.exists(), "it would have written"
     trace.unlink()
     with_record(harmful, model)
-    with pytest.raises(UserError, match="is damaged|do not fit the network"):
+    with pytest.raises(UserError, match=r"is damaged|do not fit the network"):
         load_model(harmful)
     assert not trace.exists()
 

@@ -53,3 +53,17 @@ def test_unknown_devices_are_refused() -> None:
 
 def test_possible_values_pass() -> None:
     check_settings({"epochs": 1, "weight_decay": 0, "milestones": [], "learning_rate": 0.1, "head_epochs": 0}, "cpu")
+
+
+@pytest.mark.parametrize("name", ["@run", "@scans", "%run", "a#b"])
+def test_names_of_folders_that_monai_reads_otherwise_are_refused(name: str) -> None:
+    for option in ("--dataset_dir", "--output_dir"):
+        with pytest.raises(UserError, match=f"{option} {name} "):
+            check_options(["run", "training", "--config_file", TRAIN, option, name])
+        check_options(["run", "training", "--config_file", TRAIN, option, f"./{name.replace('#', '')}"])
+
+
+@pytest.mark.parametrize("value", [2024, "run::1", ["a"]])
+def test_what_monai_made_of_a_name_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"output_dir is .*\./2024"):
+        check_settings({"output_dir": value})
