@@ -140,7 +140,8 @@ def test_images_are_read_as_dynammo_reads_them(
     expected = LoadImaged("image", reader, image_only=True)({"image": str(file)})["image"].as_tensor()
     read = parsers[volumes].get_parsed_content("loading")({"image": str(file)})["image"]
     assert read.shape == expected.shape
-    torch.testing.assert_close(torch.as_tensor(np.asarray(read)), expected, atol=2e-3, rtol=0)
+    rounding = 1.0 if "jpeg" in name else 2e-3  # of a lossy JPEG in 8 bits: decoders and their colours round apart
+    torch.testing.assert_close(torch.as_tensor(np.asarray(read)), expected, atol=rounding, rtol=0)
 
 
 def test_nan_takes_the_smallest_value(parsers: dict[str, ConfigParser], tmp_path: Path) -> None:

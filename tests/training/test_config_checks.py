@@ -82,3 +82,17 @@ def test_the_name_of_a_method_needs_its_overlay() -> None:
 
 def test_a_model_that_learns_more_keeps_the_name_that_it_has() -> None:
     check_settings({**overlay(ROOT / "configs/methods/dynammo.yaml"), "method": "analytic", "learnt_from": "abc"})
+
+
+@pytest.mark.parametrize("name", ["@run", "@scans", "%run", "a#b"])
+def test_names_of_folders_that_monai_reads_otherwise_are_refused(name: str) -> None:
+    for option in ("--dataset_dir", "--output_dir"):
+        with pytest.raises(UserError, match=f"{option} {name} "):
+            check_options(["run", "training", "--config_file", TRAIN, option, name])
+        check_options(["run", "training", "--config_file", TRAIN, option, f"./{name.replace('#', '')}"])
+
+
+@pytest.mark.parametrize("value", [2024, "run::1", ["a"]])
+def test_what_monai_made_of_a_name_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"output_dir is .*\./2024"):
+        check_settings({"output_dir": value})
