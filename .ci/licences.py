@@ -59,14 +59,9 @@ def _rank(licence: str) -> int:
 
 def _stated(package: Distribution) -> str:
     """What a package says of its licence, where it is most exact."""
-    classifiers = package.metadata.get_all("Classifier") or ()
-    classified = [line.split(" :: ")[-1] for line in classifiers if line.startswith("License ::")]
-    said = (_one(package, "License-Expression"), "; ".join(classified), _one(package, "License"))
-    return next(filter(None, said), "")
-
-
-def _one(package: Distribution, name: str) -> str:
-    return next(iter(package.metadata.get_all(name) or ()), "")
+    said = {key: package.metadata.get_all(key) or [] for key in ("License-Expression", "Classifier", "License")}
+    said["Classifier"] = [line.split(" :: ")[-1] for line in said["Classifier"] if line.startswith("License ::")]
+    return next(filter(None, map("; ".join, said.values())), "")
 
 
 def main() -> None:

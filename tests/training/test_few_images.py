@@ -30,6 +30,7 @@ def test_few_images_of_each_class_are_learnt(tmp_path: Path, method: str, images
         assert trust["unknown_threshold"] is None is trust["out_of_distribution_threshold"]
     else:
         assert 0 < trust["out_of_distribution_threshold"] < 30
+        assert (trust["unknown_threshold"] is None) == (method == "analytic")
     assert all(p.isfinite().all() for p in load_model(tmp_path / "run").network.state_dict().values())
 
 
