@@ -171,7 +171,7 @@ def test_no_pixel_of_a_patient_is_written(with_mlflow: tuple[Path, Path]) -> Non
 )
 def test_mistakes_are_explained(tiny_data: Path, tmp_path: Path, overrides: dict[str, Any], sentence: str) -> None:
     with pytest.raises(Exception) as caught:
-        settings = {**TINY, "mlflow": False, "increments": [2, 2], **overrides}
+        settings = {**TINY, "mlflow": False, "method": "mine", "increments": [2, 2], **overrides}
         if "merge_strategy" in overrides:
             settings["adapter"] = "conv"
         run_bundle("training", ANALYTIC, dataset_dir=str(tiny_data), output_dir=str(tmp_path), **settings)

@@ -15,9 +15,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 from synthetic.images import dicom, nifti, save
 
 from dynammo.errors import UserError
-from dynammo.io.formats import BYTES_PER_VALUE
 from dynammo.io.image_reader import frame_count, read_image
-from dynammo.runtime.claims import MemoryBudget, check_claim
+from dynammo.runtime.claims import BYTES_PER_VALUE, MemoryBudget, check_claim
 
 MANY = 100_000_000
 PLANE = np.zeros((8, 8), np.uint16)
