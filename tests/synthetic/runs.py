@@ -24,11 +24,11 @@ class Interrupted(BaseException):
     """What no handler expects, as a signal."""
 
 
-def make_trainer(data: Path, output: Path, method: str = "dynammo", **settings: Any) -> IncrementalTrainer:  # noqa: ANN401
+def make_trainer(data: Path, output: Path, overlay: str = "dynammo", /, **settings: Any) -> IncrementalTrainer:  # noqa: ANN401
     """The trainer of a method, as `python -m monai.bundle run training` makes it."""
     parser = ConfigParser()
-    parser.read_config(["bundle/configs/train.yaml", f"configs/methods/{method}.yaml"])
-    budget = {} if method in ("dynammo", "dynammo_refit", "acl") else {"exemplars": parser["exemplars"]}
+    parser.read_config(["bundle/configs/train.yaml", f"configs/methods/{overlay}.yaml"])
+    budget = {} if overlay in ("dynammo", "dynammo_refit", "acl") else {"exemplars": parser["exemplars"]}
     parser.update({"dataset_dir": str(data), "output_dir": str(output), **SHORT, **budget, **settings})
     parser.get_parsed_content("initialize")
     set_determinism(parser.get_parsed_content("seed"))
