@@ -79,7 +79,7 @@ def open_bundle(path: Path) -> Bundle:
         name=str(metadata.get("name", path.name)),
         version=str(metadata.get("version", "")),
         classes=classes,
-        recipe=record["config"]["recipe"],
+        recipe=dict(record["config"]["recipe"]),
         unknown_threshold=record.get("trust", {}).get("unknown_threshold"),
         modalities=_modalities(formats),
         sha256=_checked_digest(path / "models" / "model.ts", record),
