@@ -152,7 +152,7 @@ def test_one_record_of_every_run(by_one: Trained, by_two: tuple[Trained, str, in
     for trained in (by_one, by_two[0]):
         with closing(sqlite3.connect(trained["dynammo"] / "mlruns.db")) as database:
             states = database.execute("select status from runs").fetchall()
-            versions = database.execute("select world_size(*) from model_versions").fetchone()
+            versions = database.execute("select count(*) from model_versions").fetchone()
         assert (states, versions) == ([("FINISHED",)] * 3, (2,))
 
 
