@@ -84,7 +84,9 @@ class ClassificationOperator(MonaiBundleInferenceOperator):  # type: ignore[misc
             **kwargs,
         )
         self._init_config(NAMES.config_names)
-        self._names = {"pred": list(bundle.classes), "unknown": ["unknown"]}  # MONAI's parser may change names
+        # the SDK sends what this lists; the names come from run.json, since MONAI's parser may change them
+        self._outputs = self._parser["_meta_"]["network_data_format"]["post_processed_outputs"]
+        self._names = {"pred": list(bundle.classes), "unknown": ["unknown"]}
         self._init_completed = True
 
     def compute(self, op_input: Any, op_output: Any, context: Any) -> None:  # noqa: ANN401
