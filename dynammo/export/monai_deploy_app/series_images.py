@@ -12,6 +12,7 @@ from typing import Any
 
 from monai.deploy.core import ConditionType, Image, Operator, OperatorSpec
 
+from dynammo.io.dicom_headers import not_slices, read_header
 from dynammo.io.image_reader import frame_count, read_image
 
 __all__ = ["SeriesImages", "SeriesReader"]
@@ -78,8 +79,15 @@ class SeriesReader(Operator):  # type: ignore[misc]  # the SDK is untyped
     def _series(self, study_uid: str, series: Any) -> SeriesImages:  # noqa: ANN401
         files = [Path(instance.get_native_sop_instance().filename) for instance in series.get_sop_instances()]
         return SeriesImages(
-            str(study_uid), str(series.SeriesInstanceUID), str(series.Modality or ""), tuple(sorted(files)), self.recipe
+            str(study_uid), str(series.SeriesInstanceUID), str(series.Modality or ""), slices(files), self.recipe
         )
+
+
+def slices(files: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of a series in their order, without localizers and copies, as `dynammo classify` leaves them out."""
+    known = sorted(files)
+    others = not_slices([read_header(file) for file in known]) if len(known) > 1 else {}
+    return tuple(file for number, file in enumerate(known) if number not in others)
 
 
 def views(files: Sequence[Path], recipe: dict[str, Any]) -> list[View]:
