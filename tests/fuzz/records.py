@@ -169,7 +169,9 @@ def repacked(content: bytes, random: np.random.Generator) -> bytes:
             if info.filename == victim and data:
                 data = damaged(data, random)
             name = (
-                info.filename if random.random() < 0.98 else str(random.choice(["../../up", "/outside/x", "$x", "a\\b"]))
+                info.filename
+                if random.random() < 0.98
+                else str(random.choice(["../../up", "/outside/x", "$x", "a\\b"]))
             )
             target.writestr(name, data, info.compress_type)
     return stream.getvalue()
