@@ -1,12 +1,9 @@
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from synthetic.datasets import ROOT
-from synthetic.lifecycle import backbone_weights, colours, exported, trained
-from synthetic.runs import without_plots
+from synthetic.lifecycle import exported, two_tasks
 from typer.testing import CliRunner
 
 from dynammo.cli import app
@@ -20,14 +17,7 @@ NAMES = ["blue", "green", "red"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed-form model of two tasks, trained on images in a folder named like a person."""
-    folder, before = tmp_path_factory.mktemp("models"), Path.cwd()
-    os.chdir(ROOT)
-    with pytest.MonkeyPatch.context() as patch:
-        without_plots(patch)
-        weights = backbone_weights(folder / "backbone.pth")
-        trained(colours(folder / "Mustermann", *NAMES), folder / "run", [["blue", "green"], ["red"]], weights=weights)
-    os.chdir(before)
-    return folder / "run"
+    return two_tasks(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

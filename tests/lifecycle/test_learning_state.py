@@ -2,16 +2,13 @@
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from synthetic.datasets import ROOT
-from synthetic.lifecycle import backbone_weights, colours, exported, trained
-from synthetic.runs import without_plots
+from synthetic.lifecycle import exported, two_tasks
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import learning_state_of, load_learnt, sources_of
@@ -23,14 +20,7 @@ NAMES = ["blue", "green", "red"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed-form model of two tasks, trained on images in a folder named like a person."""
-    folder, before = tmp_path_factory.mktemp("models"), Path.cwd()
-    os.chdir(ROOT)
-    with pytest.MonkeyPatch.context() as patch:
-        without_plots(patch)
-        weights = backbone_weights(folder / "backbone.pth")
-        trained(colours(folder / "Mustermann", *NAMES), folder / "run", [["blue", "green"], ["red"]], weights=weights)
-    os.chdir(before)
-    return folder / "run"
+    return two_tasks(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

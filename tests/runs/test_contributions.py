@@ -1,12 +1,11 @@
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
 from synthetic.datasets import ROOT
-from synthetic.lifecycle import backbone_weights, colours, trained
+from synthetic.lifecycle import colours, trained, two_tasks
 from synthetic.runs import without_plots
 
 from dynammo.errors import UserError
@@ -20,14 +19,7 @@ NAMES = ["blue", "green", "red"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed-form model of two tasks, trained on images in a folder named like a person."""
-    folder, before = tmp_path_factory.mktemp("models"), Path.cwd()
-    os.chdir(ROOT)
-    with pytest.MonkeyPatch.context() as patch:
-        without_plots(patch)
-        weights = backbone_weights(folder / "backbone.pth")
-        trained(colours(folder / "Mustermann", *NAMES), folder / "run", [["blue", "green"], ["red"]], weights=weights)
-    os.chdir(before)
-    return folder / "run"
+    return two_tasks(tmp_path_factory.mktemp("models"))
 
 
 def test_a_task_contributes_half_a_matrix_a_class_and_its_adapters(run: Path) -> None:

@@ -1,18 +1,20 @@
-"""Tiny runs of a few colours that go on learning, and copies of models as an export leaves them."""
+"""Tiny runs of a few colours that learn more, and copies of models as an export leaves them."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from dynammo.lifecycle.learning_state import learning_state_of
 from dynammo.networks.backbones import ARCHITECTURES
 from dynammo.runs.load import load_model
 from dynammo.runtime.files import load_state, save_state, sha256
-from synthetic.datasets import write_image
-from synthetic.runs import make_trainer
+from synthetic.datasets import ROOT, write_image
+from synthetic.runs import make_trainer, without_plots
 
 BACKBONE: dict[str, Any] = {"spatial_dims": 2, "n_input_channels": 3, "num_classes": 2, "conv1_t_size": 7,
                             "conv1_t_stride": 2, "shortcut_type": "B", "bias_downsample": False}  # fmt: skip
@@ -83,3 +85,18 @@ def assert_same_statistics(first: Path, second: Path) -> None:
 def record_of(run: Path) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((run / "run.json").read_text())
     return record
+
+
+def two_tasks(folder: Path) -> Path:
+    """A closed-form model of blue and green, then red, trained on images in a folder named like a person."""
+    before = Path.cwd()
+    os.chdir(ROOT)
+    with pytest.MonkeyPatch.context() as patch:
+        without_plots(patch)
+        weights, images = (
+            backbone_weights(folder / "backbone.pth"),
+            colours(folder / "Mustermann", "blue", "green", "red"),
+        )
+        trained(images, folder / "run", [["blue", "green"], ["red"]], weights=weights)
+    os.chdir(before)
+    return folder / "run"
