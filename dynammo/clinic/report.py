@@ -15,7 +15,7 @@ from markupsafe import Markup
 from dynammo.runtime.files import write_atomically
 from dynammo.runtime.plain import percent_or_words, rounded
 
-__all__ = ["FLAGS", "Picture", "write_report"]
+__all__ = ["FLAGS", "Picture", "page_asset", "page_environment", "policy_source", "write_report"]
 
 FLAGS = ("unreadable", "looks different", "unknown", "low confidence")  # what needs a look first, first
 
@@ -45,8 +45,8 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
         jinja2.UndefinedError: `run` lacks a key that the page shows.
         OSError: the file cannot be written; an older one is still whole.
     """
-    style, script = _asset("card.css") + _asset("report.css"), _asset("card.js") + _asset("report.js")
-    page = _environment().get_template("report.html.j2")
+    style, script = page_asset("card.css") + page_asset("report.css"), page_asset("card.js") + page_asset("report.js")
+    page = page_environment().get_template("report.html.j2")
     pieces = page.generate(
         run=run,
         style=Markup(style),
@@ -64,7 +64,8 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """How pages are made of their templates: every name is escaped, and what is missing is an error."""
     environment = Environment(
         loader=PackageLoader("dynammo.clinic", "pages"),
         autoescape=True,
@@ -76,19 +77,21 @@ def _environment() -> Environment:
     return environment
 
 
-def _asset(name: str) -> str:
+def page_asset(name: str) -> str:
+    """A style or script of `pages/`, which a page carries inside."""
     return (resources.files("dynammo.clinic") / "pages" / name).read_text("utf-8")
 
 
 def _policy(style: str, script: str) -> str:
     """Content security policy: this style, this script and embedded pictures, nothing else."""
     return (
-        f"default-src 'none'; style-src {_source(style)}; script-src {_source(script)}; "
+        f"default-src 'none'; style-src {policy_source(style)}; script-src {policy_source(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
-def _source(text: str) -> str:
+def policy_source(text: str) -> str:
+    """A style or script as a content security policy names it: by its hash."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

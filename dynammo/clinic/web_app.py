@@ -20,22 +20,19 @@ until the answer is made, and neither their names nor anything in them is logged
 """
 
 import base64
-import hashlib
 import ipaddress
 import threading
 from collections.abc import Collection, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, Response, jsonify, request
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
 
 from dynammo import NOTICE, __version__
-from dynammo.clinic.report import FLAGS
+from dynammo.clinic.report import FLAGS, page_asset, page_environment, policy_source
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, without_folder
 from dynammo.errors import UserError
 from dynammo.inference.classifier import Result, StudyClassifier
@@ -192,26 +189,21 @@ def _explanation(error: Exception, limits: UploadLimits) -> tuple[int, str]:
 
 def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits) -> tuple[str, str]:
     """The page, and the content security policy that lets it use its own style and script and nothing else."""
-    style = "".join(map(_asset, ("report.css", "card.css", "serve.css")))
-    script = "".join(map(_asset, ("card.js", "serve.js")))
-    environment = Environment(
-        loader=PackageLoader("dynammo.clinic", "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    style = "".join(map(page_asset, ("report.css", "card.css", "serve.css")))
+    script = "".join(map(page_asset, ("card.js", "serve.js")))
     about: Mapping[str, Any] = _about(classifier, model)
-    page = environment.get_template("serve.html.j2").render(
-        about=about, flags=FLAGS, limits=limits, too_large=too_large(limits), style=Markup(style), script=Markup(script)
+    page = (
+        page_environment()
+        .get_template("serve.html.j2")
+        .render(
+            about=about,
+            flags=FLAGS,
+            limits=limits,
+            too_large=too_large(limits),
+            style=Markup(style),
+            script=Markup(script),
+        )
     )
-    policy = f"{CLOSED}; style-src {_source(style)}; script-src {_source(script)}; img-src data:; connect-src 'self'"
+    own = f"style-src {policy_source(style)}; script-src {policy_source(script)}"
+    policy = f"{CLOSED}; {own}; img-src data:; connect-src 'self'"
     return page, policy
-
-
-def _asset(name: str) -> str:
-    return (resources.files("dynammo.clinic") / "pages" / name).read_text("utf-8")
-
-
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
