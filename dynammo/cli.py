@@ -47,6 +47,9 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
+        # where Ctrl-C came inside `exec` of a text (dataclasses and torch use it), CPython remembers that and ends
+        # `python -m` by SIGINT, whatever the status; the next text makes it forget
+        exec("")
         for number, handler in before.items():
             signal.signal(number, handler)
 

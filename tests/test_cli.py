@@ -1,7 +1,10 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from synthetic.datasets import ROOT
 
 import dynammo
 from dynammo.cli import main
@@ -52,6 +55,21 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 def test_module_runs_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "dynammo", "--version"], capture_output=True, text=True)
     assert done.stdout.startswith("dynammo ")
+
+
+def test_an_end_inside_code_that_is_made_at_run_time_is_status_130(tmp_path: Path) -> None:
+    """Signals come at any moment, so also while `dataclasses` or torch run a text with `exec`."""
+    (tmp_path / "ended.py").write_text(
+        "import os, signal, typer\n"
+        "from dynammo.cli import run_app\n"
+        "app = typer.Typer()\n"
+        "@app.command()\n"
+        "def end(): exec('os.kill(os.getpid(), signal.SIGTERM); [i for i in range(10**6)]')\n"
+        "run_app(app, [])\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    ended = subprocess.run([sys.executable, "-m", "ended"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 130, ended.stderr
 
 
 def test_benchmarks_have_moved(capsys: pytest.CaptureFixture[str]) -> None:
