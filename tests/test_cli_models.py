@@ -8,10 +8,12 @@ from dynammo.cli_models import history
 
 
 def test_history_takes_the_model_by_its_one_name(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    model = trained()
+    capsys.readouterr()
     with pytest.raises(SystemExit) as stopped:
-        main(["history", "-m", str(trained())])
+        main(["history", "-m", str(model)])
     typed = capsys.readouterr().out
-    history(trained())
+    history(model)
     assert not stopped.value.code and typed == capsys.readouterr().out and "learnt" in typed
 
 

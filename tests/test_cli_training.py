@@ -18,7 +18,7 @@ def test_a_mistake_is_one_sentence(tiny_data: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as stopped:
         main(["train", str(tiny_data), "--set", "image_sise=32"])
     err = capsys.readouterr().err
-    assert stopped.value.code == 1 and "did you mean image_size?" in err and err.count("\n") == 1
+    assert stopped.value.code == 1 and "did you mean image_size" in err and err.count("\n") == 1
 
 
 def test_a_config_is_found_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
