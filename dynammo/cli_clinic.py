@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dynammo.cli_options import Device, Input, NewestModel
+from dynammo.errors import UserError
 from dynammo.runtime.plain import say
 
 __all__ = ["classify", "serve"]
@@ -38,7 +39,12 @@ def classify(
     ] = None,
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
+    from dynammo.runs.load import find_model
+
     say(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
+    if not source.expanduser().exists():
+        raise UserError(f"there is no {source}; give --input a folder, an image, a zip, a DICOMDIR or a list of paths.")
+    find_model(model)
     from dynammo.clinic.classify import ClassifySettings
     from dynammo.clinic.classify import classify as run
 
@@ -63,7 +69,10 @@ def serve(
     engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
 ) -> None:
     """Open a page on this machine to drop images on; Ctrl-C ends it."""
+    from dynammo.runs.load import find_model
+
     say("starting the page ...")  # at once: what follows takes seconds to import
+    find_model(model)
     from dynammo.clinic.server import serve as run
 
     run(model, host, port, device, max_megabytes, allow_network, open_page, engine)

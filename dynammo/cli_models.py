@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dynammo.cli_options import Device, Mlflow, Model, Output
+from dynammo.errors import UserError
 from dynammo.runtime.plain import say
 
 __all__ = ["combine", "deploy_app", "export", "forget", "history", "label_app", "learn", "models"]
@@ -20,6 +21,9 @@ def models() -> None:
 
 def history(model: Model) -> None:
     """Print what a model has learnt and forgotten: when, from how many images, how well."""
+    from dynammo.runs.load import find_model
+
+    find_model(model)
     from dynammo.lifecycle.history import print_history
 
     print_history(model)
@@ -47,6 +51,11 @@ def learn(
 ) -> None:
     """Teach a model more classes, or more images of its classes: write a new run, show what the known classes lost."""
     say(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
+    from dynammo.runs.load import find_model
+
+    find_model(model)
+    if not data.expanduser().is_dir():
+        raise UserError(f"there is no folder {data}; give --input a folder with a folder of images for each class.")
     from dynammo.lifecycle.commands import LearnSettings
     from dynammo.lifecycle.commands import learn as run
 
@@ -66,6 +75,9 @@ def forget(
 ) -> None:
     """Remove a task or a class from a model: write a new run."""
     say(f"looking at {model} ...")
+    from dynammo.runs.load import find_model
+
+    find_model(model)
     from dynammo.lifecycle.commands import forget as run
 
     left = run(model, output, task, class_name, mlflow)
@@ -83,6 +95,9 @@ def combine(
 ) -> None:
     """Combine two sites' models without sharing an image: write a new run that knows the classes of both."""
     say(f"looking at {first} and {second} ...")
+    from dynammo.runs.load import find_model
+
+    find_model(first), find_model(second)
     from dynammo.lifecycle.commands import combine as run
 
     both = run(first, second, output, same_classes, mlflow)
@@ -104,6 +119,9 @@ def export(
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too.")] = True,
 ) -> None:
     """Write a trained run as a bundle that stands alone, folder and zip, checked against the run."""
+    from dynammo.runs.load import find_model
+
+    find_model(model)
     from dynammo.export.export_run import ExportSettings, export_run
 
     about = {} if intended_use is None else {"intended_use": intended_use}

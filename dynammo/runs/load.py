@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # MONAI takes seconds to import
     from dynammo.merging import State
     from dynammo.networks.merged_classifier import MergedClassifier
 
-__all__ = ["Model", "load_model"]
+__all__ = ["Model", "find_model", "load_model"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,24 @@ def load_model(path: Path | None = None) -> Model:
         UserError: no model there, a damaged record or file, another file than the record describes, another number
             of channels than 3, a training that is not finished, or a record without the recipe of the images.
     """
+    path, kind, weights, record = find_model(path)
+    network, digest = _load_weights(kind, weights, record)
+    name = path.stem if kind == "torchscript" else _folder(path).name
+    return Model(name, path, kind, record, network, digest)
+
+
+def find_model(path: Path | None = None) -> tuple[Path, Kind, Path, Record]:
+    """What `load_model` will load, its record read and checked: a moment's work, without torch.
+
+    Args:
+        path: as `load_model` takes it.
+
+    Returns:
+        Where it was found, what it is, the file of its weights, its record.
+
+    Raises:
+        UserError: what `load_model` refuses, but for damaged weights.
+    """
     path = default_model().path if path is None else Path(path).expanduser()
     located = locate_model(path)
     if located is None:
@@ -59,9 +77,7 @@ def load_model(path: Path | None = None) -> Model:
     kind, weights = located
     record = read_record(kind, weights)
     check_usable(record, short_path(path), None if kind == "torchscript" else weights.parent)
-    network, digest = _load_weights(kind, weights, record)
-    name = path.stem if kind == "torchscript" else _folder(path).name
-    return Model(name, path, kind, record, network, digest)
+    return path, kind, weights, record
 
 
 def _load_weights(kind: Kind, weights: Path, record: Record) -> tuple["MergedClassifier", str]:
