@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dynammo import NOTICE
 from dynammo.errors import UserError
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.terminal import Terminal
 
 __all__ = [
     "Check",
@@ -255,7 +255,7 @@ def run_doctor() -> int:
     """
     checks: list[Check] = [check_python(), *check_packages(), check_torch(), *check_decoders(), *check_extras()]
     checks += [check_configs(), *check_models(), check_weights(), check_disk(), check_memory(), check_variables()]
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(_table(checks))
     fails = sum(check.state == "fails" for check in checks)
     if fails:
@@ -338,5 +338,5 @@ def _table(checks: list[Check]) -> Table:
     table.add_column(overflow="fold")
     for check in checks:
         colour = COLOURS[check.state]
-        table.add_row(escape(check.name), f"[{colour}]{check.state}[/]", escape(check.detail))
+        table.add_row(check.name, Text(check.state, style=colour), check.detail)
     return table

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.data.images import ImageRecord, ImageSet, images_in
+from dynammo.data.leaks import refuse_contradictions, refuse_shared_files
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
 from dynammo.runtime.plain import say
@@ -36,7 +37,8 @@ class IncrementImages:
         sources: where test images of these classes may be found next time.
 
     Raises:
-        UserError: missing or empty folders, unreadable images, images that the model has learnt already.
+        UserError: missing or empty folders, unreadable images, images that the model has learnt already, or the same
+            image in train and in test.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class IncrementImages:
         self.new_classes = sorted(names - set(known))
         self.updated = [name for name in known if name in names]
         self.records = train + self._tests(folder, test_dir, earlier, [*known, *self.new_classes])
+        refuse_contradictions(self.records)
+        refuse_shared_files(self.records)
         places = [Path(place).expanduser().resolve() for place in (folder, test_dir) if place is not None]
         self.sources = [*map(dict, earlier), *({"dataset_dir": str(place), "data_list": None} for place in places)]
 

@@ -21,7 +21,7 @@ from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, sha256, write_json
 from dynammo.runtime.locking import lock_folder
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import plain, say
 from dynammo.training.settings import REMOVED, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -131,7 +131,7 @@ class ResumeRun:
     def _release(self, engine: IncrementalTrainer) -> None:
         told = isinstance(sys.exc_info()[1], UserError)  # which says what to type
         if self._running and not told and (self.folder / UNFINISHED).is_file():
-            print(f"interrupted in {_position(engine)}; type the same command to resume.")
+            say(f"interrupted in {_position(engine)}; type the same command to resume.")
         self._running = False
         if self._lock is not None:
             self._lock.release()
@@ -153,7 +153,7 @@ def check_unfinished(
         finished = finished and _is_finished(folder, settings)
     if broadcast({"finished": finished})["finished"]:
         if is_first():
-            print(
+            say(
                 f"the run in {folder} is already finished: nothing is left to do; type --fresh True to train it anew "
                 "(what is there is kept in earlier/)."
             )
@@ -259,7 +259,7 @@ def _restore(engine: IncrementalTrainer, folder: Path) -> None:
     if stage is not None:
         engine.load_stage_state(stage)
     after = f", {stage['stage']}, after epoch {stage['epoch']}" if stage else ""
-    print(f"resuming the unfinished run in {folder}: {_position(engine)}{after}")
+    say(f"resuming the unfinished run in {folder}: {_position(engine)}{after}")
 
 
 def _check_same_images(engine: IncrementalTrainer) -> None:
@@ -290,7 +290,7 @@ def _stage(engine: IncrementalTrainer, folder: Path) -> dict[str, Any] | None:
     try:
         state = load_checkpoint(folder, "stage")
     except UserError:
-        print(f"{folder / 'stage.pt'} is damaged; its task starts anew.")
+        say(f"{folder / 'stage.pt'} is damaged; its task starts anew.")
         return None
     if not isinstance(state, dict) or not state.keys() >= {"run", "task", "stage", "epoch", "seconds"}:
         return None
@@ -314,7 +314,7 @@ def move_to_earlier(folder: Path) -> None:
     kept.mkdir(parents=True)
     for name in names:
         os.replace(folder / name, kept / name)
-    print(f"the files of the earlier run in {folder} are now in {kept}")
+    say(f"the files of the earlier run in {folder} are now in {kept}")
 
 
 def _sweep(folder: Path) -> None:

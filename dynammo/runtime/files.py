@@ -13,7 +13,7 @@ import torch
 
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import plain, say
 from dynammo.runtime.unfinished import unfinished_file
 
 __all__ = [
@@ -180,7 +180,7 @@ def _load_verified(file: Path, known: set[str]) -> Any:  # noqa: ANN401
             return load_state(file)
     except (OSError, UserError):
         pass
-    print(f"{file} is damaged; looking for the one before it.")
+    say(f"{file} is damaged; looking for the one before it.")
     return None
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dynammo.runtime.terminal import Terminal
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -18,7 +19,7 @@ def make_progress() -> Progress:
     """A bar that clears itself and is not drawn where output is no terminal."""
     from dynammo.runtime.distributed import is_first  # takes torch, which reading a folder does without
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     return Progress(
         TextColumn("{task.description:<28}"),
         BarColumn(),
