@@ -21,6 +21,7 @@ from dynammo.io.file_sources import is_clutter
 from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
 from dynammo.runtime.distributed import all_gather_object, shard
+from dynammo.runtime.files import fingerprint
 from dynammo.runtime.plain import say
 from dynammo.runtime.progress import track
 
@@ -98,13 +99,20 @@ class TaskImages:
         return list(self._items["test"])
 
     def digest(self) -> str:
-        """SHA-256 of split, name, label and size of every image: changes when one comes, goes or is exchanged."""
+        """SHA-256 of split, name, label and size of every image: changes when one comes or goes."""
         found = hashlib.sha256()
         for split, items in self._items.items():
             for item in items:
                 image = [split, item["image"], item["label"], Path(item["path"]).stat().st_size]
                 found.update(json.dumps(image).encode())
         return found.hexdigest()
+
+    def contents(self) -> str:
+        """SHA-256 of what the files of all images hold: changes when one is exchanged, whatever its size and time."""
+        paths = sorted({Path(item["path"]) for items in self._items.values() for item in items})
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            digests = list(track(pool.map(fingerprint, paths), "comparing images", len(paths)))
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def items_of(record: ImageRecord, label: int | None = None) -> list[Item]:

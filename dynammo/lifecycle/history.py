@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import LEARNING_FILE, exported_history
-from dynammo.runs.contributions import read_history
+from dynammo.runs.contributions import read_history, refuse_other_files
 from dynammo.runs.record import Record, locate_model, read_record
 from dynammo.runtime.plain import percent
 from dynammo.runtime.terminal import Terminal
@@ -30,7 +30,9 @@ def history_of(path: Path) -> Sequence[Entry]:
         raise UserError(f"there is no run and no exported bundle in {path}; give --model the folder of one.")
     kind, weights = located
     if kind == "run":
-        return read_history(weights.parent) or _of_record(read_record(kind, weights))
+        record, history = read_record(kind, weights), read_history(weights.parent)
+        refuse_other_files(weights.parent, record)
+        return history or _of_record(record)
     exported = weights.with_name(LEARNING_FILE)
     return (exported_history(exported) if exported.is_file() else []) or _of_record(read_record(kind, weights))
 

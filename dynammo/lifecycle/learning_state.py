@@ -10,7 +10,7 @@ import torch
 from dynammo.errors import UserError
 from dynammo.heads.scatters import packed, unpacked
 from dynammo.networks.adapters import FOLDABLE
-from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_files
 from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
 from dynammo.runs.record_schema import fault_of
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
@@ -88,7 +88,7 @@ class LearntModel:
 
     def contribution(self, task: int) -> dict[str, Any] | None:
         """What the task with this index contributed; None where it was not kept."""
-        return load_contribution(self.folder, task)
+        return load_contribution(self.folder, task, self.tasks[task])
 
 
 def load_learnt(path: str | Path) -> LearntModel:
@@ -103,6 +103,8 @@ def load_learnt(path: str | Path) -> LearntModel:
     digest = sha256(weights)
     if digest != record.get("files", {}).get(weights.name):
         raise UserError(f"{weights} is not the file that run.json describes; copy both from the same run.")
+    if kind == "run":
+        refuse_other_files(weights.parent, record)
     folder = (weights.parent / FOLDER).resolve() if kind == "run" else None
     state = _checkpoint(path, weights.parent, record) if kind == "run" else _restored(path, weights, record)
     history = list(state["handlers"].get("SaveContributions", {}).get("history", []))

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from typing_extensions import Required, TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import NotRequired, Required, TypedDict  # pydantic takes no other before Python 3.12
 
 from dynammo.runtime.aliases import current_names
 
@@ -192,6 +192,7 @@ class Unfinished(TypedDict):
     settings: dict[str, Any]
     tasks: list[list[ClassName]]
     images: Line
+    contents: NotRequired[Line]  # not before 0.2
 
 
 class Described(TypedDict, total=False):

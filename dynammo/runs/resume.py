@@ -83,7 +83,8 @@ class ResumeRun:
         self._lock = lock_folder(self.folder)
         _sweep(self.folder)
         tasks = [list(task.classes) for task in engine.tasks]
-        about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
+        about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks}
+        about |= {"images": engine.data.digest(), "contents": engine.data.contents()}
         known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
         if not self.fresh and _is_finished(self.folder, self.settings):
             raise UserError(f"{self.folder} holds a run that another process has just finished; nothing is left to do.")
@@ -234,13 +235,15 @@ def _check_removed(settings: Mapping[str, Any], file: Path) -> None:
 
 def _changed(known: Mapping[str, Any], about: Mapping[str, Any], resume_changed: bool) -> bool:
     """Whether anything is not as it was, where it may be so."""
-    if known["tasks"] != about["tasks"] or (known["images"] != about["images"] and not resume_changed):
+    contents = known.get("contents", about["contents"])
+    images = (known["images"], contents) != (about["images"], about["contents"])
+    if known["tasks"] != about["tasks"] or (images and not resume_changed):
         allowed = "" if known["tasks"] != about["tasks"] else "--resume_changed True to resume with them, or "
         raise UserError(
             "the images or their classes are not those that the unfinished run began with; put them back, or type "
             f"{allowed}--fresh True to start anew (what is there is kept in earlier/)."
         )
-    return any(known[part] != about[part] for part in ("settings", "images"))
+    return images or known["settings"] != about["settings"]
 
 
 def _restore(engine: IncrementalTrainer, folder: Path) -> None:

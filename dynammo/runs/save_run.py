@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from dynammo import NOTICE
 from dynammo.errors import UserError
+from dynammo.runs.contributions import digests
 from dynammo.runs.plots import result_figures, save_figure
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
@@ -93,7 +94,7 @@ class SaveRun:
             "machine": provenance.machine(),
             "command": provenance.command(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "files": {name: sha256(self.folder / name) for name in OUTPUTS},
+            "files": {name: sha256(self.folder / name) for name in OUTPUTS} | digests(self.folder, len(learnt)),
             "notice": NOTICE,
         }
 

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,15 @@ def test_the_digest_changes_with_the_images(tmp_path: Path) -> None:
     assert digest() == before
     write_image(data / "test" / "red" / "red_0.png", "red", 1, size=16)
     assert digest() != before
+
+
+def test_the_contents_change_with_an_image_whatever_its_name_size_and_time(tmp_path: Path) -> None:
+    images = ImageSet(make_data(tmp_path, 2, 1))
+    data = TaskImages(images, TaskSequence(images.classes, 2))
+    before, known = data.contents(), data.digest()
+    one, other = (tmp_path / "train" / name / f"{name}_0.png" for name in ("red", "blue"))
+    state = one.stat()
+    for content, same in ((one.read_bytes(), True), (other.read_bytes().ljust(state.st_size, b"x"), False)):
+        one.write_bytes(content[: state.st_size])
+        os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert (data.contents() == before) is same and data.digest() == known

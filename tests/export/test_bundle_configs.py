@@ -180,8 +180,8 @@ def test_no_name_is_a_formula_to_a_spreadsheet(parsers: dict[str, ConfigParser])
     """As `dynammo classify` writes it, in MONAI's own CSV file."""
     cell = parsers["middle"].get_parsed_content("cell")
     names = [
-        "=cmd|'/C calc'!A0", "\t=1", "\n+1", " -1", "@rest", "\uff1d1", "\ufe62 1", 'a,=1,"b"', "plain", "B\udce4r", "\\t=1",
-        "x\n=1", "",
+        "=cmd|'/C calc'!A0", "\t=1", "\n+1", " -1", "@rest", "\uff1d1", "\ufe62 1",
+        'a,=1,"b"', "plain", "B\udce4r", "\\t=1", "x\n=1", "",
     ]  # fmt: skip
     (ours,) = csv.reader(io.StringIO(csv_bytes(names, []).decode(), newline=""))
     (theirs,) = csv.reader(io.StringIO(",".join(map(cell, names)), newline=""))
