@@ -20,6 +20,7 @@ from dynammo.errors import UserError
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.plain import expanded
 from dynammo.runtime.terminal import Terminal
 
 __all__ = [
@@ -296,7 +297,7 @@ def check_models() -> list[Check]:
 def check_weights() -> Check:
     """ImageNet weights in the cache of torch; training wants them unless told otherwise, classification does not."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    folder = Path(home).expanduser() / "hub" / "checkpoints"  # where torch.hub looks; importing it takes seconds
+    folder = expanded(home) / "hub" / "checkpoints"  # where torch.hub looks; importing it takes seconds
     found = [name for name in ARCHITECTURES if any(folder.glob(f"{name}-*.pth"))]
     if found:
         return Check("ImageNet weights", "ok", f"{', '.join(found)} in hub/checkpoints of torch's cache")

@@ -22,7 +22,7 @@ from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
 from dynammo.runtime.distributed import all_gather_object, shard
 from dynammo.runtime.files import fingerprint
-from dynammo.runtime.plain import say
+from dynammo.runtime.plain import expanded, say
 from dynammo.runtime.progress import track
 
 __all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
@@ -59,13 +59,13 @@ class ImageSet:
         slices: bool = False,
         allow_outside: bool = False,
     ) -> None:
-        folder = Path(dataset_dir).expanduser()
+        folder = expanded(dataset_dir)
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
         if data_list is None:
             records = _from_folder(folder)
         else:
-            records = read_data_list(Path(data_list).expanduser(), folder, allow_outside)
+            records = read_data_list(expanded(data_list), folder, allow_outside)
         refuse_shared_groups(records)
         refuse_contradictions(records)
         records = divided(records, test_fraction, seed)
@@ -127,7 +127,7 @@ def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = 
     Raises:
         UserError: missing or empty folder, unreadable images unless they are to be skipped.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --dataset_dir a folder of images to classify.")
     records = [ImageRecord(path, "", "test") for path in _files(folder)]

@@ -8,7 +8,7 @@ from dynammo.data.images import ImageRecord, ImageSet, images_in
 from dynammo.data.leaks import refuse_contradictions, refuse_shared_files
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
-from dynammo.runtime.plain import say
+from dynammo.runtime.plain import expanded, say
 
 __all__ = ["IncrementImages", "Source"]
 
@@ -58,7 +58,7 @@ class IncrementImages:
         self.records = train + self._tests(folder, test_dir, earlier, [*known, *self.new_classes])
         refuse_contradictions(self.records)
         refuse_shared_files(self.records)
-        places = [Path(place).expanduser().resolve() for place in (folder, test_dir) if place is not None]
+        places = [expanded(place).resolve() for place in (folder, test_dir) if place is not None]
         self.sources = [*map(dict, earlier), *({"dataset_dir": str(place), "data_list": None} for place in places)]
 
     def images(self, split: str = "train") -> dict[str, int]:
@@ -69,10 +69,10 @@ class IncrementImages:
     def _training(self, folder: str | Path | None, earlier: Sequence[Source]) -> list[ImageRecord]:
         if folder is None:
             return []
-        root = Path(folder).expanduser()
+        root = expanded(folder)
         if not root.is_dir():
             raise UserError(f"there is no folder {root}; give --data a folder with a folder of images for each class.")
-        if root.resolve() in [Path(source["dataset_dir"]).expanduser().resolve() for source in earlier]:
+        if root.resolve() in [expanded(source["dataset_dir"]).resolve() for source in earlier]:
             raise UserError(f"{root} is what the model was trained on; give --data a folder with new images alone.")
         return _images(root / "train" if (root / "train").is_dir() else root, "train", self._skip, self._slices)
 
@@ -80,8 +80,8 @@ class IncrementImages:
         self, folder: str | Path | None, test_dir: str | Path | None, earlier: Sequence[Source], classes: Sequence[str]
     ) -> list[ImageRecord]:
         found: list[ImageRecord] = []
-        places = [Path(folder).expanduser() / "test"] if folder is not None else []
-        for place in [*places, *([_test_folder(Path(test_dir).expanduser())] if test_dir is not None else [])]:
+        places = [expanded(folder) / "test"] if folder is not None else []
+        for place in [*places, *([_test_folder(expanded(test_dir))] if test_dir is not None else [])]:
             if place.is_dir():
                 found += _missing(_images(place, "test", self._skip, self._slices), found, classes)
         for source in earlier:
@@ -107,10 +107,10 @@ def _if_usable(source: Source, slices: bool) -> list[ImageRecord]:
 
 def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
     """Test images of an earlier training that are still there and readable."""
-    root, data_list = Path(source["dataset_dir"]).expanduser(), source["data_list"]
+    root, data_list = expanded(source["dataset_dir"]), source["data_list"]
     if data_list is None:
         return _images(root / "test", "test", True, slices) if (root / "test").is_dir() else []
-    if not root.is_dir() or not Path(data_list).expanduser().is_file():
+    if not root.is_dir() or not expanded(data_list).is_file():
         return []
     records = ImageSet(root, data_list, skip_unreadable=True, slices=slices).records
     return [record for record in records if record.split == "test"]

@@ -20,6 +20,7 @@ from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.config import config_with
 from dynammo.runtime.files import write_json
+from dynammo.runtime.plain import expanded
 from dynammo.training.settings import refuse_removed
 
 __all__ = ["LearnSettings", "combine", "forget", "learn"]
@@ -157,7 +158,7 @@ def _explained(act: Callable[[], Any]) -> Any:  # noqa: ANN401
 
 def _new_folder(output: Path) -> Path:
     """A folder without a finished model; that of a learning that was interrupted will do."""
-    output = output.expanduser()
+    output = expanded(output)
     if locate_model(output) is not None and not (output / UNFINISHED).is_file():
         raise UserError(f"{output} holds a finished model, which is not replaced; give --output another folder.")
     return output

@@ -11,7 +11,7 @@ from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import LEARNING_FILE, exported_history
 from dynammo.runs.contributions import read_history, refuse_other_files
 from dynammo.runs.record import Record, locate_model, read_record
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import expanded, percent
 from dynammo.runtime.terminal import Terminal
 
 __all__ = ["history_of", "print_history"]
@@ -25,7 +25,7 @@ def history_of(path: Path) -> Sequence[Entry]:
     Raises:
         UserError: no model there, or damaged files.
     """
-    located = locate_model(path.expanduser())
+    located = locate_model(expanded(path))
     if located is None or located[0] == "torchscript":
         raise UserError(f"there is no run and no exported bundle in {path}; give --model the folder of one.")
     kind, weights = located

@@ -14,7 +14,7 @@ from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_f
 from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
 from dynammo.runs.record_schema import fault_of
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import expanded, plain
 
 __all__ = ["LEARNING_FILE", "LearntModel", "exported_history", "learning_state_of", "load_learnt", "sources_of"]
 
@@ -97,7 +97,7 @@ def load_learnt(path: str | Path) -> LearntModel:
     Raises:
         UserError: no such model, an unfinished run, damaged files, or a model without what learning needs.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     kind, weights, record = _located(path)
     check_tasks(record, str(path))
     digest = sha256(weights)
@@ -175,7 +175,7 @@ def _places(path: Path, state: Mapping[str, Any]) -> list[Path]:
 
 def _found(path: str, places: Sequence[Path]) -> str:
     """Where a file or folder that the training was given lies; as it was given where it lies here or nowhere."""
-    given = Path(path).expanduser()
+    given = expanded(path)
     place = next((place for place in places if (place / given).exists()), Path.cwd())
     return path if given.is_absolute() or place == Path.cwd() else str(place / given)
 

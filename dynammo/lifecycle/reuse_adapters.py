@@ -7,7 +7,7 @@ from typing import Any
 from dynammo.errors import UserError
 from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_files
 from dynammo.runs.record import check_usable, read_record
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import expanded, plain
 from dynammo.training.settings import POOLING, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -30,7 +30,7 @@ class ReuseAdapters:
     """
 
     def __init__(self, run: str | Path, settings: Mapping[str, Any]) -> None:
-        self.run = Path(run).expanduser()
+        self.run = expanded(run)
         self.settings = settings
         self.same_features = True
 

@@ -14,6 +14,7 @@ from dynammo.errors import UserError
 from dynammo.runs.record_schema import Record, read_typed
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import load_state, prepare_output_dir, save_state, sha256, write_json
+from dynammo.runtime.plain import expanded
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = [
@@ -43,7 +44,7 @@ class SaveContributions:
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.folder = Path(output_dir).expanduser() / FOLDER
+        self.folder = expanded(output_dir) / FOLDER
         self.history: list[dict[str, Any]] = []
         self.source = ""  # folder with the files of the tasks that another run has learnt
         self._fitted = False

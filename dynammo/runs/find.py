@@ -12,7 +12,7 @@ from rich.table import Table
 
 from dynammo.errors import UserError
 from dynammo.runs.record import Kind, Record, check_usable, embedded_record, locate_model, read_record
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import expanded, percent
 from dynammo.runtime.terminal import Terminal
 
 __all__ = ["VARIABLE", "ModelInfo", "default_model", "find_models", "named_roots", "print_models", "short_path"]
@@ -59,7 +59,7 @@ class ModelInfo:
 
 def named_roots() -> list[Path]:
     """Folders that the variable `DYNAMMO_MODELS` names, there or not."""
-    return [Path(name).expanduser() for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name.strip()]
+    return [expanded(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name.strip()]
 
 
 def find_models(roots: Sequence[Path] | None = None) -> list[ModelInfo]:
@@ -112,7 +112,7 @@ def print_models() -> None:
 
 def short_path(path: Path) -> str:
     """A path as one would type it: from the working directory where it lies below it, `~` for the home folder."""
-    full = path.expanduser().absolute()
+    full = expanded(path).absolute()
     for start, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
         if full != start and full.is_relative_to(start):
             return sign + full.relative_to(start).as_posix()

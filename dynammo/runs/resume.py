@@ -21,7 +21,7 @@ from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, sha256, write_json
 from dynammo.runtime.locking import lock_folder
-from dynammo.runtime.plain import plain, say
+from dynammo.runtime.plain import expanded, plain, say
 from dynammo.training.settings import REMOVED, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -58,7 +58,7 @@ class ResumeRun:
     def __init__(
         self, output_dir: str, settings: Mapping[str, Any], fresh: bool = False, resume_changed: bool = False
     ) -> None:
-        self.folder = Path(output_dir).expanduser()
+        self.folder = expanded(output_dir)
         self.settings = settings
         self.fresh = fresh
         self.resume_changed = resume_changed
@@ -147,7 +147,7 @@ def check_unfinished(
         UserError: another process is at it, or it holds a run, finished or not, with settings that differ.
         SystemExit: the run is finished already, which is said; with status 0, in all processes.
     """
-    folder, finished = Path(output_dir).expanduser(), False
+    folder, finished = expanded(output_dir), False
     if is_first():
         lock_folder(folder).release()
         finished = _unfinished(folder, settings, fresh, resume_changed) is None and not fresh

@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 from dynammo import NOTICE
@@ -15,6 +14,7 @@ from dynammo.runs.plots import result_figures, save_figure
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_atomically, write_json
+from dynammo.runtime.plain import expanded
 from dynammo.training.metrics import matrix_csv, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -41,7 +41,7 @@ class SaveRun:
     """
 
     def __init__(self, output_dir: str, method: str, settings: Mapping[str, Any]) -> None:
-        self.folder = prepare_output_dir(output_dir) if is_first() else Path(output_dir).expanduser()
+        self.folder = prepare_output_dir(output_dir) if is_first() else expanded(output_dir)
         self.method = method
         self.settings = dict(settings)
         # read now: by the end of a long run the source tree may have moved on

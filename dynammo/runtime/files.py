@@ -13,7 +13,7 @@ import torch
 
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
-from dynammo.runtime.plain import plain, say
+from dynammo.runtime.plain import expanded, plain, say
 from dynammo.runtime.unfinished import unfinished_file
 
 __all__ = [
@@ -38,7 +38,7 @@ def prepare_output_dir(output_dir: str | Path) -> Path:
     Raises:
         UserError: it is a file, or cannot be made or written.
     """
-    folder = Path(output_dir).expanduser()
+    folder = expanded(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynammo.errors import UserError
+from dynammo.runtime.plain import expanded
 
 __all__ = [
     "METHODS", "MISSING", "POOLING", "RECIPE", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting",
@@ -97,7 +98,7 @@ def _window(value: Any) -> bool:  # noqa: ANN401
 
 def _is_input(value: Any) -> bool:  # noqa: ANN401
     """Whether this can be the path that was meant: MONAI makes `::` of `#`, and a number of 2024."""
-    return value is None or _is_output(value) or (isinstance(value, str) and Path(value).expanduser().exists())
+    return value is None or _is_output(value) or (isinstance(value, str) and expanded(value).exists())
 
 
 def _is_output(value: Any) -> bool:  # noqa: ANN401

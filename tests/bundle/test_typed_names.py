@@ -44,7 +44,8 @@ def typed(*words: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("data", "run", "out"), [("2024", "@run", "%out"), (LATIN, "%run", "2025"), ("@scans", LATIN, "1e3")]
+    ("data", "run", "out"),
+    [("2024", "@run", "%out"), (LATIN, "%run", "~nobody_of_that_name"), ("@scans", LATIN, "1e3")],
 )
 def test_folders_of_any_name_are_used(data: str, run: str, out: str, weights: str) -> None:
     colours(Path(data), "blue", "green", train=3, test=2)
