@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from dynammo.data.data_list import ImageRecord, read_data_list
+from dynammo.data.data_list import ImageRecord, class_name, read_data_list
 from dynammo.data.exemplars import Item
 from dynammo.data.leaks import refuse_contradictions, refuse_shared_files, refuse_shared_groups, some
 from dynammo.data.tasks import Task, TaskSequence
@@ -25,7 +25,16 @@ from dynammo.runtime.files import fingerprint
 from dynammo.runtime.plain import expanded, say
 from dynammo.runtime.progress import track
 
-__all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
+__all__ = [
+    "ImageRecord",
+    "ImageSet",
+    "TaskImages",
+    "check_classes",
+    "class_folders",
+    "divided",
+    "images_in",
+    "items_of",
+]
 
 
 class ImageSet:
@@ -191,6 +200,20 @@ def check_classes(records: Sequence[ImageRecord]) -> None:
         )
 
 
+def class_folders(root: Path) -> dict[str, Path]:
+    """The folders in `root` by the names of their classes, in order; none where there is no such folder.
+
+    Raises:
+        UserError: a name that no record could hold, or two that would be one.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in root.glob("*") if p.is_dir() and not is_clutter(p.name)):
+        other = found.setdefault(class_name(path.name, path), path)
+        if other is not path:
+            raise UserError(f"the names of {other} and {path} are not UTF-8 and would be one class; rename them.")
+    return found
+
+
 def _files(folder: Path) -> list[Path]:
     found = (path for path in folder.rglob("*") if path.is_file())
     return sorted(p for p in found if not is_clutter(p.name))
@@ -199,17 +222,17 @@ def _files(folder: Path) -> list[Path]:
 def _from_folder(folder: Path) -> list[ImageRecord]:
     records = []
     for split in ("train", "test"):
-        classes = sorted(p for p in (folder / split).glob("*") if p.is_dir() and not is_clutter(p.name))
+        classes = class_folders(folder / split)
         if not classes:
             raise UserError(
                 f"{folder} has no class folder in {split}/; expected {folder}/{split}/<class>/<images>, "
                 "or a data list: --data_list FILE."
             )
-        for class_dir in classes:
+        for name, class_dir in classes.items():
             files = _files(class_dir)
             if not files:
                 raise UserError(f"the class folder {class_dir} holds no image; put images there or remove the folder.")
-            records += [ImageRecord(path, class_dir.name, split) for path in files]
+            records += [ImageRecord(path, name, split) for path in files]
     return records
 
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dynammo.data.images import ImageRecord, ImageSet, images_in
+from dynammo.data.images import ImageRecord, ImageSet, class_folders, images_in
 from dynammo.data.leaks import refuse_contradictions, refuse_shared_files
 from dynammo.errors import UserError
-from dynammo.io.file_sources import is_clutter
 from dynammo.runtime.plain import expanded, say
 
 __all__ = ["IncrementImages", "Source"]
@@ -118,16 +117,18 @@ def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
 
 def _images(root: Path, split: str, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
     """The images below the class folders of `root`, each read to its last pixel."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_clutter(path.name))
+    folders = class_folders(root)
     if not folders:
         raise UserError(f"{root} has no class folder; expected a folder of images for each class, named after it.")
-    views: dict[Path, list[str]] = {}
-    for folder in folders:
+    records: list[ImageRecord] = []
+    for name, folder in folders.items():
         if not any(path.is_file() for path in folder.rglob("*")):
             raise UserError(f"the class folder {folder} holds no image; put images there or remove the folder.")
+        views: dict[Path, list[str]] = {}
         for item in images_in(folder, skip_unreadable, slices):
             views.setdefault(Path(item["path"]), []).append(item["image"])
-    return [ImageRecord(path, path.relative_to(root).parts[0], split, "", tuple(seen)) for path, seen in views.items()]
+        records += [ImageRecord(path, name, split, "", tuple(seen)) for path, seen in views.items()]
+    return records
 
 
 def _test_folder(root: Path) -> Path:

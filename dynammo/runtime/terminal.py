@@ -20,6 +20,6 @@ class Terminal(Console):
     def __init__(self, **options: Any) -> None:  # noqa: ANN401
         super().__init__(**{"highlight": False, "markup": False, **options})
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]  # noqa: ANN401
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401
         """What rich makes of every text that it is given, of a table's cells too."""
         return super().render_str(printable(text), **options)

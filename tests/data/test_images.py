@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic.datasets import CLASSES, make_data, write_image
 
-from dynammo.data.images import ImageSet, TaskImages, images_in
+from dynammo.data.images import ImageSet, TaskImages, class_folders, images_in
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 
@@ -181,6 +181,21 @@ def test_images_elsewhere_are_read_on_demand(flat: Path, tmp_path: Path) -> None
         ImageSet(tmp_path / "lists", file)
     assert len(ImageSet(tmp_path / "lists", file, allow_outside=True).records) == len(ROWS)
     assert len(ImageSet(flat, file).records) == len(ROWS)  # whole paths into the folder do not lead out of it
+
+
+def test_names_of_classes_that_no_record_could_hold_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for number, name in enumerate(("a\x1b[31m", "a\nb", " ", "\x9b2J")):
+        data = make_data(tmp_path / str(number), 1, 1)
+        (data / "train" / "red").rename(data / "train" / name)
+        with pytest.raises(UserError, match=r"gives the class name .*expected one line of 1 to 255 characters"):
+            ImageSet(data)
+    data = make_data(tmp_path / "latin", 1, 1)
+    for split in ("train", "test"):
+        (data / split / "red").rename(data / split / os.fsdecode(b"B\xe4r"))
+    assert ImageSet(data).classes == ["B\ufffdr", "blue", "green", "white"]
+    (data / "train" / "blue").rename(data / "train" / os.fsdecode(b"B\xe5r"))
+    with pytest.raises(UserError, match="not UTF-8 and would be one class; rename them"):
+        class_folders(data / "train")
 
 
 def test_the_digest_changes_with_the_images(tmp_path: Path) -> None:
