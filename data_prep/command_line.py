@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from data_prep.leak_check import Duplicates
 from dynammo.errors import UserError
+from dynammo.runtime.terminal import Terminal
 
 __all__ = [
     "DuplicatesOption",
@@ -37,8 +37,8 @@ DuplicatesOption = Annotated[
 ]
 Unchecked = Annotated[bool, typer.Option("--unchecked", help="Go on although the published sums do not fit.")]
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
-complaints = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+console = Terminal(soft_wrap=True)
+complaints = Terminal(stderr=True, soft_wrap=True)
 
 
 @contextmanager

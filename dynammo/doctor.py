@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from dynammo import NOTICE
 from dynammo.errors import UserError
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
 from dynammo.runtime.bundle_files import bundle_config
+from dynammo.runtime.plain import expanded
+from dynammo.runtime.terminal import Terminal
 
 __all__ = [
     "Check",
@@ -255,7 +256,7 @@ def run_doctor() -> int:
     """
     checks: list[Check] = [check_python(), *check_packages(), check_torch(), *check_decoders(), *check_extras()]
     checks += [check_configs(), *check_models(), check_weights(), check_disk(), check_memory(), check_variables()]
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(_table(checks))
     fails = sum(check.state == "fails" for check in checks)
     if fails:
@@ -296,7 +297,7 @@ def check_models() -> list[Check]:
 def check_weights() -> Check:
     """ImageNet weights in the cache of torch; training wants them unless told otherwise, classification does not."""
     home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    folder = Path(home).expanduser() / "hub" / "checkpoints"  # where torch.hub looks; importing it takes seconds
+    folder = expanded(home) / "hub" / "checkpoints"  # where torch.hub looks; importing it takes seconds
     found = [name for name in ARCHITECTURES if any(folder.glob(f"{name}-*.pth"))]
     if found:
         return Check("ImageNet weights", "ok", f"{', '.join(found)} in hub/checkpoints of torch's cache")
@@ -338,5 +339,5 @@ def _table(checks: list[Check]) -> Table:
     table.add_column(overflow="fold")
     for check in checks:
         colour = COLOURS[check.state]
-        table.add_row(escape(check.name), f"[{colour}]{check.state}[/]", escape(check.detail))
+        table.add_row(check.name, Text(check.state, style=colour), check.detail)
     return table

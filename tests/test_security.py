@@ -50,6 +50,8 @@ def test_nothing_that_is_loaded_can_run_code(source: Path) -> None:
         if ast.unparse(call) == "exec('')":  # runs nothing; why it is there: dynammo/cli.py
             continue
         where = f"{source.name}:{call.lineno} {name}"
+        if ast.unparse(call) == "exec('')":  # of nothing, see dynammo/cli.py
+            continue
         assert name not in FORBIDDEN and name.rpartition(".")[2] not in {"extractall", "unpack_archive"}, where
         assert name != "torch.jit.load" or source.relative_to(ROOT).as_posix() in TORCHSCRIPT, where
         assert name not in WEIGHTS_ONLY or constant(call, "weights_only") is True, where
@@ -64,6 +66,41 @@ def test_the_check_finds_what_it_is_for(tmp_path: Path) -> None:
         (tmp_path / "made_up.py").write_text(line)
         with pytest.raises(AssertionError):
             test_nothing_that_is_loaded_can_run_code(tmp_path / "made_up.py")
+
+
+PRINT = {"print", "typer.echo", "click.echo", "sys.stdout.write", "sys.stderr.write"}
+SAFE = {"printable", "len"}
+
+
+def raw_parts(node: ast.expr) -> list[str]:
+    """What of a text that is printed is neither written in the source nor made printable."""
+    if isinstance(node, ast.JoinedStr):
+        return [part for value in node.values for part in raw_parts(value)]
+    if isinstance(node, ast.FormattedValue):
+        return raw_parts(node.value)
+    safe = isinstance(node, ast.Constant) or (isinstance(node, ast.Call) and ast.unparse(node.func) in SAFE)
+    return [] if safe else [ast.unparse(node)]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_text_of_others_is_made_printable_before_it_is_printed(source: Path) -> None:
+    """By `dynammo.runtime.plain.say`, `dynammo.errors.printable` or `dynammo.runtime.terminal.Terminal`."""
+    where = source.relative_to(ROOT).as_posix() if source.is_relative_to(ROOT) else source.name
+    own = {"dynammo/export/monai_label_app/start.py": {"options.host", "options.port", "NOTICE"}}.get(where, set())
+    for name, call in calls(ast.parse(source.read_text())):
+        if name in PRINT:
+            assert not {part for argument in call.args for part in raw_parts(argument)} - own, f"{where}:{call.lineno}"
+        assert not name.endswith(".expanduser") or name == "os.path.expanduser", "take dynammo.runtime.plain.expanded"
+        assert name not in {"Console", "rich.print"} or where == "dynammo/runtime/terminal.py", f"{where}:{call.lineno}"
+
+
+@pytest.mark.parametrize(
+    "line", ["print(f'{path} is damaged')", "typer.echo(name)", "print('a', name)", "Console()", "path.expanduser()"]
+)
+def test_the_check_of_prints_finds_what_it_is_for(line: str, tmp_path: Path) -> None:
+    (tmp_path / "made_up.py").write_text(line)
+    with pytest.raises(AssertionError):
+        test_text_of_others_is_made_printable_before_it_is_printed(tmp_path / "made_up.py")
 
 
 def test_the_disclaimer_stands_in_one_place() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dynammo.errors import printable
+
 SETS = ("derm8", "path11", "radio12")
 COLUMNS = ("path", "label", "split", "group")
 
@@ -45,14 +47,14 @@ def main(
     try:
         found = list(rows(data))
     except ListError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(error)}", err=True)
         raise typer.Exit(1) from error
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(found)
-    typer.echo(f"{len(found)} images of {len({row['label'] for row in found})} classes: {output}")
+    typer.echo(f"{len(found)} images of {len({row['label'] for row in found})} classes: {printable(output)}")
 
 
 if __name__ == "__main__":

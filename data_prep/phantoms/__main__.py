@@ -16,7 +16,6 @@ from zlib import crc32
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from data_prep.phantoms import dermoscopy as phantom_dermoscopy
@@ -26,12 +25,13 @@ from data_prep.phantoms import volumes as phantom_volumes
 from data_prep.phantoms.files import Identity, save_dicom, save_jpeg, save_nifti, save_png
 from data_prep.phantoms.record import NOTE, PhantomError, Record, Settings
 from data_prep.phantoms.sheet import draw_sheet
+from dynammo.runtime.terminal import Terminal
 
 RECIPE = 1  # raised whenever the same seed would draw other pictures
 
 app = typer.Typer(add_completion=False)
-console = Console(highlight=False, markup=False, soft_wrap=True)
-complaints = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+console = Terminal(soft_wrap=True)
+complaints = Terminal(stderr=True, soft_wrap=True)
 
 
 class SetName(str, Enum):

@@ -23,7 +23,7 @@ from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
 from dynammo.runtime.locking import lock_folder
-from dynammo.runtime.plain import rounded, say
+from dynammo.runtime.plain import expanded, rounded, say
 from dynammo.runtime.progress import make_progress
 from dynammo.runtime.tables import csv_bytes
 from dynammo.runtime.unfinished import remove_leftovers, work_folder
@@ -112,7 +112,7 @@ def _remove_leftovers(folder: Path, settings: ClassifySettings) -> None:
     remove_leftovers(folder)
     remove_leftovers(folder / REPORTS)
     if settings.sort_into:
-        remove_leftovers(settings.sort_into.expanduser(), recursively=True)
+        remove_leftovers(expanded(settings.sort_into), recursively=True)
 
 
 def _classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
@@ -136,7 +136,7 @@ def _classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
 
 def _key(source: Path, model: Model, settings: ClassifySettings) -> dict[str, Any]:
     return {
-        "input": str(source.expanduser().resolve()),
+        "input": str(expanded(source).resolve()),
         "model": model.sha256,
         "version": __version__,
         # engines in float32 agree

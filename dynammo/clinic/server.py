@@ -1,6 +1,5 @@
 """`dynammo serve`: a page on this machine to drop images on; `dynammo.clinic.web_app` tells what it answers."""
 
-import contextlib
 import ipaddress
 import os
 import socket
@@ -30,7 +29,7 @@ try:
 except ImportError as error:  # an extra: only this command needs it
     raise UserError("the page needs waitress, which is not installed; type pip install 'dynammo[serve]'.") from error
 
-__all__ = ["bind", "serve"]
+__all__ = ["bind", "own_names", "serve"]
 
 BATCH_SIZE = 4  # passes are filled up: a few images at a time must not wait for many
 THREADS = 4  # one classifies, the others show the page and wait
@@ -69,7 +68,7 @@ def serve(
     _check_host(host, allow_network)
     loaded = load_model(model)
     limits = UploadLimits(max_megabytes)
-    names = _names(host) if allow_network else set()
+    names = own_names(host) if allow_network else set()
     classifier = StudyClassifier(loaded, _device(device), BATCH_SIZE, engine=engine)
     with work_folder(UPLOADS) as folder:  # gone with the page, even in the middle of a request
         server = bind(make_app(classifier, loaded, limits, names, folder), host, port, limits)
@@ -173,13 +172,10 @@ def _check_host(host: str, allow_network: bool) -> None:
     )
 
 
-def _names(host: str) -> set[str]:
-    """Names and addresses of this machine, which no other site can take."""
-    name = socket.gethostname()
-    found = {host, name, socket.getfqdn()}
-    with contextlib.suppress(OSError):  # a machine may not know its own name
-        found |= {str(entry[4][0]) for entry in socket.getaddrinfo(name, None)}
-    return {known.lower() for known in found}
+def own_names(host: str) -> set[str]:
+    """Names of this machine in its network, which no other site can take, and what was typed as `--host`."""
+    name, full = socket.gethostname(), socket.getfqdn()
+    return {known.lower() for known in (host, name, full, full.split(".")[0], f"{name.split('.')[0]}.local")}
 
 
 def _device(name: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from dynammo.errors import UserError
 from dynammo.io.studies import Study
+from dynammo.runtime.plain import expanded
 from dynammo.runtime.unfinished import UNFINISHED, unfinished_file
 
 __all__ = ["class_folder", "sort_into", "sort_studies"]
@@ -64,7 +65,7 @@ def sort_into(folder: str | Path, study: Study, class_name: str) -> list[Path]:
     """
     if study.reason:
         return []
-    target = Path(folder).expanduser() / class_folder(class_name)
+    target = expanded(folder) / class_folder(class_name)
     try:
         target.mkdir(parents=True, exist_ok=True)
         places = next(found for found in _candidates(target, study) if _free(found, study.files))

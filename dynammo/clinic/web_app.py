@@ -76,8 +76,8 @@ def make_app(
         classifier: of `model`; used by one request at a time.
         model: what the page names.
         limits: of a request.
-        names: host names, lower case, that the server goes by in a network; empty for this machine alone, where
-            only localhost and loopback addresses are answered, so that no other site can borrow the address.
+        names: host names, lower case, that the server goes by in a network, where it is also answered under any
+            address in numbers; empty for this machine alone, where only localhost and loopback addresses are.
         folder: where uploads lie while they are classified; None for the system's folder of temporary files.
     """
     limits = limits or UploadLimits()
@@ -126,10 +126,14 @@ def too_large(limits: UploadLimits) -> str:
 
 
 def _is_ours(host: str, names: Collection[str]) -> bool:
-    """Whether a Host header names this machine; a site whose name was led here (DNS rebinding) does not."""
+    """Whether a Host header names this machine; a site whose name was led here (DNS rebinding) does not.
+
+    In a network, addresses in numbers pass: no site can lead one elsewhere, and behind a router or in a container a
+    machine does not know under which it is called.
+    """
     try:
         name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or name in names or ipaddress.ip_address(name).is_loopback
+        return name == "localhost" or name in names or ipaddress.ip_address(name).is_loopback or bool(names)
     except ValueError:  # no address, but a name
         return False
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dynammo.data.data_list import ImageRecord
+from dynammo.data.data_list import ImageRecord, class_name
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
 
@@ -34,9 +34,18 @@ def read_undivided(folder: Path) -> list[ImageRecord]:
     return list(_records(folder, ""))
 
 
-def class_folders(folder: Path) -> list[Path]:
-    """Folders in a folder, sorted, but for what systems leave lying about."""
-    return sorted(p for p in folder.glob("*") if p.is_dir() and not is_clutter(p.name))
+def class_folders(root: Path) -> dict[str, Path]:
+    """The folders in `root` by the names of their classes, in order; none where there is no such folder.
+
+    Raises:
+        UserError: a name that no record could hold, or two that would be one.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(p for p in root.glob("*") if p.is_dir() and not is_clutter(p.name)):
+        other = found.setdefault(class_name(path.name, path), path)
+        if other is not path:
+            raise UserError(f"the names of {other} and {path} are not UTF-8 and would be one class; rename them.")
+    return found
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -45,8 +54,8 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def _records(folder: Path, split: str) -> Iterator[ImageRecord]:
-    for class_dir in class_folders(folder):
+    for name, class_dir in class_folders(folder).items():
         files = files_below(class_dir)
         if not files:
             raise UserError(f"the class folder {class_dir} holds no image; put images there or remove the folder.")
-        yield from (ImageRecord(path, class_dir.name, split) for path in files)
+        yield from (ImageRecord(path, name, split) for path in files)

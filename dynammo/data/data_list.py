@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dynammo.errors import UserError
+from dynammo.runtime.plain import as_text
 from dynammo.runtime.tables import head_of, listed_path, read_text, split_table
 
-__all__ = ["ImageRecord", "read_data_list"]
+__all__ = ["ImageRecord", "class_name", "read_data_list"]
 
 LONGEST_PATH = 1000  # characters; systems end between 260 and 4096
+LONGEST_NAME = 255  # characters of a class
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 HEADS = ("path", "label", "split", "group")
 EXPECTED = "expected the columns path, label, split and, if patients are known, group"
 
@@ -32,6 +35,21 @@ class ImageRecord:
     split: str
     group: str = ""
     views: tuple[str, ...] = ()
+
+
+def class_name(text: str, where: object) -> str:
+    """The name of a class as records hold it; what is not UTF-8 in the name of a folder becomes U+FFFD.
+
+    Raises:
+        UserError: a name that no record could hold, which would be told when all is trained; it says `where`.
+    """
+    name = as_text(text)
+    if not name.strip() or len(name) > LONGEST_NAME or CONTROL.search(name):
+        raise UserError(
+            f"{where} gives the class name {name[:50]!r}; expected one line of 1 to {LONGEST_NAME} characters: rename "
+            "it."
+        )
+    return name
 
 
 def read_data_list(file: Path, folder: Path, allow_outside: bool = False) -> list[ImageRecord]:
@@ -94,7 +112,7 @@ def _record(row: object, name: str, folder: Path, allow_outside: bool, groups: d
     if split not in ("", "train", "test"):
         raise UserError(f"{name} has the split {split[:20]!r}; expected train or test, or none in all rows.")
     group = groups.setdefault(_same(group), group.strip())
-    return ImageRecord(_listed_path(path, name, folder, allow_outside), label.strip(), split, group)
+    return ImageRecord(_listed_path(path, name, folder, allow_outside), class_name(label.strip(), name), split, group)
 
 
 def _wanted(head: object) -> bool:

@@ -18,7 +18,8 @@ from dynammo.errors import UserError
 from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
 from dynammo.runtime.distributed import all_gather_object, shard
-from dynammo.runtime.plain import say
+from dynammo.runtime.files import fingerprint
+from dynammo.runtime.plain import expanded, say
 from dynammo.runtime.progress import track
 
 __all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "images_in", "items_of"]
@@ -55,13 +56,13 @@ class ImageSet:
         slices: bool = False,
         allow_outside: bool = False,
     ) -> None:
-        folder = Path(dataset_dir).expanduser()
+        folder = expanded(dataset_dir)
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
         if data_list is None:
             records = read_class_folders(folder)
         else:
-            records = read_data_list(Path(data_list).expanduser(), folder, allow_outside)
+            records = read_data_list(expanded(data_list), folder, allow_outside)
         refuse_shared_groups(records)
         refuse_contradictions(records)
         records = divided(records, test_fraction, seed)
@@ -95,13 +96,20 @@ class TaskImages:
         return list(self._items["test"])
 
     def digest(self) -> str:
-        """SHA-256 of split, name, label and size of every image: changes when one comes, goes or is exchanged."""
+        """SHA-256 of split, name, label and size of every image: changes when one comes or goes."""
         found = hashlib.sha256()
         for split, items in self._items.items():
             for item in items:
                 image = [split, item["image"], item["label"], Path(item["path"]).stat().st_size]
                 found.update(json.dumps(image).encode())
         return found.hexdigest()
+
+    def contents(self) -> str:
+        """SHA-256 of what the files of all images hold: changes when one is exchanged, whatever its size and time."""
+        paths = sorted({Path(item["path"]) for items in self._items.values() for item in items})
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            digests = list(track(pool.map(fingerprint, paths), "comparing images", len(paths)))
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def items_of(record: ImageRecord, label: int | None = None) -> list[Item]:
@@ -116,7 +124,7 @@ def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = 
     Raises:
         UserError: missing or empty folder, unreadable images unless they are to be skipped.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --dataset_dir a folder of images to classify.")
     records = [ImageRecord(path, "", "test") for path in files_below(folder)]

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dynammo.data.class_folders import class_folders
 from dynammo.data.images import ImageRecord, ImageSet, images_in
+from dynammo.data.leaks import refuse_contradictions, refuse_shared_files
 from dynammo.errors import UserError
-from dynammo.io.file_sources import is_clutter
-from dynammo.runtime.plain import say
+from dynammo.runtime.plain import expanded, say
 
 __all__ = ["IncrementImages", "Source"]
 
@@ -36,7 +37,8 @@ class IncrementImages:
         sources: where test images of these classes may be found next time.
 
     Raises:
-        UserError: missing or empty folders, unreadable images, images that the model has learnt already.
+        UserError: missing or empty folders, unreadable images, images that the model has learnt already, or the same
+            image in train and in test.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class IncrementImages:
         self.new_classes = sorted(names - set(known))
         self.updated = [name for name in known if name in names]
         self.records = train + self._tests(folder, test_dir, earlier, [*known, *self.new_classes])
-        places = [Path(place).expanduser().resolve() for place in (folder, test_dir) if place is not None]
+        refuse_contradictions(self.records)
+        refuse_shared_files(self.records)
+        places = [expanded(place).resolve() for place in (folder, test_dir) if place is not None]
         self.sources = [*map(dict, earlier), *({"dataset_dir": str(place), "data_list": None} for place in places)]
 
     def images(self, split: str = "train") -> dict[str, int]:
@@ -65,10 +69,10 @@ class IncrementImages:
     def _training(self, folder: str | Path | None, earlier: Sequence[Source]) -> list[ImageRecord]:
         if folder is None:
             return []
-        root = Path(folder).expanduser()
+        root = expanded(folder)
         if not root.is_dir():
             raise UserError(f"there is no folder {root}; give --data a folder with a folder of images for each class.")
-        if root.resolve() in [Path(source["dataset_dir"]).expanduser().resolve() for source in earlier]:
+        if root.resolve() in [expanded(source["dataset_dir"]).resolve() for source in earlier]:
             raise UserError(f"{root} is what the model was trained on; give --data a folder with new images alone.")
         return _images(root / "train" if (root / "train").is_dir() else root, "train", self._skip, self._slices)
 
@@ -76,8 +80,8 @@ class IncrementImages:
         self, folder: str | Path | None, test_dir: str | Path | None, earlier: Sequence[Source], classes: Sequence[str]
     ) -> list[ImageRecord]:
         found: list[ImageRecord] = []
-        places = [Path(folder).expanduser() / "test"] if folder is not None else []
-        for place in [*places, *([_test_folder(Path(test_dir).expanduser())] if test_dir is not None else [])]:
+        places = [expanded(folder) / "test"] if folder is not None else []
+        for place in [*places, *([_test_folder(expanded(test_dir))] if test_dir is not None else [])]:
             if place.is_dir():
                 found += _missing(_images(place, "test", self._skip, self._slices), found, classes)
         for source in earlier:
@@ -103,10 +107,10 @@ def _if_usable(source: Source, slices: bool) -> list[ImageRecord]:
 
 def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
     """Test images of an earlier training that are still there and readable."""
-    root, data_list = Path(source["dataset_dir"]).expanduser(), source["data_list"]
+    root, data_list = expanded(source["dataset_dir"]), source["data_list"]
     if data_list is None:
         return _images(root / "test", "test", True, slices) if (root / "test").is_dir() else []
-    if not root.is_dir() or not Path(data_list).expanduser().is_file():
+    if not root.is_dir() or not expanded(data_list).is_file():
         return []
     records = ImageSet(root, data_list, skip_unreadable=True, slices=slices).records
     return [record for record in records if record.split == "test"]
@@ -114,16 +118,18 @@ def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
 
 def _images(root: Path, split: str, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
     """The images below the class folders of `root`, each read to its last pixel."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not is_clutter(path.name))
+    folders = class_folders(root)
     if not folders:
         raise UserError(f"{root} has no class folder; expected a folder of images for each class, named after it.")
-    views: dict[Path, list[str]] = {}
-    for folder in folders:
+    records: list[ImageRecord] = []
+    for name, folder in folders.items():
         if not any(path.is_file() for path in folder.rglob("*")):
             raise UserError(f"the class folder {folder} holds no image; put images there or remove the folder.")
+        views: dict[Path, list[str]] = {}
         for item in images_in(folder, skip_unreadable, slices):
             views.setdefault(Path(item["path"]), []).append(item["image"])
-    return [ImageRecord(path, path.relative_to(root).parts[0], split, "", tuple(seen)) for path, seen in views.items()]
+        records += [ImageRecord(path, name, split, "", tuple(seen)) for path, seen in views.items()]
+    return records
 
 
 def _test_folder(root: Path) -> Path:

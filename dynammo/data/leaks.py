@@ -10,6 +10,7 @@ from dynammo.data.data_list import ImageRecord
 from dynammo.errors import UserError
 from dynammo.io.image_reader import image_format, read_image
 from dynammo.runtime.files import sha256
+from dynammo.runtime.plain import say
 
 __all__ = ["copies", "refuse_contradictions", "refuse_shared_files", "refuse_shared_groups", "some"]
 
@@ -49,7 +50,7 @@ def refuse_contradictions(records: Sequence[ImageRecord]) -> None:
                 name = what.split("_")[0]
                 raise UserError(f"{record.path} has the {name} {one!r} and {other!r}; name every image once.")
     if again:
-        print(f"note: {len(again)} images are named again and count again: {some(again)}")
+        say(f"note: {len(again)} images are named again and count again: {some(again)}")
 
 
 def refuse_shared_files(records: Sequence[ImageRecord]) -> None:
@@ -70,7 +71,7 @@ def refuse_shared_files(records: Sequence[ImageRecord]) -> None:
         )
     if found:
         mixed = sum(len({of[path].class_name for path in same}) > 1 for same in found)
-        print(
+        say(
             f"note: {len(found)} images have copies under other names, {mixed} of them in other classes: "
             f"{some(map(_equal, found))}"
         )

@@ -68,7 +68,7 @@ def cached_dataset(
         data: items with `image` (path).
         transform: MONAI `Compose`.
         recipe: settings that decide what the deterministic transforms do: the key of the files in `cache_dir`,
-            with the path, size and time of change of the image.
+            with the path, size and times of change of the image.
         cache_images: images kept in memory, where there is no `cache_dir`; filled in parallel.
         cache_dir: folder that keeps preprocessed images from run to run, several processes may share it. They are
             pixels of patients: protect it as the images themselves.
@@ -85,5 +85,6 @@ def cached_dataset(
 def _digest(item: Item, recipe: str) -> bytes:
     file = Path(str(item["path"]))
     state = file.stat()
-    text = json.dumps([recipe, file.resolve().as_posix(), state.st_size, state.st_mtime_ns, item], sort_keys=True)
+    times = [state.st_mtime_ns, state.st_ctime_ns]  # nobody sets back the second
+    text = json.dumps([recipe, file.resolve().as_posix(), state.st_size, *times, item], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest().encode()

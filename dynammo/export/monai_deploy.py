@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dynammo.errors import UserError
 from dynammo.runs.record import check_usable, read_record
+from dynammo.runtime.plain import expanded
 
 __all__ = ["carried_modules", "write_deploy_app"]
 
@@ -37,7 +38,7 @@ def write_deploy_app(bundle: Path, to: Path) -> Path:
     Raises:
         UserError: no exported bundle, a folder with something else in it, or one that cannot be written.
     """
-    bundle, to = bundle.expanduser(), to.expanduser()
+    bundle, to = expanded(bundle), expanded(to)
     _check_bundle(bundle)
     if to.exists() and not _is_replaceable(to):
         raise UserError(f"{to} is there and is no application of dynammo; give -o a new folder.")

@@ -11,11 +11,11 @@ import secrets
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from dynammo.errors import UserError
 from dynammo.io.studies import Study
+from dynammo.runtime.plain import expanded
 
 __all__ = ["LOCAL", "Classifier", "classify_on_cluster"]
 
@@ -156,7 +156,5 @@ def _set_secret(address: str) -> None:
     if address == LOCAL:  # its ports are open to the network: nobody else may use them
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or Path(
-        "~/.ray/auth_token"
-    ).expanduser().exists():
+    elif {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or expanded("~/.ray/auth_token").exists():
         os.environ.setdefault("RAY_AUTH_MODE", "token")

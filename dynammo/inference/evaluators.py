@@ -13,7 +13,7 @@ from dynammo.data.images import ImageSet, items_of
 from dynammo.errors import UserError
 from dynammo.runs.record import Record, check_tasks
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
-from dynammo.runtime.plain import percent, say
+from dynammo.runtime.plain import expanded, percent, say
 from dynammo.runtime.tables import csv_bytes
 from dynammo.training.metrics import evaluate_predictions, study_means
 
@@ -46,7 +46,7 @@ class SavePredictions:
 
     def __init__(self, output_dir: str, dataset_dir: str, classes: list[str]) -> None:
         self.folder = prepare_output_dir(output_dir)
-        self.start = Path(dataset_dir).expanduser()
+        self.start = expanded(dataset_dir)
         self.classes = classes
         self.outputs: list[tuple[str, list[float], float]] = []
 

@@ -22,7 +22,7 @@ from dynammo.io.file_sources import (
 )
 from dynammo.io.formats import IMAGE_ENDINGS, NO_IMAGE, format_or_fault
 from dynammo.io.image_reader import image_format
-from dynammo.runtime.plain import as_text
+from dynammo.runtime.plain import as_text, expanded
 from dynammo.runtime.progress import track
 
 __all__ = ["Study", "StudyList", "find_studies"]
@@ -97,8 +97,8 @@ def find_studies(source: str | Path, unpack_into: str | Path, leave_out: Collect
     Raises:
         UserError: no such path, nothing to classify in it, a zip, DICOMDIR or list that cannot be used.
     """
-    source = Path(source).expanduser()
-    found = _found(source, Path(unpack_into).expanduser(), leave_out)
+    source = expanded(source)
+    found = _found(source, expanded(unpack_into), leave_out)
     with ThreadPoolExecutor() as pool:
         try:
             seen = list(track(pool.map(_inspect, found.files), "reading headers", len(found.files)))

@@ -9,8 +9,6 @@ import numpy.typing as npt
 from ignite.engine import Events
 from monai.data import Dataset
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dynammo import NOTICE
@@ -21,6 +19,7 @@ from dynammo.networks.merged_classifier import build_classifier
 from dynammo.runs.record import locate_model
 from dynammo.runtime.files import load_state, prepare_output_dir, write_json
 from dynammo.runtime.plain import percent
+from dynammo.runtime.terminal import Terminal
 from dynammo.training.metrics import class_recalls, evaluate_predictions
 from dynammo.training.prediction import predict
 from dynammo.training.trainer import IncrementalTrainer
@@ -125,14 +124,14 @@ class MeasureChange:
         self._print(engine.tasks.classes, after)
 
     def _print(self, classes: Sequence[str], after: Recalls) -> None:
-        console, old = Console(highlight=False), len(self.model.classes)
+        console, old = Terminal(), len(self.model.classes)
         table = Table(box=box.SIMPLE_HEAD)
         for name in ("", "test images", "recall before %", "after %"):
             table.add_column(name, justify="right" if name else "left", overflow="fold")
         tests = self.report["test_images"]
         for label, name in enumerate(classes):
             before = percent(self._before[label]) if label < old else "-"
-            table.add_row(escape(name), str(tests.get(name, 0)), before, percent(after[label]))
+            table.add_row(name, str(tests.get(name, 0)), before, percent(after[label]))
         table.add_section()
         table.add_row("mean of the known classes", "", percent(_mean(self._before)), percent(_mean(after[:old])))
         if self.images.new_classes:

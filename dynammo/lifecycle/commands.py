@@ -19,6 +19,7 @@ from dynammo.runs.record import locate_model
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import write_json
+from dynammo.runtime.plain import expanded
 
 __all__ = ["LearnSettings", "combine", "forget", "learn"]
 
@@ -138,7 +139,7 @@ def _bundle(
 
 def _new_folder(output: Path) -> Path:
     """A folder without a finished model; that of a learning that was interrupted will do."""
-    output = output.expanduser()
+    output = expanded(output)
     if locate_model(output) is not None and not (output / UNFINISHED).is_file():
         raise UserError(f"{output} holds a finished model, which is not replaced; give --output another folder.")
     return output

@@ -158,9 +158,11 @@ def _adapters(model: LearntModel, indices: list[int]) -> tuple[Parts, Parts]:
             "the adapters were merged with merge_batchnorm recalibrate, which measured images; a task can be taken out "
             "of adapters merged with merge_batchnorm average alone. Train again without it."
         )
-    strategy, origin = STRATEGIES[model.setting("merge_strategy")], model.state["handlers"]["MergeAdapters"]["origin"]
+    name, origin = model.setting("merge_strategy"), model.state["handlers"]["MergeAdapters"]["origin"]
+    if name not in STRATEGIES:
+        raise UserError(f"merge_strategy of {model.path} is {name!r}; expected one of {', '.join(STRATEGIES)}.")
     parts = [_needed(model, index, "MergeAdapters") for index in indices]
-    merged = merge_all(strategy, [part["state"] for part in parts], [part["weight"] for part in parts], origin)
+    merged = merge_all(STRATEGIES[name], [part["state"] for part in parts], [part["weight"] for part in parts], origin)
     return adapter_parts(model, merged, parts[-1]["adapters"])
 
 

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.learning_state import LEARNING_FILE, exported_history
-from dynammo.runs.contributions import read_history
+from dynammo.runs.contributions import read_history, refuse_other_files
 from dynammo.runs.record import Record, locate_model, read_record
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import expanded, percent
+from dynammo.runtime.terminal import Terminal
 
 __all__ = ["history_of", "print_history"]
 
@@ -26,19 +25,21 @@ def history_of(path: Path) -> Sequence[Entry]:
     Raises:
         UserError: no model there, or damaged files.
     """
-    located = locate_model(path.expanduser())
+    located = locate_model(expanded(path))
     if located is None or located[0] == "torchscript":
         raise UserError(f"there is no run and no exported bundle in {path}; give --model the folder of one.")
     kind, weights = located
     if kind == "run":
-        return read_history(weights.parent) or _of_record(read_record(kind, weights))
+        record, history = read_record(kind, weights), read_history(weights.parent)
+        refuse_other_files(weights.parent, record)
+        return history or _of_record(record)
     exported = weights.with_name(LEARNING_FILE)
     return (exported_history(exported) if exported.is_file() else []) or _of_record(read_record(kind, weights))
 
 
 def print_history(path: Path) -> None:
     """Print the history as a table."""
-    console = Console(highlight=False)
+    console = Terminal()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("when", "event", "classes", "images", "recall %", "sha256 of model.pt"):
         table.add_column(name, overflow="fold", justify="right" if name in ("images", "recall %") else "left")
@@ -51,7 +52,7 @@ def _cells(entry: Entry) -> Sequence[str]:
     number = f" {entry['task']}" if "task" in entry else ""
     site = f", site {entry['site']}" if "site" in entry else ""
     recall = (entry.get("metrics") or {}).get("mean_class_recall")
-    cells = [
+    return [
         str(entry.get("when", "-"))[:16].replace("T", " "),
         f"{'task' + number + ' ' if number else ''}{entry.get('event', '-')}{site}",
         ", ".join(map(str, entry.get("classes", []))),
@@ -59,7 +60,6 @@ def _cells(entry: Entry) -> Sequence[str]:
         percent(recall if isinstance(recall, float | int) else None),
         str((entry.get("sha256") or {}).get("model.pt", "-"))[:12],
     ]
-    return [escape(cell) for cell in cells]
 
 
 def _of_record(record: Record) -> Sequence[Entry]:

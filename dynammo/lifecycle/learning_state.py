@@ -10,11 +10,11 @@ import torch
 from dynammo.errors import UserError
 from dynammo.heads.scatters import packed, unpacked
 from dynammo.networks.adapters import FOLDABLE
-from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_files
 from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
 from dynammo.runs.record_schema import fault_of
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import expanded, plain
 
 __all__ = ["LEARNING_FILE", "LearntModel", "exported_history", "learning_state_of", "load_learnt", "sources_of"]
 
@@ -88,7 +88,7 @@ class LearntModel:
 
     def contribution(self, task: int) -> dict[str, Any] | None:
         """What the task with this index contributed; None where it was not kept."""
-        return load_contribution(self.folder, task)
+        return load_contribution(self.folder, task, self.tasks[task])
 
 
 def load_learnt(path: str | Path) -> LearntModel:
@@ -97,12 +97,14 @@ def load_learnt(path: str | Path) -> LearntModel:
     Raises:
         UserError: no such model, an unfinished run, damaged files, or a model without what learning needs.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     kind, weights, record = _located(path)
     check_tasks(record, str(path))
     digest = sha256(weights)
     if digest != record.get("files", {}).get(weights.name):
         raise UserError(f"{weights} is not the file that run.json describes; copy both from the same run.")
+    if kind == "run":
+        refuse_other_files(weights.parent, record)
     folder = (weights.parent / FOLDER).resolve() if kind == "run" else None
     state = _checkpoint(path, weights.parent, record) if kind == "run" else _restored(path, weights, record)
     history = list(state["handlers"].get("SaveContributions", {}).get("history", []))
@@ -173,7 +175,7 @@ def _places(path: Path, state: Mapping[str, Any]) -> list[Path]:
 
 def _found(path: str, places: Sequence[Path]) -> str:
     """Where a file or folder that the training was given lies; as it was given where it lies here or nowhere."""
-    given = Path(path).expanduser()
+    given = expanded(path)
     place = next((place for place in places if (place / given).exists()), Path.cwd())
     return path if given.is_absolute() or place == Path.cwd() else str(place / given)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.errors import UserError
-from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_files
 from dynammo.runs.record import check_usable, read_record
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import expanded, plain
 from dynammo.training.settings import POOLING, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -30,7 +30,7 @@ class ReuseAdapters:
     """
 
     def __init__(self, run: str | Path, settings: Mapping[str, Any]) -> None:
-        self.run = Path(run).expanduser()
+        self.run = expanded(run)
         self.settings = settings
         self.same_features = True
 
@@ -50,6 +50,7 @@ class ReuseAdapters:
             )
         record = read_record("run", self.run / "model.pt")
         check_usable(record, str(self.run), self.run)
+        refuse_other_files(self.run, record)
         config: dict[str, Any] = updated(record["config"])
         if record.get("tasks") != [list(task.classes) for task in engine.tasks]:
             raise UserError(f"the run {self.run} learnt other tasks; give its increments, class_order and seed.")
@@ -68,7 +69,7 @@ class ReuseAdapters:
                 )
 
     def _take(self, engine: IncrementalTrainer) -> None:
-        contribution = load_contribution(self.run / FOLDER, engine.task.index)
+        contribution = load_contribution(self.run / FOLDER, engine.task.index, engine.task.classes)
         fitted = contribution["handlers"].get("MergeAdapters", {}) if contribution else {}
         if not fitted.get("adapters") or not fitted.get("head"):
             raise UserError(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ignite.engine import Events
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.plain import percent
 from dynammo.runtime.progress import WholeProgress
+from dynammo.runtime.terminal import Terminal
 from dynammo.training.expected_time import expected_passes, expected_seconds
 from dynammo.training.metrics import TaskResult, accuracy_matrix, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -28,7 +28,7 @@ class PrintTaskTable:
 
     def __init__(self, output_dir: str) -> None:
         self.output_dir = Path(output_dir)
-        self.console = Console()
+        self.console = Terminal()
         self._since = 0.0
         self._bar = WholeProgress(())
 
@@ -50,7 +50,6 @@ class PrintTaskTable:
         self.console.print(
             f"{len(engine.tasks.classes)} classes in {len(engine.tasks)} tasks, {train} training, {test} test images, "
             f"about {minutes}",
-            highlight=False,
             soft_wrap=True,
         )
 
@@ -61,22 +60,19 @@ class PrintTaskTable:
             f"task {task.index + 1}/{len(engine.tasks)}  {task.seen:>3} classes seen  "
             f"accuracy {percent(result.accuracy):>5} %  mean class recall {percent(result.mean_class_recall):>5} %  "
             f"{seconds:>5.0f} s  {', '.join(task.classes)}",
-            highlight=False,
             soft_wrap=True,
         )
 
     def _table(self, engine: IncrementalTrainer) -> None:
-        self.console.print("\naccuracy in % on each task, after learning each task", highlight=False)
+        self.console.print("\naccuracy in % on each task, after learning each task")
         self.console.print(_matrix_table(engine.results, [", ".join(task.classes) for task in engine.tasks]))
         measures = summarise(engine.results)
         ratio = engine.cost["gmac_per_image"] / engine.cost["gmac_backbone"]
         for name, value in measures.items():
-            self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %", highlight=False)
-        self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone", highlight=False)
-        self.console.print(f"{'images kept':<30}{engine.cost['images_kept']:>7.0f}", highlight=False)
-        self.console.print(
-            f"all files are in {self.output_dir}: model.pt, run.json, plots", highlight=False, soft_wrap=True
-        )
+            self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %")
+        self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone")
+        self.console.print(f"{'images kept':<30}{engine.cost['images_kept']:>7.0f}")
+        self.console.print(f"all files are in {self.output_dir}: model.pt, run.json, plots", soft_wrap=True)
 
 
 def _rough(seconds: float) -> str:

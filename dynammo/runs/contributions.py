@@ -4,25 +4,28 @@ import hashlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dynammo.errors import UserError
-from dynammo.runs.record_schema import read_typed
+from dynammo.runs.record_schema import Record, read_typed
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import load_state, prepare_output_dir, save_state, sha256, write_json
+from dynammo.runtime.plain import expanded
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = [
     "FOLDER",
     "SaveContributions",
     "contribution_file",
+    "digests",
     "event",
     "load_contribution",
     "read_history",
+    "refuse_other_files",
     "weights_sha256",
 ]
 
@@ -41,7 +44,7 @@ class SaveContributions:
     """
 
     def __init__(self, output_dir: str | Path) -> None:
-        self.folder = Path(output_dir).expanduser() / FOLDER
+        self.folder = expanded(output_dir) / FOLDER
         self.history: list[dict[str, Any]] = []
         self.source = ""  # folder with the files of the tasks that another run has learnt
         self._fitted = False
@@ -127,11 +130,38 @@ def contribution_file(folder: Path, index: int) -> Path:
     return folder / f"{index + 1}.pt"
 
 
-def load_contribution(folder: Path | None, index: int) -> dict[str, Any] | None:
-    """What the task with this index contributed: `classes`, and `handlers` by name; None where it was not kept.
+def digests(run: Path, tasks: int) -> dict[str, str]:
+    """SHA-256 of what a run holds in `tasks/`, by the name in the run, of so many tasks."""
+    folder = run / FOLDER
+    files = [*(contribution_file(folder, index) for index in range(tasks)), folder / HISTORY]
+    return {f"{FOLDER}/{file.name}": sha256(file) for file in files if file.is_file()}
+
+
+def refuse_other_files(run: Path, record: Record) -> None:
+    """Refuse files in `tasks/` that are not those of the run; earlier records do not tell.
 
     Raises:
-        UserError: a damaged file.
+        UserError: naming one.
+    """
+    known = record.get("files", {})
+    for name, digest in digests(run, len(record.get("tasks", ()))).items():
+        if known.get(name, digest) != digest:
+            raise UserError(
+                f"{run / name} is not the file that run.json describes (its sha256 differs); copy all files from the "
+                "same run."
+            )
+
+
+def load_contribution(folder: Path | None, index: int, classes: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """What the task with this index contributed: `classes`, and `handlers` by name; None where it was not kept.
+
+    Args:
+        folder: `tasks` of a run.
+        index: of the task, from 0.
+        classes: that the task brought; None where nobody knows.
+
+    Raises:
+        UserError: a damaged file, or one of a task with other classes.
     """
     file = contribution_file(folder, index) if folder is not None else None
     if file is None or not file.is_file():
@@ -139,6 +169,11 @@ def load_contribution(folder: Path | None, index: int) -> dict[str, Any] | None:
     contribution: dict[str, Any] = load_state(file)
     if not isinstance(contribution, dict) or {"classes", "handlers"} - contribution.keys():
         raise UserError(f"the file {file} is damaged; put a copy of it back, or train again.")
+    if classes is not None and list(contribution["classes"]) != list(classes):
+        raise UserError(
+            f"{file} is of a task of {', '.join(map(str, contribution['classes']))}, but task {index + 1} "
+            f"has {', '.join(classes)}; copy all files from the same run."
+        )
     return contribution
 
 

@@ -8,13 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError
 from dynammo.runs.record import Kind, Record, check_usable, embedded_record, locate_model, read_record
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import expanded, percent
+from dynammo.runtime.terminal import Terminal
 
 __all__ = ["VARIABLE", "ModelInfo", "default_model", "find_models", "named_roots", "print_models", "short_path"]
 
@@ -58,7 +57,7 @@ class ModelInfo:
 
 def named_roots() -> list[Path]:
     """Folders that the variable `DYNAMMO_MODELS` names, there or not."""
-    return [Path(name).expanduser() for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name.strip()]
+    return [expanded(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name.strip()]
 
 
 def find_models(roots: Sequence[Path] | None = None) -> list[ModelInfo]:
@@ -97,22 +96,21 @@ def default_model(models: Sequence[ModelInfo] | None = None) -> ModelInfo:
 
 def print_models() -> None:
     """Print the models as a table, the default marked, and below it those that cannot be used."""
-    console = Console(highlight=False)
-    console = Console(highlight=False, width=min(WIDTH, console.width))
+    console = Terminal(width=min(WIDTH, Terminal().width))
     models = find_models()
     usable = [model for model in models if not model.fault]
     if usable:
         console.print(_table(usable))
         console.print("* is taken where no --model is given: the newest exported one, else the newest run.")
     for model in models[len(usable) :]:
-        console.print(f"not usable: {model.fault}", soft_wrap=True, markup=False)
+        console.print(f"not usable: {model.fault}", soft_wrap=True)
     if not usable:
-        console.print(_nothing(), soft_wrap=True, markup=False)
+        console.print(_nothing(), soft_wrap=True)
 
 
 def short_path(path: Path) -> str:
     """A path as one would type it: from the working directory where it lies below it, `~` for the home folder."""
-    full = path.expanduser().absolute()
+    full = expanded(path).absolute()
     for start, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
         if full != start and full.is_relative_to(start):
             return sign + full.relative_to(start).as_posix()
@@ -178,9 +176,9 @@ def _table(models: Sequence[ModelInfo]) -> Table:
     for model in models:
         table.add_row(
             "*" if model is default else "",
-            escape(short_path(model.path)),
-            escape(f"{model.kind}\n{model.method}".rstrip()),
-            escape(_names(model.classes)),
+            short_path(model.path),
+            f"{model.kind}\n{model.method}".rstrip(),
+            _names(model.classes),
             model.finished.strftime("%Y-%m-%d") if model.finished else "-",
             "-" if math.isnan(model.mean_class_recall) else f"{percent(model.mean_class_recall)} %",
             f"{model.size / 1e6:.0f}",

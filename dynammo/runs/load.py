@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dynammo.errors import UserError
 from dynammo.runs.find import default_model, find_models, short_path
 from dynammo.runs.record import Kind, Record, check_usable, locate_model, read_record
+from dynammo.runtime.plain import expanded
 
 if TYPE_CHECKING:  # MONAI takes seconds to import
     from dynammo.merging import State
@@ -70,7 +71,7 @@ def find_model(path: Path | None = None) -> tuple[Path, Kind, Path, Record]:
     Raises:
         UserError: what `load_model` refuses, but for damaged weights.
     """
-    path = default_model().path if path is None else Path(path).expanduser()
+    path = default_model().path if path is None else expanded(path)
     located = locate_model(path)
     if located is None:
         raise UserError(_no_model(path))

@@ -33,6 +33,7 @@ from dynammo.runs.mlflow_store import (
 from dynammo.runs.plots import result_figures, save_figure
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
+from dynammo.runtime.plain import expanded
 from dynammo.training.metrics import TaskResult, matrix_csv, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -66,7 +67,7 @@ class LogTaskToMLflow:
         settings: Mapping[str, Any] | None = None,
         image_size: int = 224,
     ) -> None:
-        self.folder = Path(output_dir).expanduser().resolve()
+        self.folder = expanded(output_dir).resolve()
         self.experiment = experiment
         self.registered_model = registered_model
         self.method = method

@@ -7,13 +7,14 @@ from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
-from typing_extensions import Required, TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import NotRequired, Required, TypedDict  # pydantic takes no other before Python 3.12
 
 from dynammo.runtime.aliases import current_names
 
 __all__ = ["Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust", "fault_of", "read_typed"]
 
 MOST_BYTES = 2**26  # of a record; those of a hundred tasks take less than one MiB
+LONGEST_PART = 255  # bytes of a name in a path
 MOST_LEVELS = 50  # of lists in lists; ours have five
 MOST_PIXELS = 2**27  # of an image or a volume that the network takes
 
@@ -27,6 +28,12 @@ def _line(text: str) -> str:
 def _name(text: str) -> str:
     if not text.strip():
         raise ValueError("a name")
+    return text
+
+
+def _path(text: str) -> str:
+    if "\0" in text or any(len(part.encode()) > LONGEST_PART for part in text.split("/")):
+        raise ValueError("a path")  # the system would refuse even to look for it
     return text
 
 
@@ -55,6 +62,7 @@ def _fraction(value: float) -> float:
 
 
 Line = Annotated[str, Field(max_length=1000), AfterValidator(_line)]
+PathText = Annotated[str, Field(max_length=4000), AfterValidator(_path)]
 ClassName = Annotated[str, Field(max_length=255), AfterValidator(_line), AfterValidator(_name)]
 Switch = Annotated[Any, AfterValidator(_switch)]
 Dimensions = Literal[2, 3]
@@ -109,13 +117,14 @@ class Config(TypedDict, total=False):
     recipe: Recipe
     method: Line
     seed: Annotated[int, Field(ge=0)]
-    dataset_dir: str | None
-    data_list: str | None
-    weights: str | None
-    cache_dir: str | None
+    dataset_dir: PathText | None
+    data_list: PathText | None
+    weights: PathText | None
+    cache_dir: PathText | None
     architecture: Line
     adapter: Line
-    head_layout: Line
+    head_layout: Literal["others", "softmax", "analytic"]
+    adapter_tasks: Annotated[int, Field(ge=0)] | None
     analytic_head: Line
     merge_strategy: Line
     merge_batchnorm: Line
@@ -192,6 +201,7 @@ class Unfinished(TypedDict):
     settings: dict[str, Any]
     tasks: list[list[ClassName]]
     images: Line
+    contents: NotRequired[Line]  # not before 0.2
 
 
 class Described(TypedDict, total=False):

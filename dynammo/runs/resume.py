@@ -21,7 +21,7 @@ from dynammo.runs.save_run import OUTPUTS
 from dynammo.runtime.distributed import all_gather_object, broadcast, is_first, world_size
 from dynammo.runtime.files import load_checkpoint, save_checkpoint, sha256, write_json
 from dynammo.runtime.locking import lock_folder
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import expanded, plain, say
 from dynammo.training.settings import REMOVED, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -58,7 +58,7 @@ class ResumeRun:
     def __init__(
         self, output_dir: str, settings: Mapping[str, Any], fresh: bool = False, resume_changed: bool = False
     ) -> None:
-        self.folder = Path(output_dir).expanduser()
+        self.folder = expanded(output_dir)
         self.settings = settings
         self.fresh = fresh
         self.resume_changed = resume_changed
@@ -83,7 +83,8 @@ class ResumeRun:
         self._lock = lock_folder(self.folder)
         _sweep(self.folder)
         tasks = [list(task.classes) for task in engine.tasks]
-        about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks, "images": engine.data.digest()}
+        about = {"key": engine.key, "settings": plain(self.settings), "tasks": tasks}
+        about |= {"images": engine.data.digest(), "contents": engine.data.contents()}
         known = _unfinished(self.folder, self.settings, self.fresh, self.resume_changed)
         if not self.fresh and _is_finished(self.folder, self.settings):
             raise UserError(f"{self.folder} holds a run that another process has just finished; nothing is left to do.")
@@ -131,7 +132,7 @@ class ResumeRun:
     def _release(self, engine: IncrementalTrainer) -> None:
         told = isinstance(sys.exc_info()[1], UserError)  # which says what to type
         if self._running and not told and (self.folder / UNFINISHED).is_file():
-            print(f"interrupted in {_position(engine)}; type the same command to resume.")
+            say(f"interrupted in {_position(engine)}; type the same command to resume.")
         self._running = False
         if self._lock is not None:
             self._lock.release()
@@ -146,14 +147,14 @@ def check_unfinished(
         UserError: another process is at it, or it holds a run, finished or not, with settings that differ.
         SystemExit: the run is finished already, which is said; with status 0, in all processes.
     """
-    folder, finished = Path(output_dir).expanduser(), False
+    folder, finished = expanded(output_dir), False
     if is_first():
         lock_folder(folder).release()
         finished = _unfinished(folder, settings, fresh, resume_changed) is None and not fresh
         finished = finished and _is_finished(folder, settings)
     if broadcast({"finished": finished})["finished"]:
         if is_first():
-            print(
+            say(
                 f"the run in {folder} is already finished: nothing is left to do; type --fresh True to train it anew "
                 "(what is there is kept in earlier/)."
             )
@@ -234,13 +235,15 @@ def _check_removed(settings: Mapping[str, Any], file: Path) -> None:
 
 def _changed(known: Mapping[str, Any], about: Mapping[str, Any], resume_changed: bool) -> bool:
     """Whether anything is not as it was, where it may be so."""
-    if known["tasks"] != about["tasks"] or (known["images"] != about["images"] and not resume_changed):
+    contents = known.get("contents", about["contents"])
+    images = (known["images"], contents) != (about["images"], about["contents"])
+    if known["tasks"] != about["tasks"] or (images and not resume_changed):
         allowed = "" if known["tasks"] != about["tasks"] else "--resume_changed True to resume with them, or "
         raise UserError(
             "the images or their classes are not those that the unfinished run began with; put them back, or type "
             f"{allowed}--fresh True to start anew (what is there is kept in earlier/)."
         )
-    return any(known[part] != about[part] for part in ("settings", "images"))
+    return images or known["settings"] != about["settings"]
 
 
 def _restore(engine: IncrementalTrainer, folder: Path) -> None:
@@ -259,7 +262,7 @@ def _restore(engine: IncrementalTrainer, folder: Path) -> None:
     if stage is not None:
         engine.load_stage_state(stage)
     after = f", {stage['stage']}, after epoch {stage['epoch']}" if stage else ""
-    print(f"resuming the unfinished run in {folder}: {_position(engine)}{after}")
+    say(f"resuming the unfinished run in {folder}: {_position(engine)}{after}")
 
 
 def _check_same_images(engine: IncrementalTrainer) -> None:
@@ -290,7 +293,7 @@ def _stage(engine: IncrementalTrainer, folder: Path) -> dict[str, Any] | None:
     try:
         state = load_checkpoint(folder, "stage")
     except UserError:
-        print(f"{folder / 'stage.pt'} is damaged; its task starts anew.")
+        say(f"{folder / 'stage.pt'} is damaged; its task starts anew.")
         return None
     if not isinstance(state, dict) or not state.keys() >= {"run", "task", "stage", "epoch", "seconds"}:
         return None
@@ -314,7 +317,7 @@ def move_to_earlier(folder: Path) -> None:
     kept.mkdir(parents=True)
     for name in names:
         os.replace(folder / name, kept / name)
-    print(f"the files of the earlier run in {folder} are now in {kept}")
+    say(f"the files of the earlier run in {folder} are now in {kept}")
 
 
 def _sweep(folder: Path) -> None:

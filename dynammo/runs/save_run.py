@@ -5,15 +5,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 from dynammo import NOTICE
 from dynammo.errors import UserError
+from dynammo.runs.contributions import digests
 from dynammo.runs.plots import result_figures, save_figure
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_atomically, write_json
+from dynammo.runtime.plain import expanded
 from dynammo.training.metrics import matrix_csv, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -40,7 +41,7 @@ class SaveRun:
     """
 
     def __init__(self, output_dir: str, method: str, settings: Mapping[str, Any]) -> None:
-        self.folder = prepare_output_dir(output_dir) if is_first() else Path(output_dir).expanduser()
+        self.folder = prepare_output_dir(output_dir) if is_first() else expanded(output_dir)
         self.method = method
         self.settings = dict(settings)
         # read now: by the end of a long run the source tree may have moved on
@@ -93,7 +94,7 @@ class SaveRun:
             "machine": provenance.machine(),
             "command": provenance.command(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "files": {name: sha256(self.folder / name) for name in OUTPUTS},
+            "files": {name: sha256(self.folder / name) for name in OUTPUTS} | digests(self.folder, len(learnt)),
             "notice": NOTICE,
         }
 

@@ -13,10 +13,11 @@ import torch
 
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
-from dynammo.runtime.plain import plain
+from dynammo.runtime.plain import expanded, plain, say
 from dynammo.runtime.unfinished import unfinished_file
 
 __all__ = [
+    "fingerprint",
     "load_checkpoint",
     "load_state",
     "prepare_output_dir",
@@ -28,6 +29,8 @@ __all__ = [
     "write_json",
 ]
 
+BLOCK, SPREAD = 2**20, 64
+
 
 def prepare_output_dir(output_dir: str | Path) -> Path:
     """Make `output_dir` and prove that it can be written, before hours of training go into it.
@@ -35,7 +38,7 @@ def prepare_output_dir(output_dir: str | Path) -> Path:
     Raises:
         UserError: it is a file, or cannot be made or written.
     """
-    folder = Path(output_dir).expanduser()
+    folder = expanded(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -143,8 +146,21 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 digest of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(BLOCK):
             digest.update(block)
+    return digest.hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of what a file holds; of one beyond 64 MiB (slides), of its size and 64 blocks spread all over it."""
+    size = path.stat().st_size
+    if size <= SPREAD * BLOCK:
+        return sha256(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for number in range(SPREAD):
+            file.seek((size - BLOCK) * number // (SPREAD - 1))
+            digest.update(file.read(BLOCK))
     return digest.hexdigest()
 
 
@@ -180,7 +196,7 @@ def _load_verified(file: Path, known: set[str]) -> Any:  # noqa: ANN401
             return load_state(file)
     except (OSError, UserError):
         pass
-    print(f"{file} is damaged; looking for the one before it.")
+    say(f"{file} is damaged; looking for the one before it.")
     return None
 
 

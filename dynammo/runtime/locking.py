@@ -5,6 +5,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dynammo.errors import UserError
+from dynammo.runtime.plain import say
 
 __all__ = ["lock_folder"]
 
@@ -30,5 +31,5 @@ def lock_folder(folder: Path, work: str = "training", option: str = "--output_di
             f"another {work} writes to {folder} at this moment; wait for its end, or give another {option}."
         ) from error
     except OSError as error:
-        print(f"{folder} cannot be locked ({error.strerror}); do not start a second {work} that writes to it.")
+        say(f"{folder} cannot be locked ({error.strerror}); do not start a second {work} that writes to it.")
     return lock

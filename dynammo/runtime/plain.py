@@ -1,12 +1,14 @@
 """Values as JSON and people take them."""
 
 import math
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 from dynammo.errors import printable
 
-__all__ = ["as_text", "percent", "percent_or_words", "plain", "rounded", "say"]
+__all__ = ["as_text", "expanded", "percent", "percent_or_words", "plain", "rounded", "say"]
 
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # how Python holds the bytes of a file's name that are not UTF-8
 
@@ -14,6 +16,11 @@ NO_TEXT = re.compile(r"[\ud800-\udfff]")  # how Python holds the bytes of a file
 def as_text(value: str) -> str:
     """Text that every file can hold: what is not UTF-8 in the name of a file becomes U+FFFD."""
     return NO_TEXT.sub("\ufffd", value)
+
+
+def expanded(path: str | Path) -> Path:
+    """A path in which `~` is the home folder; `~name` of nobody here is a name like any other."""
+    return Path(os.path.expanduser(path))
 
 
 def say(text: object) -> None:

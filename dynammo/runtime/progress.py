@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from dynammo.runtime.terminal import Terminal
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -33,7 +34,7 @@ def make_progress(done: ProgressColumn | None = None) -> Progress:
     """
     from dynammo.runtime.distributed import is_first  # takes torch, which reading a folder does without
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     return Progress(
         TextColumn("{task.description:<28}"),
         BarColumn(),

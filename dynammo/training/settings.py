@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dynammo.errors import UserError
+from dynammo.runtime.plain import expanded
 
 __all__ = [
     "METHODS", "MISSING", "POOLING", "RECIPE", "RECOMMENDED", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting",
@@ -97,7 +98,7 @@ def _window(value: Any) -> bool:  # noqa: ANN401
 
 def _is_input(value: Any) -> bool:  # noqa: ANN401
     """Whether this can be the path that was meant: MONAI makes `::` of `#`, and a number of 2024."""
-    return value is None or _is_output(value) or (isinstance(value, str) and Path(value).expanduser().exists())
+    return value is None or _is_output(value) or (isinstance(value, str) and expanded(value).exists())
 
 
 def _is_output(value: Any) -> bool:  # noqa: ANN401
@@ -115,6 +116,7 @@ def _choice(values: str) -> Rule:
 
 FROM_1 = Rule("a whole number from 1", lambda value: _whole(value, 1))
 FROM_0 = Rule("a whole number from 0", lambda value: _whole(value, 0))
+COUNT_OR_NULL = Rule("a whole number from 0, or null", lambda value: value is None or _whole(value, 0))
 AMOUNT = Rule("a number from 0", lambda value: _number(value, -1e-30))
 RATE = Rule("a number above 0, such as 0.01", lambda value: _number(value, 0))
 POWER = Rule("a number above 0, at most 1", lambda value: _number(value, 0) and value <= 1)
@@ -188,7 +190,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
                 "how adapters of all tasks become one", combines=True),
         Setting("merge_batchnorm", "average", _choice("average or recalibrate"),
                 "how their BatchNorms do", combines=True),
-        Setting("adapter_tasks", None, Rule("a whole number, or null"),
+        Setting("adapter_tasks", None, COUNT_OR_NULL,
                 "tasks that fit adapters, from the first; null: all"),
         Setting("adapters_from", None, Rule("the folder of a run, or null", _is_input),
                 "a finished run whose adapters are reused instead, to merge them otherwise", "run"),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dynammo.errors import printable
 from dynammo.training.settings import MISSING, RECIPE, SECTIONS, SETTINGS, Setting, recorded_names
 
 __all__ = ["written"]
@@ -113,7 +114,7 @@ def _main() -> None:
     for file, text in written().items():
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             file.write_text(text, encoding="utf-8")
-            print(f"written: {file}", file=sys.stderr)
+            print(f"written: {printable(file)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dynammo.errors import UserError
 pytest.importorskip("waitress", reason="waitress is not installed: pip install 'dynammo[serve]'")
 
 from dynammo.clinic import server as module
-from dynammo.clinic.server import bind, serve
+from dynammo.clinic.server import bind, own_names, serve
 from dynammo.clinic.web_app import NOTICE
 
 
@@ -24,6 +24,12 @@ def test_only_this_machine_unless_allowed() -> None:
     for host in ("0.0.0.0", "192.168.1.7", "ward7", "::"):
         with pytest.raises(UserError, match=r"--allow-network"):
             serve(None, host=host)
+
+
+def test_a_machine_goes_by_its_names_and_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "Ward7")
+    monkeypatch.setattr(socket, "getfqdn", lambda: "ward7.hospital.example")
+    assert own_names("10.0.0.7") == {"10.0.0.7", "ward7", "ward7.hospital.example", "ward7.local"}
 
 
 def test_a_port_in_use_is_told(application: Flask, address: tuple[str, int], limits: UploadLimits) -> None:

@@ -134,12 +134,13 @@ def test_another_name_is_refused(client: FlaskClient, host: str) -> None:
 
 def test_names_of_a_network_are_answered_when_allowed(application: Flask, trained: Callable[..., Path]) -> None:
     model = load_model(trained())
-    client = make_app(StudyClassifier(model), model, names={"ward7", "10.0.0.7"}).test_client()
-    assert [client.get("/", headers={"Host": h}).status_code for h in ("ward7:80", "10.0.0.7", "evil.example")] == [
-        200,
-        200,
-        421,
-    ]
+    client = make_app(StudyClassifier(model), model, names={"ward7"}).test_client()
+    for host in ("ward7:80", "WARD7", "10.0.0.7", "192.168.1.7:8765", "[fe80::1]:8765"):
+        assert client.get("/", headers={"Host": host}).status_code == 200
+    for host in ("evil.example", "ward7.evil.example", "10.0.0.7.evil.example", "[", "ward7@evil.example", ""):
+        assert client.get("/", headers={"Host": host}).status_code in (400, 421)
+    another = {"Host": "10.0.0.7:8765", "Origin": "http://10.0.0.9"}  # a page of another machine
+    assert client.post("/classify", headers=another).status_code == 403
 
 
 @pytest.mark.parametrize(

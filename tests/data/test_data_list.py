@@ -1,10 +1,11 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dynammo.data.data_list import read_data_list
+from dynammo.data.data_list import class_name, read_data_list
 from dynammo.errors import UserError
 
 
@@ -70,6 +71,14 @@ def test_blanks_are_no_label_and_no_path(tmp_path: Path, values: dict[str, Any])
 def test_what_is_no_text_is_refused(tmp_path: Path, values: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"row 1 of .*expected text or a number"):
         read_data_list(written(tmp_path / "list.json", [row(**values)]), tmp_path)
+
+
+@pytest.mark.parametrize("label", ["a\nb", "\x1b[31mred", "x" * 256])
+def test_labels_that_no_record_could_hold_are_refused(tmp_path: Path, label: str) -> None:
+    (tmp_path / "list.json").write_text(json.dumps([{"path": "a.png", "label": label, "split": "train"}]))
+    with pytest.raises(UserError, match=r"row 1 of .* gives the class name .*expected one line"):
+        read_data_list(tmp_path / "list.json", tmp_path)
+    assert class_name(os.fsdecode(b"B\xe4r"), "a folder") == "B\ufffdr"
 
 
 def test_label_0_is_a_class(tmp_path: Path) -> None:

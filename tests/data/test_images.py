@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic.datasets import CLASSES, make_data, write_image
 
+from dynammo.data.class_folders import class_folders
 from dynammo.data.images import ImageSet, TaskImages, images_in
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
@@ -182,6 +184,21 @@ def test_images_elsewhere_are_read_on_demand(flat: Path, tmp_path: Path) -> None
     assert len(ImageSet(flat, file).records) == len(ROWS)  # whole paths into the folder do not lead out of it
 
 
+def test_names_of_classes_that_no_record_could_hold_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for number, name in enumerate(("a\x1b[31m", "a\nb", " ", "\x9b2J")):
+        data = make_data(tmp_path / str(number), 1, 1)
+        (data / "train" / "red").rename(data / "train" / name)
+        with pytest.raises(UserError, match=r"gives the class name .*expected one line of 1 to 255 characters"):
+            ImageSet(data)
+    data = make_data(tmp_path / "latin", 1, 1)
+    for split in ("train", "test"):
+        (data / split / "red").rename(data / split / os.fsdecode(b"B\xe4r"))
+    assert ImageSet(data).classes == ["B\ufffdr", "blue", "green", "white"]
+    (data / "train" / "blue").rename(data / "train" / os.fsdecode(b"B\xe5r"))
+    with pytest.raises(UserError, match="not UTF-8 and would be one class; rename them"):
+        class_folders(data / "train")
+
+
 def test_the_digest_changes_with_the_images(tmp_path: Path) -> None:
     def digest() -> str:
         images = ImageSet(data)
@@ -196,3 +213,15 @@ def test_the_digest_changes_with_the_images(tmp_path: Path) -> None:
     assert digest() == before
     write_image(data / "test" / "red" / "red_0.png", "red", 1, size=16)
     assert digest() != before
+
+
+def test_the_contents_change_with_an_image_whatever_its_name_size_and_time(tmp_path: Path) -> None:
+    images = ImageSet(make_data(tmp_path, 2, 1))
+    data = TaskImages(images, TaskSequence(images.classes, 2))
+    before, known = data.contents(), data.digest()
+    one, other = (tmp_path / "train" / name / f"{name}_0.png" for name in ("red", "blue"))
+    state = one.stat()
+    for content, same in ((one.read_bytes(), True), (other.read_bytes().ljust(state.st_size, b"x"), False)):
+        one.write_bytes(content[: state.st_size])
+        os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
+        assert (data.contents() == before) is same and data.digest() == known

@@ -70,6 +70,21 @@ def test_unreadable_images_are_refused_or_passed_by(tmp_path: Path) -> None:
         IncrementImages(new, KNOWN, tmp_path / "nowhere", skip_unreadable=True)
 
 
+def test_no_image_is_in_train_and_in_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new, earlier = colours(tmp_path / "new", "white"), colours(tmp_path / "earlier", "red")
+    shutil.copy(new / "train" / "white" / "white_0.png", new / "train" / "white" / "again.png")
+    IncrementImages(new, KNOWN, None, [source(earlier)])
+    assert "1 images have copies under other names" in capsys.readouterr().out
+    learnt_before = new / "train" / "red" / "seen.png"
+    learnt_before.parent.mkdir()
+    shutil.copy(earlier / "test" / "red" / "red_0.png", learnt_before)
+    with pytest.raises(UserError, match=r"both in train and in test .*red_0\.png = .*seen\.png"):
+        IncrementImages(new, KNOWN, None, [source(earlier)])
+    shutil.rmtree(learnt_before.parent)
+    with pytest.raises(UserError, match="has the split 'train' and 'test'"):
+        IncrementImages(new / "train", KNOWN, new / "train")
+
+
 def test_all_that_defines_a_model_comes_from_its_record() -> None:
     """A setting that train.yaml records and increment.yaml does not take over would silently be the default."""
     train, increment = (

@@ -1,6 +1,7 @@
 """One rule for every image, as the bundle's configs hold it (docs/method.md)."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,8 @@ def test_what_is_cached_is_kept_for_one_recipe(tmp_path: Path) -> None:
         dataset = cached_dataset(items, Compose([Counted()]), recipe, cache_dir=tmp_path / "cache")
         assert torch.equal(dataset[0]["image"], torch.zeros(3)) and len(calls) == count
     assert len(list((tmp_path / "cache").iterdir())) == 2
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))  # another image under the name, of the same size and time
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    cached_dataset(items, Compose([Counted()]), {"grey": True}, cache_dir=tmp_path / "cache")[0]
+    assert len(calls) == 3

@@ -1,5 +1,7 @@
 """The config of an exported bundle reads images as dynammo does, with MONAI's readers alone."""
 
+import csv
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from synthetic.images import compressed, dicom, nifti, save, slices
 
 from dynammo.export.bundle_configs import standalone_evaluation, standalone_inference
 from dynammo.io.monai_reader import ClinicalReader
+from dynammo.runtime.tables import csv_bytes
 from dynammo.training.settings import RECIPE
 
 VALUES: dict[str, Any] = dict.fromkeys(RECIPE, False) | {"spatial_dims": 2, "grey": "percentile", "window": [0, 1]}
@@ -171,6 +174,18 @@ def test_values_of_the_recipe_are_those_of_the_run() -> None:
     assert config["crop_borders"] is True
     assert (config["volumes"], config["window"], config["image_size"]) == ("maximum", [-100, 200], 16)
     assert "MEL" not in str(config), "names of classes stand in run.json alone"
+
+
+def test_no_name_is_a_formula_to_a_spreadsheet(parsers: dict[str, ConfigParser]) -> None:
+    """As `dynammo classify` writes it, in MONAI's own CSV file."""
+    cell = parsers["middle"].get_parsed_content("cell")
+    names = [
+        "=cmd|'/C calc'!A0", "\t=1", "\n+1", " -1", "@rest", "\uff1d1", "\ufe62 1",
+        'a,=1,"b"', "plain", "B\udce4r", "\\t=1", "x\n=1", "",
+    ]  # fmt: skip
+    (ours,) = csv.reader(io.StringIO(csv_bytes(names, []).decode(), newline=""))
+    (theirs,) = csv.reader(io.StringIO(",".join(map(cell, names)), newline=""))
+    assert theirs == ours and sum(name.startswith("'") for name in theirs) == 7
 
 
 def test_nothing_of_dynammo_is_named() -> None:

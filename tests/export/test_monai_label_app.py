@@ -158,6 +158,8 @@ def test_a_command_says_why_it_failed(capfd: pytest.CaptureFixture[str]) -> None
     assert run([sys.executable, "-c", script]) == (3, "no disk")
     assert "working" in capfd.readouterr().out
     assert run([sys.executable, "-c", "print('done')"]) == (0, "done")
+    assert run([sys.executable, "-c", r"print('\x1b]0;owned\x07')"])[0] == 0
+    assert capfd.readouterr().out == "done\n\\x1b]0;owned\\x07\n"
 
 
 def test_a_missing_dynammo_is_told_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A model forgets a task or a class as if it had never learnt it."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,15 @@ def test_one_class_of_a_task_goes_alone(made: Make, tmp_path: Path) -> None:
     assert torch.equal(network.heads[1].weight, whole.heads[1].weight)
     memory = load_learnt(tmp_path / "left").state["memory"]
     assert sorted(memory) == ["0", "1"] and all("green" in pair[1] for pair in memory["0"])
+
+
+def test_a_strategy_that_nobody_knows_is_one_sentence(made: Make, tmp_path: Path) -> None:
+    planted = shutil.copytree(made("blue,green red"), tmp_path / "planted")
+    record = record_of(planted)
+    record["config"]["merge_strategy"] = "nope"
+    (planted / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"merge_strategy of .*planted is 'nope'; expected one of average"):
+        forget(planted, tmp_path / "left", task=2, mlflow=False)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from synthetic.lifecycle import exported, two_tasks
 from typer.testing import CliRunner
 
@@ -10,6 +9,7 @@ from dynammo.cli import app
 from dynammo.errors import UserError
 from dynammo.lifecycle.history import history_of
 from dynammo.runtime.files import sha256
+from dynammo.runtime.terminal import Terminal
 
 NAMES = ["blue", "green", "red"]
 
@@ -28,7 +28,7 @@ def copy(run: Path, tmp_path: Path) -> Path:
 def test_history_is_printed_of_runs_exports_and_older_runs(
     run: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dynammo.lifecycle.history.Console", lambda **options: Console(width=150, **options))
+    monkeypatch.setattr("dynammo.lifecycle.history.Terminal", lambda **options: Terminal(width=150, **options))
     for model in (run, exported(run, tmp_path / "bundle")):
         printed = CliRunner().invoke(app, ["history", "--model", str(model)]).output
         assert "task 1 learnt" in printed and "blue, green" in printed and sha256(run / "model.pt")[:12] in printed

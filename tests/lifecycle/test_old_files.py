@@ -41,7 +41,7 @@ def new_class(folder: Path) -> Path:
     """Images of one more class."""
     for split, count in (("train", 5), ("test", 2)):
         for i in range(count):
-            write_image(folder / split / "grey" / f"{i}.png", "white", 900 + i)
+            write_image(folder / split / "grey" / f"{i}.png", "white", 900 + 10 * (split == "test") + i)
     return folder
 
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,19 @@ from synthetic.lifecycle import colours, trained, two_tasks
 from synthetic.runs import without_plots
 
 from dynammo.errors import UserError
+from dynammo.lifecycle.commands import combine, forget
+from dynammo.lifecycle.history import history_of
 from dynammo.lifecycle.learning_state import load_learnt
-from dynammo.runs.contributions import contribution_file, load_contribution, read_history, weights_sha256
-from dynammo.runtime.files import save_state, sha256
+from dynammo.runs.contributions import (
+    contribution_file,
+    digests,
+    load_contribution,
+    read_history,
+    refuse_other_files,
+    weights_sha256,
+)
+from dynammo.runs.record import read_record
+from dynammo.runtime.files import load_state, save_state, sha256
 
 NAMES = ["blue", "green", "red"]
 
@@ -59,6 +70,30 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     torch.save({"classes": []}, contribution_file(tmp_path / "tasks", 0))
     with pytest.raises(UserError, match=r"1\.pt is damaged; put a copy of it back"):
         load_contribution(tmp_path / "tasks", 0)
+
+
+def test_files_of_another_run_are_refused(run: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(run, tmp_path / "own")
+    record = read_record("run", own / "model.pt")
+    assert {name: record["files"][name] for name in digests(own, 2)} == digests(own, 2)
+    assert list(digests(own, 2)) == ["tasks/1.pt", "tasks/2.pt", "tasks/history.json"]
+    refuse_other_files(own, record)
+    contribution = load_state(own / "tasks" / "1.pt")
+    contribution["handlers"]["MergeAdapters"]["weight"] = 2.0  # as another training would leave it
+    save_state(own / "tasks" / "1.pt", contribution)
+    for act in (
+        lambda: refuse_other_files(own, record),
+        lambda: forget(own, tmp_path / "left", task=2, mlflow=False),
+        lambda: combine(run, own, tmp_path / "both", mlflow=False),
+        lambda: history_of(own),
+    ):
+        with pytest.raises(UserError, match=r"tasks/1\.pt is not the file that run\.json describes"):
+            act()
+    shutil.copy(own / "tasks" / "2.pt", own / "tasks" / "1.pt")
+    del record["files"]  # as earlier versions recorded it
+    (own / "run.json").write_text(json.dumps({**record, "files": {"model.pt": sha256(own / "model.pt")}}))
+    with pytest.raises(UserError, match=r"1\.pt is of a task of red, but task 1 has blue, green"):
+        forget(own, tmp_path / "left", task=2, mlflow=False)
 
 
 def test_the_digest_of_weights_is_that_of_their_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from synthetic.datasets import ROOT
 from synthetic.runs import Interrupted, at_epoch, interrupted, left_by, make_trainer, without_plots
 
+from dynammo.data.images import TaskImages
 from dynammo.errors import UserError
 from dynammo.runs import resume as resuming
 from dynammo.runtime import files as checkpoint
@@ -178,6 +179,28 @@ def test_other_images_are_refused(
     monkeypatch.setattr("dynammo.data.images.TaskImages.digest", lambda _: "others")
     assert "the images or their classes are not those" in sentence(lambda: make_trainer(tiny_data, cut).learn())
     assert (cut / resuming.UNFINISHED).read_bytes() == (runs[1] / resuming.UNFINISHED).read_bytes()
+
+
+def test_images_exchanged_under_their_names_are_refused(
+    cut: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = json.loads((cut / resuming.UNFINISHED).read_text())
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    one, other = (data / "train" / name / f"{name}_0.png" for name in ("red", "white"))
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    monkeypatch.setattr(TaskImages, "digest", lambda _: known["images"])  # as if all had the same names and sizes
+    same = {"settings": {**known["settings"], "dataset_dir": str(data)}}
+    (cut / resuming.UNFINISHED).write_text(json.dumps(known | same))
+    said = sentence(lambda: make_trainer(data, cut).learn())
+    assert "the images or their classes are not those" in said and "--resume_changed True" in said
+    del known["contents"]  # as earlier versions left it
+    (cut / resuming.UNFINISHED).write_text(json.dumps(known | same))
+    trainer = make_trainer(data, cut)
+    trainer.run = lambda *_, **__: None  # type: ignore[assignment, method-assign]
+    trainer.learn()
+    assert json.loads((cut / resuming.UNFINISHED).read_text())["contents"] == trainer.data.contents()
 
 
 def test_fresh_keeps_what_is_there(cut: Path, tiny_data: Path) -> None:

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 
 from dynammo.errors import UserError
 from dynammo.runtime.files import (
+    fingerprint,
     load_checkpoint,
     load_state,
     prepare_output_dir,
@@ -22,6 +23,24 @@ from dynammo.runtime.files import (
     write_atomically,
     write_json,
 )
+
+
+def test_a_fingerprint_is_of_content_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, other = tmp_path / "image", tmp_path / "copy"
+    file.write_bytes(b"content")
+    other.write_bytes(b"content")
+    os.utime(other, (1, 1))
+    assert fingerprint(file) == fingerprint(other) == sha256(file)
+    monkeypatch.setattr("dynammo.runtime.files.BLOCK", 1)
+    file.write_bytes(bytes(1000))  # more than 64 blocks of one byte
+    whole = fingerprint(file)
+    for place, seen in ((0, True), (999, True), (1, False), (999 * 31 // 63, True)):
+        changed = bytearray(1000)
+        changed[place] = 1
+        other.write_bytes(changed)
+        assert (fingerprint(other) != whole) is seen
+    other.write_bytes(bytes(1001))
+    assert fingerprint(other) != whole
 
 
 def test_state_comes_back(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dynammo.runtime.plain import percent, percent_or_words, plain, rounded
+from dynammo.runtime.plain import expanded, percent, percent_or_words, plain, rounded
 
 
 def test_plain_values_go_into_json_and_come_back() -> None:
@@ -18,6 +18,12 @@ def test_plain_values_go_into_json_and_come_back() -> None:
         "text": "Läsion",
     }  # fmt: skip
     assert plain(value) == expected == json.loads(json.dumps(plain(value), allow_nan=False))
+
+
+def test_only_homes_that_there_are_stand_for_their_folders() -> None:
+    assert expanded("~/a") == Path.home() / "a"
+    for name in ("~nobody_of_that_name", "./~nobody_of_that_name/a", "a~"):
+        assert expanded(name) == expanded(Path(name)) == Path(name)
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -18,7 +18,7 @@ def test_nothing_is_drawn_where_output_is_no_terminal(capfd: pytest.CaptureFixtu
 
 def test_a_terminal_shows_one_bar_of_the_first_process(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    monkeypatch.setattr(progress, "Terminal", lambda **_: Console(file=screen, force_terminal=True, width=100))
     list(track(range(3), "reading", 3))
     assert "reading" in screen.getvalue() and "3/3" in screen.getvalue()
     monkeypatch.setattr("dynammo.runtime.distributed.is_first", lambda: False)
@@ -28,7 +28,7 @@ def test_a_terminal_shows_one_bar_of_the_first_process(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_training_counts_its_iterations_and_its_errors_pass(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    monkeypatch.setattr(progress, "Terminal", lambda **_: Console(file=screen, force_terminal=True, width=100))
 
     def step(engine: Engine, number: int) -> None:
         if fails and number == 2:

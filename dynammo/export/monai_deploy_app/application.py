@@ -25,7 +25,7 @@ from series_choice import SeriesChoice
 from series_images import SeriesReader
 from study_loader import StudyLoader
 
-from dynammo.errors import UserError
+from dynammo.errors import UserError, printable
 
 __all__ = ["ClassifierApplication", "main"]
 
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return REFUSED
 
 
@@ -95,7 +95,7 @@ def _run(arguments: list[str]) -> int:
     writer = application.writer
     if writer is None or writer.summary is None:
         raise UserError("the pipeline ended without a result; run it again with -l DEBUG to see where.")
-    print(writer.summary)
+    print(printable(writer.summary))
     return SOME_FAILED if writer.failed else CLASSIFIED
 
 

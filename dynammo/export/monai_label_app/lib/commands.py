@@ -68,8 +68,13 @@ def run_command(words: Sequence[str | Path]) -> tuple[int, str]:
     return process.wait(), (errors or said or [""])[-1].removeprefix(ERROR)
 
 
+def printable(text: str) -> str:
+    """A text in which nothing is a command to the terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def _printed(process: "subprocess.Popen[str]") -> Iterator[str]:
     for line in process.stdout or ():
         if line.strip():
-            print(line.rstrip(), flush=True)
+            print(printable(line.rstrip()), flush=True)
             yield line
