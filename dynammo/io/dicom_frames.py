@@ -4,6 +4,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,8 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import _get_jpg_parameters, get_j2k_parameters
 from pydicom.uid import (
     UID,
+    JPEG2000,
+    JPEG2000Lossless,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -36,6 +39,7 @@ from pydicom.uid import (
 )
 
 from dynammo.io.dicom_values import used_bits
+from dynammo.runtime.library_output import caught_output
 
 __all__ = ["check_syntax", "decode", "library_notes"]
 
@@ -51,6 +55,9 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 for _quiet in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
     _quiet()
+for _syntax in (JPEG2000, JPEG2000Lossless):  # two others read it; GDCM ends the process where its data are damaged
+    if "gdcm" in get_decoder(_syntax).available_plugins:
+        get_decoder(_syntax).remove_plugin("gdcm")
 _heard = threading.local()
 
 
@@ -70,6 +77,15 @@ _pydicom.propagate = False
 def library_notes(notes: list[str] | None) -> None:
     """Have pydicom's warnings in this thread added to `notes` from now on; None: to nothing."""
     _heard.notes = notes
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Have what a decoder prints added to the notes of this thread's file: it may have filled in what was missing."""
+    with caught_output() as lines:
+        yield
+    if lines and getattr(_heard, "notes", None) is not None:
+        _heard.notes.append(f"its decoder says: {lines[0][:LONGEST]}")
 
 
 @lru_cache
@@ -202,7 +218,8 @@ def _by_plugins(stream: bytes, syntax: UID, options: dict[str, Any]) -> Words:
 def _decoded(content: bytes, syntax: UID, options: dict[str, Any], index: int) -> Words:
     """What the first of pydicom's plug-ins makes of a frame that does not fail."""
     try:
-        return np.asarray(get_decoder(syntax).as_array(content, index=index, **options)[0])
+        with _said():
+            return np.asarray(get_decoder(syntax).as_array(content, index=index, **options)[0])
     except RuntimeError as error:
         reasons = "; ".join(line.strip()[:LONGEST] for line in str(error).split("\n")[1:])
         raise ValueError(f"no decoder reads its {syntax.name} data ({reasons})") from None
@@ -262,7 +279,9 @@ def _deep_jpeg(path: Path, shape: tuple[int, int, int]) -> Words:
     """Lossy JPEG of 12 bits, which pydicom leaves out of what it asks GDCM for; stored values, not rescaled."""
     reader = gdcm.ImageReader()
     reader.SetFileName(str(path))
-    if shape[0] != 1 or not reader.Read():
+    with _said():
+        is_read = shape[0] == 1 and reader.Read()
+    if not is_read:
         raise ValueError("its 12-bit JPEG data are damaged, or of several frames, which are not read")
     content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # how SWIG hands bytes over
     if len(content) != 2 * shape[1] * shape[2]:
