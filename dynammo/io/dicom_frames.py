@@ -27,8 +27,8 @@ from pydicom.encaps import (
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import _get_jpg_parameters, get_j2k_parameters
 from pydicom.uid import (
-    UID,
     JPEG2000,
+    UID,
     JPEG2000Lossless,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
@@ -49,6 +49,7 @@ STARTS = (b"\xff\xd8", b"\xff\x4f")  # of a JPEG and a JPEG 2000 image
 START_OF_SCAN, WITHOUT_LENGTH = b"\xda", b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xd9"  # markers of JPEG
 END_OF_IMAGE = b"\xff\xd9"
 LONGEST = 90  # characters of a decoder's message
+PROBING = "Unsupported JPEG data precision"  # GDCM tries libjpeg for 8 bits first
 
 # pydicom's warnings quote values of the header, which may name a patient; odd values are met where they are used
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -84,8 +85,9 @@ def _said() -> Iterator[None]:
     """Have what a decoder prints added to the notes of this thread's file: it may have filled in what was missing."""
     with caught_output() as lines:
         yield
-    if lines and getattr(_heard, "notes", None) is not None:
-        _heard.notes.append(f"its decoder says: {lines[0][:LONGEST]}")
+    said = [line for line in lines if not line.startswith(PROBING)]
+    if said and getattr(_heard, "notes", None) is not None:
+        _heard.notes.append(f"its decoder says: {said[0][:LONGEST]}")
 
 
 @lru_cache
@@ -280,10 +282,9 @@ def _deep_jpeg(path: Path, shape: tuple[int, int, int]) -> Words:
     reader = gdcm.ImageReader()
     reader.SetFileName(str(path))
     with _said():
-        is_read = shape[0] == 1 and reader.Read()
-    if not is_read:
-        raise ValueError("its 12-bit JPEG data are damaged, or of several frames, which are not read")
-    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # how SWIG hands bytes over
+        if shape[0] != 1 or not reader.Read():
+            raise ValueError("its 12-bit JPEG data are damaged, or of several frames, which are not read")
+        content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # how SWIG hands bytes over
     if len(content) != 2 * shape[1] * shape[2]:
         raise ValueError(f"its 12-bit JPEG data do not make {shape} frames, rows and columns")
     return np.frombuffer(content, np.uint16)

@@ -233,6 +233,12 @@ def test_the_scale_of_ultrasound(tmp_path: Path, units: int, delta: float, mm: f
     region.PhysicalDeltaX = region.PhysicalDeltaY = delta
     image = dicom(COLOUR, SequenceOfUltrasoundRegions=[region])
     np.testing.assert_allclose(read_image(save(image, tmp_path / "x")).meta["spacing"], [mm, mm])
+    for end, length in (("RegionLocationMaxX1", 40), ("RegionLocationMaxY1", 48)):
+        for beyond in (0, 1):  # then the picture was made smaller, the regions were not
+            region[end] = pydicom.DataElement(end, "UL", length + beyond)
+            found = read_image(save(image, tmp_path / "x")).meta["spacing"]
+            np.testing.assert_allclose(found, [np.nan if beyond else mm] * 2)
+        region[end].value = 0
 
 
 def test_a_frame_comes_with_the_words_that_hold_it(tmp_path: Path) -> None:
