@@ -4,6 +4,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -26,7 +27,9 @@ from pydicom.encaps import (
 from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import _get_jpg_parameters, get_j2k_parameters
 from pydicom.uid import (
+    JPEG2000,
     UID,
+    JPEG2000Lossless,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -36,6 +39,7 @@ from pydicom.uid import (
 )
 
 from dynammo.io.dicom_values import used_bits
+from dynammo.runtime.library_output import caught_output
 
 __all__ = ["check_syntax", "decode", "library_notes"]
 
@@ -45,12 +49,16 @@ STARTS = (b"\xff\xd8", b"\xff\x4f")  # of a JPEG and a JPEG 2000 image
 START_OF_SCAN, WITHOUT_LENGTH = b"\xda", b"\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8\xd9"  # markers of JPEG
 END_OF_IMAGE = b"\xff\xd9"
 LONGEST = 90  # characters of a decoder's message
+PROBING = "Unsupported JPEG data precision"  # GDCM tries libjpeg for 8 bits first
 
 # pydicom's warnings quote values of the header, which may name a patient; odd values are met where they are used
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\b")
 for _quiet in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
     _quiet()
+for _syntax in (JPEG2000, JPEG2000Lossless):  # two others read it; GDCM ends the process where its data are damaged
+    if "gdcm" in get_decoder(_syntax).available_plugins:
+        get_decoder(_syntax).remove_plugin("gdcm")
 _heard = threading.local()
 
 
@@ -70,6 +78,16 @@ _pydicom.propagate = False
 def library_notes(notes: list[str] | None) -> None:
     """Have pydicom's warnings in this thread added to `notes` from now on; None: to nothing."""
     _heard.notes = notes
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Have what a decoder prints added to the notes of this thread's file: it may have filled in what was missing."""
+    with caught_output() as lines:
+        yield
+    said = [line for line in lines if not line.startswith(PROBING)]
+    if said and getattr(_heard, "notes", None) is not None:
+        _heard.notes.append(f"its decoder says: {said[0][:LONGEST]}")
 
 
 @lru_cache
@@ -202,7 +220,8 @@ def _by_plugins(stream: bytes, syntax: UID, options: dict[str, Any]) -> Words:
 def _decoded(content: bytes, syntax: UID, options: dict[str, Any], index: int) -> Words:
     """What the first of pydicom's plug-ins makes of a frame that does not fail."""
     try:
-        return np.asarray(get_decoder(syntax).as_array(content, index=index, **options)[0])
+        with _said():
+            return np.asarray(get_decoder(syntax).as_array(content, index=index, **options)[0])
     except RuntimeError as error:
         reasons = "; ".join(line.strip()[:LONGEST] for line in str(error).split("\n")[1:])
         raise ValueError(f"no decoder reads its {syntax.name} data ({reasons})") from None
@@ -262,9 +281,10 @@ def _deep_jpeg(path: Path, shape: tuple[int, int, int]) -> Words:
     """Lossy JPEG of 12 bits, which pydicom leaves out of what it asks GDCM for; stored values, not rescaled."""
     reader = gdcm.ImageReader()
     reader.SetFileName(str(path))
-    if shape[0] != 1 or not reader.Read():
-        raise ValueError("its 12-bit JPEG data are damaged, or of several frames, which are not read")
-    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # how SWIG hands bytes over
+    with _said():
+        if shape[0] != 1 or not reader.Read():
+            raise ValueError("its 12-bit JPEG data are damaged, or of several frames, which are not read")
+        content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")  # how SWIG hands bytes over
     if len(content) != 2 * shape[1] * shape[2]:
         raise ValueError(f"its 12-bit JPEG data do not make {shape} frames, rows and columns")
     return np.frombuffer(content, np.uint16)

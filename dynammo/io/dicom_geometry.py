@@ -77,8 +77,14 @@ def pixel_spacing(header: Dataset) -> Floats:
 
 
 def _region_spacing(header: Dataset) -> list[float]:
-    """Of an ultrasound image that is all of one scale: each region is a picture in centimetres, of equal deltas."""
+    """Of an ultrasound image that is all of one scale: each region is a picture in centimetres, of equal deltas.
+
+    Regions that end beyond the image are those of another size that it once had.
+    """
     regions = _items(header, "SequenceOfUltrasoundRegions")
+    for end, length in (("RegionLocationMaxX1", "Columns"), ("RegionLocationMaxY1", "Rows")):
+        if any((region.get(end) or 0) > (header.get(length) or 0) for region in regions):
+            return [math.nan] * 2
     scales = {
         tuple(region.get(f"PhysicalDelta{axis}") for axis in "YX")
         if all(region.get(f"PhysicalUnits{axis}Direction") == CENTIMETRES for axis in "YX")

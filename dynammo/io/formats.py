@@ -14,7 +14,7 @@ __all__ = ["IMAGE_ENDINGS", "NO_IMAGE", "format_or_fault", "split_fragment"]
 IMAGE_ENDINGS = (
     ".dcm", ".dicom", ".ima", ".nii", ".nii.gz", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".svs", ".ndpi", ".mrxs",
     ".scn", ".bif", ".bmp", ".gif", ".webp", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".nrrd", ".nhdr",
-    ".mha", ".mhd",
+    ".mha", ".mhd", ".mnc",
 )  # fmt: skip
 NO_IMAGE = (
     "it is neither DICOM nor NIfTI, PNG, JPEG, TIFF, a slide, WebP, BMP, GIF, JPEG 2000, NRRD or MetaImage, "
@@ -30,7 +30,10 @@ SIGNATURES = {
 METAIMAGE = (b"ObjectType", b"NDims", b"Comment")  # how its text begins
 BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}  # lengths: text may begin with BM
 BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"hevc": "HEIC", b"avif": "AVIF"}
-UNREAD = {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc": "JPEG XR", b"8BPS": "Photoshop"}
+UNREAD = {
+    b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc": "JPEG XR", b"8BPS": "Photoshop",
+    b"\x89HDF\r\n\x1a\n": "HDF5, as of MINC 2,", b"CDF\1": "NetCDF, as of MINC 1,", b"CDF\2": "NetCDF, as of MINC 1,",
+}  # fmt: skip
 
 
 def split_fragment(path: str | Path) -> tuple[Path, str]:
@@ -60,7 +63,7 @@ def format_or_fault(file: Path) -> tuple[str | None, str]:
         return None, "it is empty"
     kind = _kind(file, head)
     unread = None if kind else _unread(head)
-    return kind, f"{unread} is not read; save it as PNG, JPEG or TIFF" if unread else "" if kind else NO_IMAGE
+    return kind, f"{unread} is not read; save it as PNG, JPEG, TIFF or NIfTI" if unread else "" if kind else NO_IMAGE
 
 
 def _kind(file: Path, head: bytes) -> str | None:

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from dynammo.io.orientation import is_placed, voxel_sizes
+from dynammo.runtime.library_output import caught_output
 
 __all__ = ["ItkFile"]
 
@@ -43,7 +44,8 @@ class ItkFile:
         self._reader = reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.SetImageIO("NrrdImageIO" if self.format == "nrrd" else "MetaImageIO")
-        reader.ReadImageInformation()
+        with caught_output():  # MetaImage prints what is wrong, before it is raised
+            reader.ReadImageInformation()
         count, size, kind = reader.GetNumberOfComponents(), reader.GetSize(), reader.GetPixelIDValue()
         name = sitk.GetPixelIDValueAsString(kind)
         grey = count == 1 and "complex" not in name
@@ -72,7 +74,8 @@ class ItkFile:
             float32 (C, k, j, i), and whether all are values for the screen: colours.
         """
         try:
-            image = self._reader.Execute()  # lives as long as the view of its voxels
+            with caught_output():
+                image = self._reader.Execute()  # lives as long as the view of its voxels
         except RuntimeError:  # of several lines, about ITK's own files
             raise ValueError("its voxels are damaged, or it ends early") from None
         voxels = sitk.GetArrayViewFromImage(image).reshape(*self.shape, self.channels)[part]

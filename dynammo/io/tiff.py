@@ -192,7 +192,7 @@ def _virtual_stack(file: tifffile.TiffFile, page: Any) -> NDArray[Any] | None:  
     """All frames (N, H, W, samples) of programs that describe only the first one: ImageJ, MetaMorph, tifffile."""
     if not (file.is_imagej or page.is_shaped or page.is_stk) or page.imagedepth > 1:
         return None
-    series = file.series[0]
+    series = next(one for one in file.series if one.keyframe.offset == page.offset)  # a thumbnail is another one
     claimed = int((file.imagej_metadata or {}).get("images", 1))
     if series.size == page.size:
         if claimed > 1:

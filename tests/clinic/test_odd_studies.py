@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from conftest import Trained
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import JPEGLosslessSV1, RLELossless
 from synthetic.classify import run, table
 from synthetic.datasets import write_image
-from synthetic.images import dicom, save
+from synthetic.images import RAMP, compressed, dicom, save
 
 from dynammo.clinic import sort_files
 from dynammo.inference import classifier
@@ -158,3 +161,27 @@ def test_terminals_are_not_commanded(trained: Trained, tmp_path: Path, capsys: p
         assert run(tmp_path / name, tmp_path / "out", trained()) == 1
         said = "".join(capsys.readouterr())
         assert "there is no image in" in said and not set(said) & set("\x1b\x07\u202e\x9b\udcff")
+
+
+def test_what_libraries_print_is_said_of_the_file(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Files at which libjpeg in GDCM, the Rust decoder of RLE and MetaIO in ITK print to the terminal."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    filled = compressed(dicom(RAMP, SeriesInstanceUID="1.2.1"), JPEGLosslessSV1, tmp_path)
+    stream = next(generate_frames(filled.PixelData, number_of_frames=1)).rstrip(b"\0")
+    filled.PixelData = encapsulate([stream[: len(stream) * 9 // 10] + b"\xff\xd9"])
+    save(filled, folder / "filled.dcm")
+    panic = compressed(dicom(RAMP, SeriesInstanceUID="1.2.2"), RLELossless, tmp_path)
+    packed = bytearray(next(generate_frames(panic.PixelData, number_of_frames=1)))
+    packed[64:124] = b"\x81\0" * 30  # 30 times 128 bytes, twice as many as there are pixels
+    panic.PixelData = encapsulate([bytes(packed)])
+    save(panic, folder / "panic.dcm")
+    sitk.WriteImage(sitk.GetImageFromArray(RAMP), str(folder / "short.mha"))
+    (folder / "short.mha").write_bytes((folder / "short.mha").read_bytes()[:-99])
+    assert run(folder, tmp_path / "out", trained(), "--workers", "3") == 3
+    rows = table(tmp_path / "out")
+    assert "its decoder says: Corrupt JPEG data" in rows["filled.dcm"]["reason"]
+    assert "voxels are damaged" in rows["short.mha"]["reason"] and "unreadable" in rows["panic.dcm"]["flags"]
+    assert capfd.readouterr().err == ""

@@ -8,19 +8,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
+import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 import tifffile
 import torch
 import yaml
 from monai.bundle import ConfigParser
 from monai.transforms import LoadImaged
 from PIL import Image
+from pydicom.data import DATA_ROOT
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+from synthetic.datasets import ROOT
 from synthetic.images import compressed, dicom, nifti, save, slices
 
 from dynammo.export.bundle_configs import standalone_evaluation, standalone_inference
+from dynammo.io.image_reader import read_image
 from dynammo.io.monai_reader import ClinicalReader
+from dynammo.io.studies import find_studies
 from dynammo.runtime.tables import csv_bytes
 from dynammo.training.settings import RECIPE
 
@@ -92,6 +100,8 @@ IMAGES: dict[str, Write] = {
     "jpeg in tiff": picture("RGB", ".tif", compression="jpeg"),
     "tiled, big-endian tiff": tiff_of(COLOUR, tile=(16, 16), byteorder=">", photometric="rgb"),
     "white-is-zero tiff": tiff_of(COLOUR[..., 0], photometric="miniswhite"),
+    **{f"{suffix} picture": picture("RGB", f".{suffix}") for suffix in ("webp", "bmp", "gif", "jp2", "j2k")},
+    "grey bmp": picture("L", ".bmp"),
     "turned jpeg": turned,
     "16 bit png": deep,
     "jpeg named png": picture("RGB", ".png", format="JPEG"),
@@ -122,6 +132,87 @@ IMAGES: dict[str, Write] = {
 }  # fmt: skip
 
 
+def icc(folder: Path) -> None:
+    profile = Path(DATA_ROOT, "test_files", "crayons.icc").read_bytes()
+    Image.fromarray(COLOUR).save(folder / "image.png", icc_profile=profile)
+
+
+def deep_with_alpha(folder: Path) -> None:
+    pixels = np.stack([GREY, np.full_like(GREY, 40000)], axis=-1)
+    (folder / "image.png").write_bytes(imagecodecs.png_encode(pixels))
+
+
+def deep_jpeg_2000(folder: Path) -> None:
+    (folder / "image.jp2").write_bytes(imagecodecs.jpeg2k_encode(GREY, level=0, bitspersample=12))
+
+
+def thumbnail_first(folder: Path) -> None:
+    with tifffile.TiffWriter(folder / "image.tif") as file:
+        for pixels in (COLOUR[::4, ::4], COLOUR):
+            file.write(pixels, photometric="rgb")
+
+
+def vectors(folder: Path) -> None:
+    stored = nib.Nifti1Image(COLOUR.transpose(1, 0, 2)[:, :, None, None], np.diag([-1.0, -1, 1, 1]))
+    stored.header.set_intent("vector")
+    stored.to_filename(folder / "volume.nii.gz")
+
+
+def without_place(folder: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_shape(VOLUME.shape)
+    header.set_data_dtype(np.int16)
+    header["sform_code"], header["vox_offset"], header["magic"] = 2, 352, b"n+1"  # a place of zeros
+    (folder / "volume.nii").write_bytes(header.binaryblock + bytes(4) + VOLUME.tobytes("F"))
+
+
+def itk_of(suffix: str) -> Write:
+    return lambda folder: sitk.WriteImage(sitk.GetImageFromArray(VOLUME), str(folder / f"volume.{suffix}"))
+
+
+def painted(folder: Path) -> None:
+    image = dicom(COLOUR[..., 0].copy(), PhotometricInterpretation="PALETTE COLOR")
+    for at, colour in enumerate(("Red", "Green", "Blue")):
+        table = (np.arange(256) * (at + 1) % 256).astype(np.uint8)
+        image.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 8])
+        image.add_new(f"{colour}PaletteColorLookupTableData", "OW", table.tobytes())
+    save(image, folder / "image.dcm")
+
+
+def placed_frames(folder: Path) -> None:
+    """From the head to the feet: dynammo turns them round."""
+    image = dicom(GREY[None].repeat(4, 0) + np.arange(4, dtype=np.uint16)[:, None, None], NumberOfFrames=4)
+    shared, frames = pydicom.Dataset(), []
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [pydicom.Dataset()], [pydicom.Dataset()]
+    shared.PixelMeasuresSequence[0].PixelSpacing = [1, 1]
+    shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    for height in (9, 6, 3, 0):
+        frames.append(pydicom.Dataset())
+        frames[-1].PlanePositionSequence = [pydicom.Dataset()]
+        frames[-1].PlanePositionSequence[0].ImagePositionPatient = [0, 0, height]
+    image.SharedFunctionalGroupsSequence, image.PerFrameFunctionalGroupsSequence = [shared], frames
+    save(image, folder / "image.dcm")
+
+
+# what only dynammo reads: how to write it, and the words of the exported README that say so
+BEYOND: dict[str, tuple[Write, str]] = {
+    "deep tiff": (tiff_of(GREY, photometric="miniswhite"), "TIFF of more or less than 8 bits"),
+    "deep jpeg 2000": (deep_jpeg_2000, "JPEG 2000 of more than 8 bits"),
+    "signed tiff": (tiff_of(SIGNED.astype(np.int8)), "signed"),
+    "pages": (tiff_of(COLOUR[None].repeat(3, 0) // np.array([1, 2, 3], np.uint8)[:, None, None, None],
+                      photometric="rgb"), "of several pages"),
+    "thumbnail first": (thumbnail_first, "with a small first page"),
+    "deep png with alpha": (deep_with_alpha, "grey PNG of 16 bits with transparency"),
+    "profile": (icc, "pictures with an ICC colour profile"),
+    "nifti without place": (without_place, "NIfTI without a usable place"),
+    "colour vectors": (vectors, "with colours as vectors"),
+    "nrrd": (itk_of("nrrd"), "NRRD"),
+    "metaimage": (itk_of("mha"), "MetaImage"),
+    "palette": (painted, "DICOM with a colour palette"),
+    "placed frames": (placed_frames, "multi-frame DICOM whose frames know their place"),
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def parsers() -> dict[str, ConfigParser]:
     """The exported config with each way to see a volume."""
@@ -145,6 +236,38 @@ def test_images_are_read_as_dynammo_reads_them(
     assert read.shape == expected.shape
     rounding = 1.0 if "jpeg" in name else 2e-3  # of a lossy JPEG in 8 bits: decoders and their colours round apart
     torch.testing.assert_close(torch.as_tensor(np.asarray(read)), expected, atol=rounding, rtol=0)
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_dynammo_alone_reads_stands_in_the_readme(
+    name: str, parsers: dict[str, ConfigParser], tmp_path: Path
+) -> None:
+    write, words = BEYOND[name]
+    write(tmp_path)
+    (file,) = tmp_path.iterdir()
+    expected = read_image(file, pictures_as_rgb=True).array
+    readme = (ROOT / "dynammo/export/bundle_templates/README.md.j2").read_text()
+    (limits,) = (line for line in readme.splitlines() if line.startswith("- Read by dynammo, but refused"))
+    assert words in limits
+    try:
+        read = np.asarray(parsers["all"].get_parsed_content("loading")({"image": str(file)})["image"])
+    except Exception:  # MONAI's readers raise many kinds
+        return
+    assert read.shape != expected.shape or np.abs(read - expected).max() > 0.5, "it need not stand there"
+
+
+@pytest.mark.parametrize("name", [*IMAGES, *BEYOND])
+def test_the_scan_of_headers_finds_what_is_read(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (IMAGES[name] if name in IMAGES else BEYOND[name][0])(folder)
+    for beside in folder.glob("[!itdv]*"):  # what was made on the way to a compressed file
+        beside.unlink()
+    (study,) = find_studies(folder, tmp_path / "unpacked").studies
+    image = read_image(study.files[0])
+    assert (study.reason, study.format, study.modality) == ("", image.meta["format"], image.meta["modality"])
+    for uid in ("study_uid", "series_uid", "instance_uid"):
+        assert getattr(study, uid) == image.meta[uid]
 
 
 def test_nan_takes_the_smallest_value(parsers: dict[str, ConfigParser], tmp_path: Path) -> None:

@@ -159,9 +159,11 @@ def fuzz_with(
                 print(f"{name}: {result}; the file is {_keep(data)}")
             if result in ("hang", "crash"):
                 worker.kill()
+                worker.join()
                 worker = None
     if worker is not None:
         worker.kill()
+        worker.join()
     return found
 
 
@@ -188,7 +190,9 @@ def main(about: str, fuzz: Callable[[int, float, int], Counter[str]], seconds: f
     options = parser.parse_args()
     start = time.monotonic()
     results = fuzz(options.count, options.seconds, options.seed)
-    print(f"{results.total()} damaged files in {time.monotonic() - start:.0f} s: {dict(results)}")
+    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    took = f"{time.monotonic() - start:.0f} s and at most {most / 1e6:.0f} MB"
+    print(f"{results.total()} damaged files in {took}: {dict(results)}")
     raise SystemExit(bool(set(results) - {"image", "sentence"}))
 
 

@@ -15,10 +15,11 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
-from synthetic.images import COLOUR, RAMP, dicom, save, values
+from synthetic.images import COLOUR, RAMP, compressed, dicom, save, values
 
 from dynammo.errors import UserError
 from dynammo.io.dicom import DicomFile
@@ -232,6 +233,12 @@ def test_the_scale_of_ultrasound(tmp_path: Path, units: int, delta: float, mm: f
     region.PhysicalDeltaX = region.PhysicalDeltaY = delta
     image = dicom(COLOUR, SequenceOfUltrasoundRegions=[region])
     np.testing.assert_allclose(read_image(save(image, tmp_path / "x")).meta["spacing"], [mm, mm])
+    for end, length in (("RegionLocationMaxX1", 40), ("RegionLocationMaxY1", 48)):
+        for beyond in (0, 1):  # then the picture was made smaller, the regions were not
+            region[end] = pydicom.DataElement(end, "UL", length + beyond)
+            found = read_image(save(image, tmp_path / "x")).meta["spacing"]
+            np.testing.assert_allclose(found, [np.nan if beyond else mm] * 2)
+        region[end].value = 0
 
 
 def test_a_frame_comes_with_the_words_that_hold_it(tmp_path: Path) -> None:
@@ -265,3 +272,26 @@ def test_colours_of_a_profile_become_srgb_unless_switched_off(tmp_path: Path) ->
         assert bool(file.meta["colour_profile"]) is applied
     broken = save(dicom(COLOUR, ICCProfile=b"no profile"), tmp_path / "y")
     np.testing.assert_array_equal(values(broken), COLOUR.transpose(2, 0, 1))
+
+
+def test_what_a_decoder_prints_belongs_to_the_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Lossless JPEG that ends early is filled up: libjpeg, inside of GDCM, prints so and gives an image."""
+    image = compressed(dicom(RAMP), JPEGLosslessSV1, tmp_path)
+    stream = next(pydicom.encaps.generate_frames(image.PixelData, number_of_frames=1)).rstrip(b"\0")
+    image.PixelData = pydicom.encaps.encapsulate([stream[: len(stream) * 9 // 10] + b"\xff\xd9"])
+    found = read_image(save(image, tmp_path / "x"))
+    assert found.meta["notes"] == "its decoder says: Corrupt JPEG data: premature end of data segment"
+    np.testing.assert_array_equal(found.array[0, :40], RAMP[:40])
+    assert capfd.readouterr().err == ""
+
+
+def test_damaged_jpeg_2000_does_not_end_the_process(tmp_path: Path) -> None:
+    """GDCM would: what it throws at such a depth is no exception that Python sees."""
+    image = dicom(RAMP)
+    image.compress(JPEG2000Lossless, generate_instance_uid=False)
+    stream = bytearray(next(pydicom.encaps.generate_frames(image.PixelData, number_of_frames=1)))
+    assert stream[42] == 15  # 16 bits, unsigned
+    stream[42] = 255
+    image.PixelData = pydicom.encaps.encapsulate([bytes(stream)])
+    with pytest.raises(UserError, match="no decoder reads its JPEG 2000"):
+        read_image(save(image, tmp_path / "x"))

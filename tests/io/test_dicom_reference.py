@@ -177,3 +177,51 @@ def test_the_grid_of_what_pydicom_writes(
     else:
         expected = np.moveaxis(decoded * (255.0 / ((1 << used) - 1)), -1, 0)
     np.testing.assert_allclose(found, expected[:, 0] if frames == 1 else expected, rtol=1e-5, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    syntax=st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEG2000Lossless,
+                            JPEGLSLossless]),
+    bits=st.sampled_from([8, 12, 16]), meaning=st.sampled_from(["MONOCHROME1", "MONOCHROME2", "RGB"]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_grid_of_what_highdicom_writes(
+    tmp_path: Path, syntax: pydicom.uid.UID, bits: int, meaning: str, seed: int
+) -> None:
+    highdicom = pytest.importorskip("highdicom", reason="an extra: dynammo[clinic]")
+    colour = meaning == "RGB"
+    bits = 8 if colour else bits
+    shape = (36, 40, 3) if colour else (36, 40)
+    stored = np.random.default_rng(seed).integers(0, 1 << bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
+    image = highdicom.sc.SCImage(
+        pixel_array=stored, bits_allocated=8 if bits == 8 else 16,
+        coordinate_system="PATIENT", study_instance_uid="1.2.3", series_instance_uid="1.2.3.4", series_number=1,
+        sop_instance_uid="1.2.3.4.5", instance_number=1, manufacturer="none", patient_orientation=("L", "P"),
+        transfer_syntax_uid=syntax,
+        photometric_interpretation="YBR_RCT" if colour and syntax == JPEG2000Lossless else meaning,
+    )  # fmt: skip
+    image.save_as(tmp_path / "x")
+    right = np.moveaxis(stored, -1, 0) if colour else stored[None]
+    if meaning == "MONOCHROME1":
+        right = 2 ** int(image.BitsStored) - 1 - right.astype(np.int64)
+    np.testing.assert_array_equal(values(tmp_path / "x"), right)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("frames", [1, 3])
+def test_floats_of_any_order(tmp_path: Path, kind: str, order: str, frames: int) -> None:
+    stored = np.random.default_rng(0).normal(size=(frames, 6, 8)) * 1000
+    image = dicom(np.zeros((frames, 6, 8), np.uint16), NumberOfFrames=frames, BitsAllocated=8 * int(kind[1]))
+    for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(image, name)
+    image["FloatPixelData" if kind == "f4" else "DoubleFloatPixelData"] = pydicom.DataElement(
+        "FloatPixelData" if kind == "f4" else "DoubleFloatPixelData", "OF" if kind == "f4" else "OD",
+        stored.astype(order + kind).tobytes(),
+    )  # fmt: skip
+    syntax = ExplicitVRBigEndian if order == ">" else ExplicitVRLittleEndian
+    image.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(tmp_path / "x", image, implicit_vr=False, little_endian=order == "<")
+    right = stored.astype(np.float32)[None]
+    np.testing.assert_array_equal(values(tmp_path / "x"), right if frames > 1 else right[:, 0])

@@ -21,10 +21,12 @@ def test_pictures_of_more_formats(tmp_path: Path, suffix: str, kind: str) -> Non
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not read; save it as PNG, JPEG or TIFF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC is not read; save it as PNG, JPEG, TIFF or NIfTI"),
         (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "AVIF is not read"),
         (b"\xff\x0a" + bytes(20), "JPEG XL is not read"),
         (b"8BPS\0\1" + bytes(20), "Photoshop is not read"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5, as of MINC 2, is not read"),
+        (b"CDF\1" + bytes(20), "NetCDF, as of MINC 1, is not read"),
         (b"", "it is empty"),
         (b"BMI,age\n21,40\n22,41\n", NO_IMAGE),
         (b"NDims are counted here\n", NO_IMAGE),

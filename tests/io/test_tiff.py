@@ -183,6 +183,15 @@ def test_the_largest_page_is_the_picture(tmp_path: Path) -> None:
     assert values(tmp_path / "x.tif").shape == (1, 2, 32, 32) and values(f"{tmp_path}/x.tif#1").max() == 4
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_small_page_before_a_picture_or_stack_that_tifffile_describes(tmp_path: Path, count: int) -> None:
+    data = samples("u1", (count, 12, 10), 3)
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        file.write(data[0, ::4, ::4])
+        file.write(data, truncate=True, photometric="minisblack")
+    assert np.array_equal(values(tmp_path / "x.tif").reshape(1, count, 12, 10), data[None])
+
+
 def test_stacks_that_describe_one_frame_alone(tmp_path: Path) -> None:
     """ImageJ and tifffile write one directory for frames that lie behind one another."""
     for kind, shape, axes in (
