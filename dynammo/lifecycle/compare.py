@@ -144,7 +144,7 @@ def print_comparison(comparison: Comparison) -> None:
     """Print the table, and below it what differs between the runs beside their method."""
     console = Console(highlight=False)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("method", overflow="fold")
+    table.add_column("method", overflow="fold", min_width=12)
     for heading, _, _ in MEASURES.values():
         table.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.rows:
@@ -318,7 +318,7 @@ def _cell(measure: str, spread: Spread) -> str:
     mean = decimals(None if spread.mean is None else factor * spread.mean, digits)
     if not spread.deviation:  # images kept do not vary
         return mean
-    return f"{mean} ± {decimals(factor * spread.deviation, digits)}"
+    return f"{mean}\n± {decimals(factor * spread.deviation, digits)}"
 
 
 def _number(value: float | None) -> float:

@@ -19,7 +19,7 @@ from sklearn.isotonic import isotonic_regression
 
 from dynammo.runtime.plain import percent
 
-__all__ = ["Curve", "chance", "curve_figure", "cut", "joined"]
+__all__ = ["Curve", "chance", "curve_figure", "cut", "merged"]
 
 # the colour-blind safe palette of Okabe and Ito, without its yellow, which white paper swallows; seven colours and six
 # markers make 42 pairs
@@ -61,7 +61,7 @@ def chance(classes_seen: Sequence[int]) -> Curve:
     return Curve("chance", counts, [1 / count for count in counts], line=(5, 3))
 
 
-def joined(curves: Sequence[Curve]) -> list[Curve]:
+def merged(curves: Sequence[Curve]) -> list[Curve]:
     """The curves, of which those that are equal become one that is named for all of them."""
     found: list[Curve] = []
     for curve in curves:
@@ -152,18 +152,18 @@ def _draw(axes: Axes, curves: Sequence[Curve], index: int, points: npt.NDArray[n
     places = np.column_stack([curve.classes_seen, curve.values])
     look: dict[str, Any] = {"color": colour, "clip_on": False, "zorder": 3, "linewidth": 1 if curve.line else LINE}
     for start, end in pairwise(places):
-        turn, count = _turn(curves, index, np.linspace(start[0], end[0], 3))
+        rank, count = _rank(curves, index, np.linspace(start[0], end[0], 3))
         length = float(np.hypot(*((end - start) * points)))
-        axes.plot(*zip(start, end, strict=True), linestyle=_dashes(curve, turn, count, length), **look)
+        axes.plot(*zip(start, end, strict=True), linestyle=_dashes(curve, rank, count, length), **look)
     if curve.line:
         if len(places) == 1:  # no line comes of one point
             axes.plot(*places.T, "_", markersize=14, **look)
         return
     for place in places:
-        turn, count = _turn(curves, index, place[:1], at_points=True)
-        inner = turn == count - 1
+        rank, count = _rank(curves, index, place[:1], at_points=True)
+        inner = rank == count - 1
         axes.plot(
-            *place, marker, color=colour, markersize=MARKER + 4 * (count - 1 - turn), markeredgewidth=1.5,
+            *place, marker, color=colour, markersize=MARKER + 4 * (count - 1 - rank), markeredgewidth=1.5,
             markerfacecolor=colour if inner else "white", clip_on=False, zorder=4,
         )  # fmt: skip
     if len(curve.deviations):
@@ -172,10 +172,10 @@ def _draw(axes: Axes, curves: Sequence[Curve], index: int, points: npt.NDArray[n
         axes.fill_between(places[:, 0], low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
 
 
-def _turn(
+def _rank(
     curves: Sequence[Curve], index: int, where: npt.NDArray[np.float64], at_points: bool = False
 ) -> tuple[int, int]:
-    """Which curve this is of those that lie on top of each other at some numbers of classes, and how many these are.
+    """The place of a curve among those that lie on top of each other somewhere, and how many these are.
 
     Args:
         curves: all, in percent.
@@ -196,13 +196,13 @@ def _value_at(curve: Curve, where: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     return np.interp(where, curve.classes_seen, curve.values, left=np.nan, right=np.nan)
 
 
-def _dashes(curve: Curve, turn: int, count: int, length: float) -> tuple[float, tuple[float, ...]]:
+def _dashes(curve: Curve, rank: int, count: int, length: float) -> tuple[float, tuple[float, ...]]:
     """Dashes of a piece of a curve, in widths of its line: those of several curves on one line leave room for all."""
     if count == 1:
         return 0, curve.line
     dash = min(DASH, length / count) / (1 if curve.line else LINE)
-    # the pattern begins `turn` dashes late, which matplotlib wants as that much of a whole pattern gone by
-    return (count - turn) * dash % (count * dash), (dash, (count - 1) * dash)
+    # the pattern begins `rank` dashes late, which matplotlib wants as that much of a whole pattern gone by
+    return (count - rank) * dash % (count * dash), (dash, (count - 1) * dash)
 
 
 def _place(axes: Axes, names: Sequence[Text], curves: Sequence[Curve], heights: Sequence[float], top: float) -> None:
@@ -217,7 +217,7 @@ def _place(axes: Axes, names: Sequence[Text], curves: Sequence[Curve], heights: 
         arrow = {"arrowstyle": "-", "color": _style(curves, i)[0], "linewidth": 0.8, "shrinkB": 4, "relpos": (0, 0.5)}
         text = names[i]
         axes.annotate(
-            text.get_text(), at, (LEADER, place - ends[i]), textcoords="offset points", size=text.get_size(),
+            text.get_text(), at, (LEADER, place - ends[i]), textcoords="offset points", size=text.get_fontsize(),
             color=text.get_color(), va="center", arrowprops=arrow, parse_math=False, annotation_clip=False,
         )  # fmt: skip
         text.remove()

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy.stats import binomtest
 
-from dynammo.runs.curves import Curve, chance, curve_figure, cut, joined
+from dynammo.runs.curves import Curve, chance, curve_figure, cut, merged
 from dynammo.runtime.plain import percent
 from dynammo.training.metrics import TaskResult, accuracy_matrix, class_recalls
 
@@ -72,7 +72,7 @@ def accuracy_curve(results: Sequence[TaskResult], tasks: Sequence[Sequence[str]]
         newest = [_share_of_newest(result, len(task)) for result, task in zip(results, tasks, strict=True)]
         forgetful = "recall with the newest task right, the others forgotten"
         curves.append(Curve(forgetful, seen, newest, line=(1, 2)))
-    return curve_figure("All classes seen so far", "accuracy, recall", joined(curves))
+    return curve_figure("All classes seen so far", "accuracy, recall", merged(curves))
 
 
 def class_recall_plot(confusion: npt.NDArray[np.int64], tasks: Sequence[Sequence[str]]) -> Figure:

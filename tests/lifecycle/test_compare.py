@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from rich.console import Console
+from synthetic.lifecycle import exported
 from synthetic.records import RECORD, edit, write_run
 
 from dynammo.errors import UserError
@@ -87,6 +88,13 @@ def test_trained_runs_are_compared(made: Make, tmp_path: Path) -> None:
     assert any("in other tasks" in note for note in compare([runs[0], other]).notes)
 
 
+def test_an_exported_bundle_is_compared_by_its_record(made: Make, tmp_path: Path) -> None:
+    run = made("blue,green red", "analytic")
+    comparison = compare([run, exported(run, tmp_path / "bundle")])
+    assert [row.name.split("/")[-1] for row in comparison.rows] == ["run", "bundle"]
+    assert comparison.rows[0].measures == comparison.rows[1].measures and not comparison.notes
+
+
 def test_files_hold_what_was_measured(tmp_path: Path) -> None:
     runs = [finished(tmp_path / "a"), finished(tmp_path / "b", "=finetune", (0.7, 0.25))]
     comparison = compare(runs, tmp_path / "out")
@@ -123,8 +131,10 @@ def test_seeds_of_a_method_are_one_row(
     assert (several.seeds, several.runs) == ((0, 1, 2), ("seed0", "seed1", "seed2"))
     last = several.measures["last_mean_class_recall"]
     assert (last.mean, last.deviation) == (pytest.approx(0.5), pytest.approx(0.1))
-    (line,) = [line for line in printed(comparison, monkeypatch) if "dynammo" in line]
-    assert "(3 seeds)" in line and "50.0 ± 10.0" in line and "40 " in line and "40 ±" not in line
+    lines = printed(comparison, monkeypatch)
+    (place,) = [i for i, line in enumerate(lines) if "dynammo (3 seeds)" in line]
+    assert lines[place].split()[3:] == ["65.0", "50.0", "12.5", "1.50", "40", "61", "7.3"]
+    assert lines[place + 1].split() == ["±", "5.0", "±", "10.0"], "of what varies"
     assert "Mean ± standard deviation" in capsys.readouterr().out
     (band,) = comparison_figure(comparison).axes[0].collections
     assert band.get_paths()[0].get_extents().y0 == pytest.approx(40)

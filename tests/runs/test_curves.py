@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from dynammo.runs.curves import COLOURS, Curve, chance, curve_figure, cut, joined
+from dynammo.runs.curves import COLOURS, Curve, chance, curve_figure, cut, merged
 
 SEEN = (2, 4, 6)
 
@@ -63,7 +63,7 @@ def test_lines_on_top_of_each_other_take_turns() -> None:
 
 def test_equal_curves_become_one_that_is_named_for_both() -> None:
     same, other = [Curve(name, SEEN, (0.9, 0.5, float("nan"))) for name in "ab"], Curve("c", SEEN, (0.9, 0.5, 0.2))
-    assert [curve.name for curve in joined([same[0], other, same[1]])] == ["a = b", "c"]
+    assert [curve.name for curve in merged([same[0], other, same[1]])] == ["a = b", "c"]
 
 
 def test_chance_is_one_of_the_classes_seen() -> None:
