@@ -19,6 +19,7 @@ from rich.console import Console
 from benchmarks.report import table
 from dynammo.errors import UserError
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
+from dynammo.runtime.plain import decimals
 
 __all__ = ["COLUMNS", "AccuracyRun", "benchmark_accuracy", "measures", "plan", "summary", "train"]
 
@@ -235,8 +236,8 @@ def _cell(name: str, spread: Mapping[str, float]) -> str:
     digits = {"gmac_ratio": 2, "images_kept": 0}.get(name, 1)
     if math.isnan(spread["mean"]):
         return "-"
-    deviation = f" ± {spread['deviation']:.{digits}f}" if spread["deviation"] >= 0.5 * 10**-digits else ""
-    return f"{spread['mean']:.{digits}f}{deviation}"
+    deviation = f" ± {decimals(spread['deviation'], digits)}" if spread["deviation"] >= 0.5 * 10**-digits else ""
+    return f"{decimals(spread['mean'], digits)}{deviation}"
 
 
 def _read(config: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from dynammo.runtime.plain import decimals, percent
+
 ORDER = ("dynammo", "acl", "finetune", "joint", "ridge", "analytic")
 HEADER = (
     "| method | mean class recall, average | last | accuracy, average | last | forgetting "
@@ -29,7 +31,7 @@ def table_of_orders(file: Path) -> str:
     sets = json.loads(file.read_text(encoding="utf-8"))
     rows = [
         f"| {name} | {method} | {_spread(row['recall_average'])} | {_spread(row['recall_last'])} "
-        f"| {row['gmac_ratio']['mean']:.2f} x | {row['images_kept']['mean']:.0f} |"
+        f"| {decimals(row['gmac_ratio']['mean'], 2)} x | {decimals(row['images_kept']['mean'], 0)} |"
         for name, methods in sets.items()
         for method, row in methods.items()
         if method in ORDERS and len(row["seeds"]) > 1
@@ -38,7 +40,7 @@ def table_of_orders(file: Path) -> str:
 
 
 def _spread(value: dict[str, float]) -> str:
-    return f"{value['mean']:.1f} ± {value['deviation']:.1f}"
+    return f"{decimals(value['mean'], 1)} ± {decimals(value['deviation'], 1)}"
 
 
 def table(files: list[Path]) -> str:
@@ -51,9 +53,9 @@ def table(files: list[Path]) -> str:
 def _row(record: dict[str, dict[str, float]]) -> str:
     metrics, cost = record["metrics"], record["cost"]
     names = ("average_mean_class_recall", "last_mean_class_recall", "average_incremental_accuracy", "last_accuracy")
-    cells = [f"{100 * metrics[name]:.1f}" for name in (*names, "forgetting")]
+    cells = [percent(metrics[name]) for name in (*names, "forgetting")]
     ratio = cost["gmac_per_image"] / cost["gmac_backbone"]
-    return f"| {record['method']} | {' | '.join(cells)} | {ratio:.2f} x | {cost['images_kept']:.0f} |"
+    return f"| {record['method']} | {' | '.join(cells)} | {decimals(ratio, 2)} x | {decimals(cost['images_kept'], 0)} |"
 
 
 def main(files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)]) -> None:

@@ -111,6 +111,15 @@ class TaskImages:
             digests = list(track(pool.map(fingerprint, paths), "comparing images", len(paths)))
         return hashlib.sha256("".join(digests).encode()).hexdigest()
 
+    def test_digest(self) -> str:
+        """SHA-256 of class, name and size of every test image, whatever the order of classes and wherever they lie."""
+        items = self._items["test"]
+        images = [
+            [self.tasks.classes[item["label"]], Path(item["image"]).name, Path(item["path"]).stat().st_size]
+            for item in items
+        ]
+        return hashlib.sha256(json.dumps(sorted(images)).encode()).hexdigest()
+
 
 def items_of(record: ImageRecord, label: int | None = None) -> list[Item]:
     """One item for each view of an image; `path` says which belong together."""

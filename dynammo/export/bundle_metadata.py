@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from dynammo import NOTICE
 from dynammo.runs.record import Record
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.plain import percent_or_words, rounded
+from dynammo.runtime.plain import percent, percent_or_words, rounded
 
 __all__ = ["INTENDED_USE", "changes", "class_recalls", "metadata", "model_card"]
 
@@ -93,7 +93,7 @@ def changes(record: Record, before: Mapping[str, str] | None = None) -> dict[str
 
 def _after(result: Mapping[str, Any]) -> str:
     recall = result["mean_class_recall"]
-    return "" if recall is None else f"; mean class recall {100 * recall:.1f} % on its test images"
+    return "" if recall is None else f"; mean class recall {percent(recall)} % on its test images"
 
 
 def _describe(output: dict[str, Any], names: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from dynammo.data.images import ImageSet, items_of
 from dynammo.errors import UserError
 from dynammo.runs.record import Record, check_tasks
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
-from dynammo.runtime.plain import expanded, percent, say
+from dynammo.runtime.plain import expanded, percent, rounded, say
 from dynammo.runtime.tables import csv_bytes
 from dynammo.training.metrics import evaluate_predictions, study_means
 
@@ -77,9 +77,9 @@ class SavePredictions:
                 "path": Path(path).relative_to(self.start).as_posix(),
                 "slices": count,
                 "predicted_class": self.classes[int(row.argmax())],
-                "probability": round(float(row.max()), 6),
-                "unknown_score": round(float(score), 6),
-                **{f"p_{name}": round(float(p), 6) for name, p in zip(self.classes, row, strict=True)},
+                "probability": rounded(float(row.max()), 6),
+                "unknown_score": rounded(float(score), 6),
+                **{f"p_{name}": rounded(float(p), 6) for name, p in zip(self.classes, row, strict=True)},
             }
             for path, count, row, score in zip(studies, slices, means, scores, strict=True)
         ]

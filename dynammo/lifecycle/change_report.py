@@ -18,7 +18,7 @@ from dynammo.lifecycle.learning_state import LearntModel
 from dynammo.networks.merged_classifier import build_classifier
 from dynammo.runs.record import locate_model
 from dynammo.runtime.files import load_state, prepare_output_dir, write_json
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import decimals, percent
 from dynammo.runtime.terminal import Terminal
 from dynammo.training.metrics import class_recalls, evaluate_predictions
 from dynammo.training.prediction import predict
@@ -78,8 +78,8 @@ class MeasureChange:
         """
         if not self.report["accepted"]:
             raise UserError(
-                f"the {len(self.model.classes)} known classes lost {self.report['lost_points']:.1f} points of mean "
-                f"class recall, more than {self.max_drop:g}; to accept that, type --max-drop "
+                f"the {len(self.model.classes)} known classes lost {decimals(self.report['lost_points'], 1)} points "
+                f"of mean class recall, more than {self.max_drop:g}; to accept that, type --max-drop "
                 f"{np.ceil(self.report['lost_points']):.0f}, or give more images of the known classes."
             )
 

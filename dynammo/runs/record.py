@@ -15,6 +15,7 @@ __all__ = [
     "UNFINISHED",
     "Kind",
     "Record",
+    "check_finished",
     "check_tasks",
     "check_usable",
     "embedded_record",
@@ -88,7 +89,7 @@ def check_usable(record: Record, name: str, folder: Path | None = None) -> None:
     Raises:
         UserError: an unfinished training, made before the image recipe was recorded, or for another number of channels.
     """
-    _check_finished(record, name, folder)
+    check_finished(record, name, folder)
     recipe = record["config"].get("recipe")
     if not isinstance(recipe, dict) or any(key not in recipe for key in RECIPE):
         raise UserError(
@@ -103,8 +104,17 @@ def check_usable(record: Record, name: str, folder: Path | None = None) -> None:
         )
 
 
-def _check_finished(record: Record, name: str, folder: Path | None) -> None:
-    """Refuse a model that some of its classes never reached, or whose last measures and checks are still to come."""
+def check_finished(record: Record, name: str, folder: Path | None = None) -> None:
+    """Refuse a model that some of its classes never reached, or whose last measures and checks are still to come.
+
+    Args:
+        record: of `read_record`.
+        name: of the model, for the message.
+        folder: in which its weights lie; None where they are in one file with the record.
+
+    Raises:
+        UserError: an unfinished training.
+    """
     learnt, count = record.get("tasks_learnt"), len(record.get("tasks", ()))
     finish = "finish it first: type the command that trains it again"
     if learnt is not None and learnt < count:

@@ -179,6 +179,7 @@ class Record(TypedDict, total=False):
     files: dict[Line, Line]
     source: Line
     notice: Line
+    test_images: Line | None
 
 
 class Entry(TypedDict, total=False):

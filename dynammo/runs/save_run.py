@@ -25,6 +25,7 @@ OUTPUTS = (
     "accuracy_matrix.csv",
     "accuracy_matrix.png",
     "accuracy_curve.png",
+    "class_recall.png",
     "confusion.png",
 )
 
@@ -44,13 +45,18 @@ class SaveRun:
         self.folder = prepare_output_dir(output_dir) if is_first() else expanded(output_dir)
         self.method = method
         self.settings = dict(settings)
+        self._test_images: str | None = None
         # read now: by the end of a long run the source tree may have moved on
         self._source = {"versions": provenance.versions(), "commit": provenance.commit()}
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
         if is_first():
+            engine.add_event_handler(TaskEvents.LEARNING_STARTED, self._note_images)
             engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._save)
+
+    def _note_images(self, engine: IncrementalTrainer) -> None:
+        self._test_images = engine.data.test_digest()
 
     def _save(self, engine: IncrementalTrainer) -> None:
         try:
@@ -87,6 +93,7 @@ class SaveRun:
             "metrics": summarise(engine.results),
             "cost": engine.cost,
             "trust": engine.trust,
+            "test_images": self._test_images,  # by which runs are known to be comparable
             "results": [asdict(result) for result in engine.results],
             "config": self.settings,
             **self._source,

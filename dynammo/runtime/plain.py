@@ -8,7 +8,7 @@ from typing import Any
 
 from dynammo.errors import printable
 
-__all__ = ["as_text", "expanded", "percent", "percent_or_words", "plain", "rounded", "say"]
+__all__ = ["as_text", "decimals", "expanded", "percent", "percent_or_words", "plain", "rounded", "say"]
 
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # how Python holds the bytes of a file's name that are not UTF-8
 
@@ -42,13 +42,29 @@ def plain(value: Any) -> Any:  # noqa: ANN401
 
 
 def rounded(value: float | None, digits: int) -> float | None:
-    """A number with so many decimals; None where there is none, or none that is finite."""
-    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+    """A number with so many decimals, halves up, as people round; None where there is none, or none that is finite.
+
+    The nearest float to 0.145 lies below it: what is within 1e-9 of a half counts as one, so that a share of images
+    and a mean of such shares that equals it are shown alike.
+    """
+    if value is None or not math.isfinite(value):
+        return None
+    scale = 10.0**digits
+    if abs(value) * scale >= 2**53:  # a float of this size has no such decimals
+        return float(value)
+    up = math.floor(round(abs(float(value)) * scale, 9) + 0.5) / scale
+    return math.copysign(up, value) if up else 0.0
+
+
+def decimals(value: float | None, digits: int) -> str:
+    """A number with exactly so many decimals, as `rounded` rounds; `-` where there is none."""
+    number = rounded(value, digits)
+    return "-" if number is None else f"{number:.{digits}f}"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share of 1 as percent, without the sign; `-` where there is none."""
-    return "-" if rounded(share, 0) is None else f"{100 * float(share or 0):.{digits}f}"
+    return decimals(None if share is None else 100 * float(share), digits)
 
 
 def percent_or_words(share: float | None, digits: int = 1) -> str:

@@ -17,6 +17,8 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dynammo.runtime.plain import decimals
+
 __all__ = [
     "TaskResult",
     "accuracy_matrix",
@@ -133,7 +135,7 @@ def matrix_csv(results: list[TaskResult]) -> str:
     matrix = accuracy_matrix(results)
     lines = ["after_task," + ",".join(f"task_{j + 1}" for j in range(len(matrix)))]
     for k, row in enumerate(matrix):
-        lines.append(f"{k + 1}," + ",".join("" if math.isnan(value) else f"{value:.6f}" for value in row))
+        lines.append(f"{k + 1}," + ",".join("" if math.isnan(value) else decimals(value, 6) for value in row))
     return "\n".join(lines) + "\n"
 
 

@@ -47,7 +47,8 @@ def test_a_training_leaves_all_its_files(trained: Trained, method: str) -> None:
     assert {"seed", "versions", "device", "config", "files", "commit", "command"} <= set(record)
     rows = list(csv.reader((run / "accuracy_matrix.csv").open()))
     assert [len(row) for row in rows] == [3, 3, 3] and rows[1][2] == ""
-    for name in ("model.pt", "checkpoint.pt", "accuracy_matrix.png", "accuracy_curve.png", "confusion.png"):
+    figures = [f"{name}.png" for name in ("accuracy_matrix", "accuracy_curve", "class_recall", "confusion")]
+    for name in ("model.pt", "checkpoint.pt", *figures):
         assert (run / name).stat().st_size > 0
     state = load_state(run / "model.pt")
     assert all(isinstance(value, torch.Tensor) for value in state.values())

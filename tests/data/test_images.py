@@ -225,3 +225,16 @@ def test_the_contents_change_with_an_image_whatever_its_name_size_and_time(tmp_p
         one.write_bytes(content[: state.st_size])
         os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
         assert (data.contents() == before) is same and data.digest() == known
+
+
+def test_test_images_are_the_same_in_any_order_and_place(tmp_path: Path) -> None:
+    def digest(folder: Path, order: list[str]) -> str:
+        return TaskImages(ImageSet(folder), TaskSequence(CLASSES, 2, order)).test_digest()
+
+    first, second = (make_data(tmp_path / name, 2, 2) for name in ("first", "second"))
+    expected = digest(first, sorted(CLASSES))
+    assert digest(second, sorted(CLASSES, reverse=True)) == expected
+    write_image(second / "train" / "red" / "new.png", "red", 1)
+    assert digest(second, sorted(CLASSES)) == expected, "a training image"
+    write_image(second / "test" / "red" / "red_0.png", "red", 1, size=16)
+    assert digest(second, sorted(CLASSES)) != expected

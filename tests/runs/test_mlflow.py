@@ -102,7 +102,11 @@ def test_plots_and_matrix_lie_at_the_tasks_and_at_the_parent(recorded: tuple[Lea
     parents, children = runs(recorded[1], "dynammo")
     store, names = client(recorded[1]), ["accuracy_curve.png", "accuracy_matrix.csv", "accuracy_matrix.png"]
     for run in (*parents, *children):
-        assert [file.path for file in store.list_artifacts(run.info.run_id)] == [*names, "confusion.png"]
+        assert [file.path for file in store.list_artifacts(run.info.run_id)] == [
+            *names,
+            "class_recall.png",
+            "confusion.png",
+        ]
     matrix = store.download_artifacts(parents[0].info.run_id, "accuracy_matrix.csv", str(tmp_path))
     assert Path(matrix).read_text() == "after_task,task_1,task_2\n1,0.900000,\n2,0.600000,0.700000\n"
     assert (recorded[1] / "mlruns").is_dir()

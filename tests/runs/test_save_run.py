@@ -22,6 +22,7 @@ def test_the_record_describes_the_files_beside_it(tiny_data: Path, tmp_path: Pat
     assert (record["method"], record["config"], record["tasks_learnt"]) == ("own", {"epochs": 1}, 2)
     assert record["classes"] == ["blue", "green", "red", "white"] and len(record["results"]) == 2
     assert record["files"] == {name: sha256(tmp_path / "other" / name) for name in OUTPUTS}
+    assert record["test_images"] == trainer.data.test_digest()
     weights = load_state(tmp_path / "other" / "model.pt")
     shipped = trainer.network.classifier().state_dict()
     assert weights.keys() == shipped.keys()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dynammo.runtime.plain import expanded, percent, percent_or_words, plain, rounded
+from dynammo.runtime.plain import decimals, expanded, percent, percent_or_words, plain, rounded
 
 
 def test_plain_values_go_into_json_and_come_back() -> None:
@@ -31,3 +31,18 @@ def test_what_was_not_measured_is_said() -> None:
         assert rounded(nothing, 2) is None
         assert (percent(nothing), percent_or_words(nothing)) == ("-", "not measured")
     assert (rounded(0.12345, 2), percent(0.1234), percent_or_words(0, 0)) == (0.12, "12.3", "0 %")
+
+
+def test_halves_go_up_as_people_round() -> None:
+    assert [percent(share, 0) for share in (0.125, 0.145, 0.375, 0.5549999999999999, 0.005)] == [
+        "13",
+        "15",
+        "38",
+        "56",
+        "1",
+    ]
+    assert [percent(share) for share in (0.0625, 0.8125, 1 / 3, 2 / 3, 1)] == ["6.3", "81.3", "33.3", "66.7", "100.0"]
+    assert [rounded(value, 6) for value in (0.0078125, 1 / 3, 0.0000005, 1e308, -2.5e-6)] == [
+        0.007813, 0.333333, 0.000001, 1e308, -0.000003
+    ]  # fmt: skip
+    assert [decimals(value, 1) for value in (-0.25, -0.04, 0, None, math.nan)] == ["-0.3", "0.0", "0.0", "-", "-"]
