@@ -164,7 +164,7 @@ def test_a_prediction_ranks_and_shows(model: Model, images: Path, classified: Pa
     assert [share for _, share in ranked] == sorted(found.probabilities.values(), reverse=True)
     assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert found.heat_map is not None and found.heat_map.dtype == np.float32 and found.heat_map.ndim == 2
-    assert 0 <= found.heat_map.min() and found.heat_map.max() == 1
+    assert found.heat_map.min() >= 0 and found.heat_map.max() == 1
     assert found.picture is not None and max(found.picture.size) <= 256
     number = list(items(classified)).index(found.name)  # the heat map of the report is the same
     heat = re.search(rf'id="heat-{number}">(.*?)</script>', (classified / "report.html").read_text())
@@ -197,7 +197,7 @@ def test_mistakes_are_sentences(trained: Trained, options: dict[str, object], se
 
 def test_paths_without_an_image_are_refused(model: Model, tmp_path: Path) -> None:
     for images in (tmp_path / "none.png", [tmp_path / "none.png"], tmp_path):
-        with pytest.raises(UserError, match="cannot be opened|there is no image in"):
+        with pytest.raises(UserError, match=r"cannot be opened|there is no image in"):
             model.predict(images)
     with pytest.raises(UserError, match=r"image is of type int; expected a path, an array"):
         model.predict(7)  # type: ignore[call-overload]

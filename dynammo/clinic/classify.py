@@ -116,15 +116,7 @@ def _remove_leftovers(folder: Path, settings: ClassifySettings) -> None:
 
 
 def make_classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
-    """The classifier of a command; what it says of an image does not depend on the other images.
-
-    Args:
-        model: what `dynammo.runs.load.load_model` gives.
-        settings: of which model and folders play no part.
-
-    Raises:
-        UserError: no such device or engine, an impossible number of images in a pass.
-    """
+    """The classifier of `dynammo classify` with these settings."""
     import torch
 
     device = settings.device

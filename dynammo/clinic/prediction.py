@@ -75,7 +75,8 @@ class Prediction:
         """
         if self._picture is None or self._picture[1] is None:
             return None
-        return np.asarray(Image.open(io.BytesIO(self._picture[1])), np.float32) / np.float32(255)
+        heat: NDArray[np.float32] = np.asarray(Image.open(io.BytesIO(self._picture[1])), np.float32) / np.float32(255)
+        return heat
 
     def __repr__(self) -> str:
         if self.label is None:
@@ -86,9 +87,9 @@ class Prediction:
     def _repr_html_(self) -> str:
         """The card of a notebook: nothing in it runs, and nothing is fetched."""
         flags = [flag for flag in FLAGS if flag in self.flags]
-        pictures = [] if self._picture is None else [_data_url(self._picture[0])]
-        if self._picture is not None and self._picture[1] is not None:
-            pictures.append(_data_url(_painted(*self._picture)))
+        jpeg, heat = self._picture or (None, None)
+        painted = _painted(jpeg, heat) if jpeg and heat else None
+        pictures = [_data_url(picture) for picture in (jpeg, painted) if picture]
         card = page_environment().get_template("notebook.html.j2")
         top = [(name, value, _share(value)) for name, value in self.top()]
         return card.render(

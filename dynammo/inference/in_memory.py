@@ -7,7 +7,7 @@ import copy
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tifffile
@@ -21,7 +21,7 @@ from dynammo.io.studies import Study, find_studies
 
 __all__ = ["ImageLike", "studies_of"]
 
-ImageLike = str | os.PathLike[str] | NDArray[Any] | Image.Image | Dataset
+ImageLike: TypeAlias = str | os.PathLike[str] | NDArray[Any] | Image.Image | Dataset
 """A path, an array, a picture of PIL or a data set of pydicom."""
 EXPECTED = "expected a path, an array (H, W) or (H, W, 3), a picture of PIL, a data set of pydicom, or a list of these"
 
@@ -56,7 +56,7 @@ def _only(image: ImageLike, number: int, folder: Path) -> Study:
     if not isinstance(image, str | os.PathLike):
         folder.mkdir()
         return _study_of(image, f"image {number}", folder)
-    studies = find_studies(image, folder).studies
+    studies = find_studies(Path(os.fspath(image)), folder).studies
     if len(studies) > 1:
         raise UserError(f"{image} comes to {len(studies)} studies, one entry of a list to one; give it alone.")
     return studies[0]

@@ -13,7 +13,7 @@ import torch
 
 __all__ = ["as_guest"]
 
-_turn = threading.RLock()
+_one_at_a_time = threading.RLock()
 
 
 @contextmanager
@@ -25,9 +25,9 @@ def as_guest(verbose: bool = False) -> Iterator[None]:
     """
     from monai.utils import misc
 
-    with _turn:
+    with _one_at_a_time:
         states = random.getstate(), np.random.get_state(), torch.get_rng_state(), misc._seed
-        on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
         switches = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
         threads, hook = torch.get_num_threads(), sys.excepthook
         out, err = (stream if verbose else cast(TextIO, _Muted(stream)) for stream in (sys.stdout, sys.stderr))
