@@ -15,7 +15,8 @@ from packaging.utils import canonicalize_name
 __all__ = ["KINDS", "kind_of", "licences", "needed"]
 
 KINDS = ("permissive", "LGPL", "GPL")
-NAMED = {"huey": "MIT", "skops": "MIT"}  # what their own metadata leave open, looked up in their licence files
+# what their own metadata leave open, looked up in their licence files; the last comes with torch's builds for NVIDIA
+NAMED = {"huey": "MIT", "skops": "MIT", "cuda-toolkit": "NVIDIA Proprietary Software"}
 GPL = re.compile(r"(?<!L)GPL|(?<!lesser )general public|affero", re.IGNORECASE)
 LGPL = re.compile(r"LGPL|lesser general public", re.IGNORECASE)
 

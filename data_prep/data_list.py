@@ -20,7 +20,9 @@ from rich.table import Table
 from data_prep.command_line import console
 from data_prep.leak_check import Duplicates, refuse_shared_groups, without_shared_pixels
 from dynammo import __version__
-from dynammo.data.images import ImageRecord, check_classes, divided
+from dynammo.data.data_list import ImageRecord
+from dynammo.data.images import check_classes
+from dynammo.data.splits import divided
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
 from dynammo.runtime.files import write_atomically

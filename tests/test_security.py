@@ -47,6 +47,8 @@ def test_nothing_that_is_loaded_can_run_code(source: Path) -> None:
     }
     assert not imported & RUN_CODE
     for name, call in calls(tree):
+        if ast.unparse(call) == "exec('')":  # runs nothing; why it is there: dynammo/cli.py
+            continue
         where = f"{source.name}:{call.lineno} {name}"
         assert name not in FORBIDDEN and name.rpartition(".")[2] not in {"extractall", "unpack_archive"}, where
         assert name != "torch.jit.load" or source.relative_to(ROOT).as_posix() in TORCHSCRIPT, where

@@ -3,28 +3,25 @@
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
-
+from dynammo.data.class_folders import files_below, read_class_folders
 from dynammo.data.data_list import ImageRecord, read_data_list
 from dynammo.data.exemplars import Item
 from dynammo.data.leaks import refuse_contradictions, refuse_shared_files, refuse_shared_groups, some
+from dynammo.data.splits import divided
 from dynammo.data.tasks import Task, TaskSequence
 from dynammo.errors import UserError
-from dynammo.io.file_sources import is_clutter
 from dynammo.io.image_reader import frame_count, image_fault, image_format
 from dynammo.io.slides import tissue_tiles
 from dynammo.runtime.distributed import all_gather_object, shard
 from dynammo.runtime.plain import say
 from dynammo.runtime.progress import track
 
-__all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "divided", "images_in", "items_of"]
+__all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "images_in", "items_of"]
 
 
 class ImageSet:
@@ -62,7 +59,7 @@ class ImageSet:
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}; give --dataset_dir a folder with train/<class>/ images.")
         if data_list is None:
-            records = _from_folder(folder)
+            records = read_class_folders(folder)
         else:
             records = read_data_list(Path(data_list).expanduser(), folder, allow_outside)
         refuse_shared_groups(records)
@@ -122,44 +119,10 @@ def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = 
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --dataset_dir a folder of images to classify.")
-    records = [ImageRecord(path, "", "test") for path in _files(folder)]
+    records = [ImageRecord(path, "", "test") for path in files_below(folder)]
     if not records:
         raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
     return [item for record in _readable(records, skip_unreadable, slices) for item in items_of(record)]
-
-
-def divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list[ImageRecord]:
-    """Give every record a split, each group on one side and each class on both; left as they are when all have one.
-
-    Args:
-        records: images; the split of all or of none is "".
-        test_fraction: share of the images of each class in test, 0 to 0.5.
-        seed: of the division.
-
-    Raises:
-        UserError: only some have a split, or a class comes from one group alone.
-    """
-    without = [record for record in records if not record.split]
-    if not without:
-        return records
-    if len(without) < len(records):
-        raise UserError(f"{len(without)} of {len(records)} rows have no split; give all rows one, or none.")
-    folds = max(2, round(1 / test_fraction))
-    groups = [record.group or str(record.path) for record in records]
-    labels = [record.class_name for record in records]
-    groups_of = Counter(label for label, _ in set(zip(labels, groups, strict=True)))
-    rarest, count = min(groups_of.items(), key=lambda pair: pair[1])
-    if count < 2:
-        raise UserError(
-            f"the class {rarest} comes from one group alone, so it cannot be both in train and in test; give rows a "
-            "split, or add images of another group."
-        )
-    splitter = StratifiedGroupKFold(min(folds, count), shuffle=True, random_state=seed)
-    _, test = next(splitter.split(np.zeros(len(records)), labels, groups))
-    chosen = set(test.tolist())
-    return [
-        ImageRecord(r.path, r.class_name, "test" if i in chosen else "train", r.group) for i, r in enumerate(records)
-    ]
 
 
 def check_classes(records: Sequence[ImageRecord]) -> None:
@@ -181,28 +144,6 @@ def check_classes(records: Sequence[ImageRecord]) -> None:
         raise UserError(
             f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
         )
-
-
-def _files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in found if not is_clutter(p.name))
-
-
-def _from_folder(folder: Path) -> list[ImageRecord]:
-    records = []
-    for split in ("train", "test"):
-        classes = sorted(p for p in (folder / split).glob("*") if p.is_dir() and not is_clutter(p.name))
-        if not classes:
-            raise UserError(
-                f"{folder} has no class folder in {split}/; expected {folder}/{split}/<class>/<images>, "
-                "or a data list: --data_list FILE."
-            )
-        for class_dir in classes:
-            files = _files(class_dir)
-            if not files:
-                raise UserError(f"the class folder {class_dir} holds no image; put images there or remove the folder.")
-            records += [ImageRecord(path, class_dir.name, split) for path in files]
-    return records
 
 
 def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:

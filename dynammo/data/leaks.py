@@ -11,7 +11,7 @@ from dynammo.errors import UserError
 from dynammo.io.image_reader import image_format, read_image
 from dynammo.runtime.files import sha256
 
-__all__ = ["refuse_contradictions", "refuse_shared_files", "refuse_shared_groups", "some"]
+__all__ = ["copies", "refuse_contradictions", "refuse_shared_files", "refuse_shared_groups", "some"]
 
 LISTED = 5  # names shown in a message before "and N more"
 
@@ -60,19 +60,19 @@ def refuse_shared_files(records: Sequence[ImageRecord]) -> None:
     Raises:
         UserError: naming such images.
     """
-    copies = list(_copies(sorted({record.path for record in records})))
+    found = list(copies(sorted({record.path for record in records})))
     of = {record.path: record for record in records}
-    leaks = [same for same in copies if len({of[path].split for path in same}) > 1 and not _is_blank(same[0])]
+    leaks = [same for same in found if len({of[path].split for path in same}) > 1 and not _is_blank(same[0])]
     if leaks:
         raise UserError(
             f"{len(leaks)} images are both in train and in test under other names ({some(map(_equal, leaks))}), so "
             "test results would be too good; remove one of each."
         )
-    if copies:
-        mixed = sum(len({of[path].class_name for path in same}) > 1 for same in copies)
+    if found:
+        mixed = sum(len({of[path].class_name for path in same}) > 1 for same in found)
         print(
-            f"note: {len(copies)} images have copies under other names, {mixed} of them in other classes: "
-            f"{some(map(_equal, copies))}"
+            f"note: {len(found)} images have copies under other names, {mixed} of them in other classes: "
+            f"{some(map(_equal, found))}"
         )
 
 
@@ -83,7 +83,7 @@ def some(names: Iterable[str]) -> str:
     return "; ".join(listed[:LISTED]) + more
 
 
-def _copies(paths: Sequence[Path]) -> Iterator[list[Path]]:
+def copies(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Files of the same content; only those of the same size are read."""
     sizes = [path.stat().st_size for path in paths]
     counts = Counter(sizes)

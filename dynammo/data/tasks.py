@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dynammo.errors import UserError
 
-__all__ = ["Task", "TaskSequence"]
+__all__ = ["Task", "TaskSequence", "task_sizes"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,19 @@ class TaskSequence(Sequence[Task]):
         return self._labels[name]
 
 
+def task_sizes(classes: int, each: int) -> list[int]:
+    """Numbers of classes of tasks of `each` classes; a single class that is left joins the last task.
+
+    Args:
+        classes: number of all classes, from 1.
+        each: classes of a task, from 1; 7 classes by twos are 2, 2, 3, and 8 by threes 3, 3, 2.
+    """
+    sizes = [min(each, classes - start) for start in range(0, classes, each)]
+    if len(sizes) > 1 and sizes[-1] == 1 < each:
+        sizes[-2:] = [each + 1]
+    return sizes
+
+
 def _all_at_once(word: str, classes: int) -> int:
     if word != "all":
         raise UserError(f'increments is {word!r}; expected all, a number, or a list such as "[2,2,4]".')
@@ -125,9 +138,10 @@ def _cut(order: Sequence[str], increments: int | Sequence[int]) -> list[tuple[st
     total = len(order)
     if isinstance(increments, int):
         if increments < 1 or total % increments:
+            sizes = ",".join(map(str, task_sizes(total, max(increments, 2))))
             raise UserError(
                 f"increments is {increments}, which does not divide {total} classes; "
-                f'give a divisor or a list that sums to {total}, such as --increments "[{total}]".'
+                f'give a divisor or a list that sums to {total}, such as --increments "[{sizes}]".'
             )
         increments = [increments] * (total // increments)
     if not increments or min(increments) < 1 or sum(increments) != total:

@@ -8,6 +8,7 @@ from monai.data import Dataset
 from torch import nn
 
 from dynammo.data.exemplars import Item
+from dynammo.data.tasks import Task
 from dynammo.errors import UserError
 from dynammo.heads.analytic import (
     HEADS,
@@ -85,6 +86,11 @@ class AnalyticHeads:
         """Register with the loop over tasks."""
         if engine.network.head_layout == "analytic":
             engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
+
+    def work(self, engine: IncrementalTrainer, task: Task) -> tuple[float, float]:
+        """Images that are read and passes of an image that a task takes."""
+        images = len(engine.data.train(task)) if engine.network.head_layout == "analytic" else 0
+        return images, images * len(self.mirrored)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next task needs: class statistics and the losses (K, G, 33) that choose the shrinkage."""

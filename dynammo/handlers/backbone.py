@@ -2,7 +2,9 @@
 
 from torch import nn
 
+from dynammo.data.tasks import Task
 from dynammo.errors import UserError
+from dynammo.training.expected_time import STEP
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["TrainBackbone"]
@@ -22,6 +24,11 @@ class TrainBackbone:
         """Register with the loop over tasks."""
         if self.acts:
             engine.add_event_handler(TaskEvents.TASK_STARTED, self._train)
+
+    def work(self, engine: IncrementalTrainer, task: Task) -> tuple[float, float]:
+        """Images that are read and passes of an image that a task takes."""
+        images = len(engine.data.train(task)) if self.acts and task.index == 0 else 0
+        return images, STEP * (engine.trainer.state.max_epochs or 0) * images
 
     def _train(self, engine: IncrementalTrainer) -> None:
         if engine.task.index > 0:

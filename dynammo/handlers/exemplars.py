@@ -7,6 +7,7 @@ import torch
 from monai.data import Dataset
 
 from dynammo.data.exemplars import Item, herd
+from dynammo.data.tasks import Task
 from dynammo.runtime.distributed import sync_state
 from dynammo.training.prediction import extract_features
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -35,6 +36,11 @@ class SelectExemplars:
         """Register with the loop over tasks."""
         engine.add_event_handler(TaskEvents.TASK_FITTED, self._select)
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, lambda e: e.memory.trim())
+
+    def work(self, engine: IncrementalTrainer, task: Task) -> tuple[float, float]:
+        """Images that are read and passes of an image that a task takes."""
+        images = len(engine.data.train(task)) if isinstance(engine.memory.budget, int) and engine.memory.budget else 0
+        return images, images
 
     def _select(self, engine: IncrementalTrainer) -> None:
         memory, task = engine.memory, engine.task

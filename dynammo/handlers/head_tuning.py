@@ -8,6 +8,7 @@ from monai.data import Dataset, set_rnd
 from torch import nn
 
 from dynammo.data.exemplars import Item
+from dynammo.data.tasks import Task
 from dynammo.errors import UserError
 from dynammo.heads.cross_validation import FOLDS, held_out_logits
 from dynammo.heads.linear import tune_heads
@@ -64,6 +65,16 @@ class TuneHeads:
         """Register with the loop over tasks."""
         if self.epochs > 0 and engine.network.head_layout != "analytic":
             engine.add_event_handler(TaskEvents.TASK_FITTED, self._tune)
+
+    def work(self, engine: IncrementalTrainer, task: Task) -> tuple[float, float]:
+        """Images that are read and passes of an image that a task takes; heads cost little beside them."""
+        if self.epochs <= 0 or engine.network.head_layout == "analytic":
+            return 0, 0
+        kept = (
+            engine.memory.budget if isinstance(engine.memory.budget, int) and task.index and not self.all_images else 0
+        )
+        images = (kept or len(engine.data.train(task))) * (1 + self.copies)
+        return images, images
 
     def _tune(self, engine: IncrementalTrainer) -> None:
         task, network = engine.task, engine.network

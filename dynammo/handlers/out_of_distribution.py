@@ -7,6 +7,7 @@ import torch
 from monai.data import Dataset
 
 from dynammo.data.exemplars import Item
+from dynammo.data.tasks import Task
 from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.heads.cross_validation import FOLDS, assign_folds
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
@@ -71,6 +72,10 @@ class FitOutOfDistribution:
         distances = _distances(self.statistics, features)  # by what is known without these images
         self._take(engine, update_classes(self.statistics, before, more, labels), distances, labels_of_images)
         return more
+
+    def work(self, engine: IncrementalTrainer, task: Task) -> tuple[float, float]:
+        """Images that are read and passes of an image that a task takes; the stem alone costs little."""
+        return len(engine.data.train(task)), 0
 
     def _learn(self, engine: IncrementalTrainer) -> None:
         features, labels = self._features(engine, engine.data.train(engine.task))

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.change_report import MeasureChange
 from dynammo.lifecycle.combine import combined
 from dynammo.lifecycle.forget import labels_to_forget, without
+from dynammo.lifecycle.in_process import chosen_device, explained, prepared_bundle
 from dynammo.lifecycle.learning_state import LearntModel, load_learnt
 from dynammo.runs.record import locate_model
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.config import config_with
 from dynammo.runtime.files import write_json
-from dynammo.training.settings import refuse_removed
 
 __all__ = ["LearnSettings", "combine", "forget", "learn"]
 
@@ -76,10 +74,10 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
         "model_dir": str(model), "dataset_dir": str(data), "max_drop": settings.max_drop,
         "test_dir": str(settings.test_data) if settings.test_data else None,
         "without_exemplars": settings.without_exemplars, "skip_unreadable": settings.skip_unreadable,
-        "mlflow": settings.mlflow, **_device(settings.device),
+        "mlflow": settings.mlflow, **chosen_device(settings.device),
     }  # fmt: skip
     bundle = _bundle(output, overrides, settings.overlays)
-    _explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
+    explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
     change: MeasureChange = bundle.get_parsed_content("change")
     if settings.json:
         write_json(settings.json, change.report)
@@ -123,7 +121,7 @@ def _record(change: Callable[[Path], LearntModel], output: Path, mlflow: bool) -
             "settings#dataset_dir": model.record["config"].get("dataset_dir"),
         }  # fmt: skip
         bundle = _bundle(output, overrides, ours={"incremental#trainer#handlers": UNTAUGHT})
-        _explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
+        explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
     return model
 
 
@@ -135,24 +133,7 @@ def _bundle(
         if not file.is_file():
             raise UserError(f"there is no config file {file}; give --overlay a YAML file.")
     files = [bundle_config("train.yaml"), *overlays, bundle_config("increment.yaml")]
-    parser = config_with(files, {"output_dir": output, **overrides})
-    refuse_removed(parser.config)
-    parser.update(dict(ours or {}))
-    _explained(lambda: parser.get_parsed_content("initialize"))
-    return parser
-
-
-def _explained(act: Callable[[], Any]) -> Any:  # noqa: ANN401
-    """The result of `act`; a mistake of the user comes out of what MONAI wraps it in."""
-    try:
-        return act()
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__ or cause.__context__
-        if cause is not None:
-            raise cause from error
-        raise
+    return prepared_bundle(files, {"output_dir": output, **overrides}, ours)
 
 
 def _new_folder(output: Path) -> Path:
@@ -169,10 +150,3 @@ def _keep_refused(output: Path) -> Path:
         kept, count = output.with_name(f".{output.name}.refused-{count}"), count + 1
     os.replace(output, kept)
     return kept
-
-
-def _device(name: str) -> dict[str, torch.device]:
-    try:
-        return {} if name == "auto" else {"device": torch.device(name)}
-    except RuntimeError as error:
-        raise UserError(f"there is no device {name!r}; give --device auto, cpu or cuda:0.") from error

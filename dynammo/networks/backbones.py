@@ -12,7 +12,7 @@ from torch import nn
 from dynammo.errors import UserError
 from dynammo.merging import State
 
-__all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained"]
+__all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained", "stages_in"]
 
 ARCHITECTURES: dict[str, Callable[..., Any]] = {
     "resnet18": resnet18,
@@ -132,6 +132,21 @@ def load_pretrained(backbone: Backbone, weights: str | Path, spatial_dims: int =
     backbone.stem.load_state_dict(nn.Sequential(net.conv1, net.bn1).state_dict())
     for i, layer in enumerate(backbone.layers):
         layer.load_state_dict(getattr(net, f"layer{i + 1}").state_dict())
+
+
+def stages_in(weights: Path) -> int:
+    """How many of the four layers of a ResNet a file of weights holds.
+
+    Raises:
+        UserError: no such file, not a state dict, or one without layers of a ResNet.
+    """
+    names = _read(weights).keys()  # files that were cut may keep small tensors of the layers that they lack
+    stages = next((i for i in range(4) if f"layer{i + 1}.0.conv1.weight" not in names), 4)
+    if not stages:
+        raise UserError(
+            f"the weights {weights} are not those of a ResNet; expected tensors such as layer1.0.conv1.weight."
+        )
+    return stages
 
 
 def fit_weights(state: State, expected: State) -> State:

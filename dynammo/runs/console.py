@@ -1,5 +1,6 @@
 """What a person sees: one line for each finished task, a table at the end."""
 
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.plain import percent
+from dynammo.runtime.progress import WholeProgress
+from dynammo.training.expected_time import expected_passes, expected_seconds
 from dynammo.training.metrics import TaskResult, accuracy_matrix, summarise
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
@@ -27,22 +30,28 @@ class PrintTaskTable:
         self.output_dir = Path(output_dir)
         self.console = Console()
         self._since = 0.0
+        self._bar = WholeProgress(())
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
         if not is_first():
             return
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(TaskEvents.TASK_STARTED, lambda engine: self._bar.start(engine.task.index))
+        engine.add_event_handler(TaskEvents.LEARNING_ENDED, lambda _: self._bar.stop())
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._line)
         engine.add_event_handler(Events.COMPLETED, self._table)
 
     def _start(self, engine: IncrementalTrainer) -> None:
         self._since = time.perf_counter()
-        images = len(engine.data.test())
-        train = sum(len(engine.data.train(task)) for task in engine.tasks)
+        test, train = len(engine.data.test()), sum(len(engine.data.train(task)) for task in engine.tasks)
+        self._bar = WholeProgress(expected_passes(engine))
+        minutes = _rough(sum(expected_seconds(engine)[engine.tasks_learnt :]))
         self.console.print(
-            f"{len(engine.tasks.classes)} classes in {len(engine.tasks)} tasks, {train} training, {images} test images",
+            f"{len(engine.tasks.classes)} classes in {len(engine.tasks)} tasks, {train} training, {test} test images, "
+            f"about {minutes}",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _line(self, engine: IncrementalTrainer) -> None:
@@ -68,6 +77,13 @@ class PrintTaskTable:
         self.console.print(
             f"all files are in {self.output_dir}: model.pt, run.json, plots", highlight=False, soft_wrap=True
         )
+
+
+def _rough(seconds: float) -> str:
+    """A time as people say one that they do not know well."""
+    if seconds < 100:
+        return f"{max(10, 10 * math.ceil(seconds / 10))} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.0f} hours"
 
 
 def _matrix_table(results: list[TaskResult], names: list[str]) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dynammo.errors import UserError
 
-__all__ = ["bundle_config"]
+__all__ = ["bundle_config", "shipped_config"]
 
 SHARE = Path("share", "dynammo", "bundle", "configs")  # as [tool.setuptools.data-files] installs them
 
@@ -27,3 +27,10 @@ def bundle_config(name: str) -> Path:
         f"the bundle's file configs/{name} is neither beside the package nor in {SHARE.as_posix()} of this Python; "
         "install dynammo anew: pip install --force-reinstall --no-deps and the wheel or the folder it came from."
     )
+
+
+def shipped_config(name: str) -> Path:
+    file = Path(__file__).resolve().parents[2] / "configs" / f"{name}.yaml"
+    if not file.is_file():
+        raise UserError(f"there is no config {name}.")
+    return file

@@ -82,7 +82,7 @@ def extract_copies(
         stage: label of the progress bar.
     """
     rows = []
-    for images, batch in _batches(classifier, dataset, batch_size, stage):
+    for images, batch in _batches(classifier, dataset, batch_size, stage, len(mirrored)):
         copies = [classifier.features(images.flip(axes) if axes else images)[0].cpu() for axes in mirrored]
         rows.append((torch.stack(copies, dim=1), batch["label"]))
     features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
@@ -117,13 +117,15 @@ def _finite(rows: torch.Tensor) -> torch.Tensor:
     return rows
 
 
-def _batches(classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str) -> Any:  # noqa: ANN401
+def _batches(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, stage: str, passes: int = 1
+) -> Any:  # noqa: ANN401
     mine = shard(len(dataset))  # type: ignore[arg-type]
     if world_size() > 1:
         dataset = Subset(dataset, mine or [0])
     loader: Sequence[dict[str, Any]] = DataLoader(dataset, batch_size=batch_size)
     device = next(classifier.parameters()).device
-    for batch in track(loader, stage, len(loader)):
+    for batch in track(loader, stage, len(loader), passes * batch_size):
         # plain tensors: MONAI's own carry paths and headers of files, which have no place in a result
         images = batch["image"].to(device).as_subclass(torch.Tensor)
         # a process without an item takes part with nothing

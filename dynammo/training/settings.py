@@ -14,7 +14,7 @@ from typing import Any, Literal
 from dynammo.errors import UserError
 
 __all__ = [
-    "METHODS", "MISSING", "POOLING", "RECIPE", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting",
+    "METHODS", "MISSING", "POOLING", "RECIPE", "RECOMMENDED", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting",
     "recorded_names", "refuse_removed", "updated",
 ]  # fmt: skip
 
@@ -249,6 +249,8 @@ METHODS: dict[str, dict[str, Rule]] = {
     "ridge": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("ridge")},
 }
 """Names of the overlays in configs/methods, and the settings without which each would be another method."""
+RECOMMENDED = "analytic"
+"""The method that `dynammo train` takes where none is named: of the highest recall on all sets, and no image kept."""
 REMOVED = {
     "small_epochs": "was taken out in 0.2.0: smaller images in the first epochs cost 3.5 points of mean class recall"
 }

@@ -21,6 +21,7 @@ from dynammo.runtime.distributed import all_gather_object, all_reduce_sum, rank,
 from dynammo.runtime.progress import ShowProgress
 from dynammo.runtime.random_state import random_states, restore_random_states
 from dynammo.training.data_parallel import broadcast_parameters, share_gradients, shared_batchnorm, split_loader
+from dynammo.training.expected_time import STEP
 
 __all__ = ["StageTrainer"]
 
@@ -52,7 +53,7 @@ class StageTrainer:
         self.stage = ""
         self._scheduler: Any = None
         self._loss_sum = torch.zeros(())
-        ShowProgress().attach(trainer)
+        ShowProgress(STEP * getattr(trainer.data_loader, "batch_size", 1)).attach(trainer)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._share_gradients)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)

@@ -201,7 +201,7 @@ def test_without_onnx_packages_the_command_says_what_to_type(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    command = ["export", "--run", str(trained("analytic")), "-o", str(tmp_path / "out")]
+    command = ["export", "--model", str(trained("analytic")), "-o", str(tmp_path / "out")]
     with pytest.raises(SystemExit) as end:
         main(command)
     assert end.value.code == 1

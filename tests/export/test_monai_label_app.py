@@ -174,10 +174,10 @@ option = lambda name: pathlib.Path(words[words.index(name) + 1])
 with open({log!r}, "a") as log:
     print(json.dumps(words), file=log)
 if words[0] == "learn":
-    if (option("--data") / "train" / "broken").exists():
+    if (option("--input") / "train" / "broken").exists():
         sys.exit("error: the disk is full.")
-    lost = 5.0 if (option("--data") / "train" / "forgetful").exists() else 0.0
-    option("--json").write_text(json.dumps({{"lost_points": lost, "max_drop": 2.0}}))
+    lost = 5.0 if (option("--input") / "train" / "forgetful").exists() else 0.0
+    option("--report").write_text(json.dumps({{"lost_points": lost, "max_drop": 2.0}}))
     (option("-o") / "tasks").mkdir(parents=True)
     (option("-o") / "tasks" / "2.pt").write_text("contribution")
     sys.exit(lost > 2)

@@ -108,7 +108,7 @@ def test_exports_that_cannot_learn_say_why(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["learn", "--model", "nowhere", "--data", "nowhere", "-o", "out"],
+        ["learn", "--model", "nowhere", "--input", "nowhere", "-o", "out"],
         ["forget", "--model", "nowhere", "--task", "1", "-o", "out"],
         ["history", "--model", "nowhere"],
         ["combine", "nowhere", "neither", "-o", "out"],

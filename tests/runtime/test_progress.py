@@ -7,7 +7,7 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 
 from dynammo.runtime import progress
-from dynammo.runtime.progress import ShowProgress, make_progress, track
+from dynammo.runtime.progress import ShowProgress, WholeProgress, make_progress, track
 
 
 def test_nothing_is_drawn_where_output_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +44,20 @@ def test_a_training_counts_its_iterations_and_its_errors_pass(fails: bool, monke
         engine.run(range(4), max_epochs=2)
         assert "8/8" in screen.getvalue()
     assert "task 1/3: adapters" in screen.getvalue()
+
+
+def test_one_bar_shows_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    whole = WholeProgress([4.0, 4.0])
+    whole.start(0)
+    assert list(track(range(3), "statistics", 3, amount=2.0)) == [0, 1, 2]
+    whole.start(1)
+    engine = Engine(lambda engine, number: None)
+    engine.add_event_handler(Events.STARTED, lambda: setattr(engine.state, "stage", "task 2/2: adapters"))
+    ShowProgress(amount=1.0).attach(engine)
+    engine.run(range(3))
+    whole.stop()
+    shown = screen.getvalue()
+    assert "task 2/2: adapters" in shown and " 88%" in shown and "3/3" not in shown
+    assert WholeProgress.shown is None

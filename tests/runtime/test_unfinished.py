@@ -102,7 +102,10 @@ sys.argv.append(folder)
 run_app(app, [])
 """
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True,
+            preexec_fn=lambda number=number: signal.signal(number, signal.SIG_DFL),  # nohup ignores SIGHUP
+        )  # fmt: skip
         assert process.stdout is not None and process.stdout.readline() == "working\n"
         process.send_signal(number)
         assert process.wait(20) == 130

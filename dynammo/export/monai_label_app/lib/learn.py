@@ -112,7 +112,16 @@ class Learn(TrainTask):  # type: ignore[misc]
     def _learn_command(self, before: Path, aside: Path, max_drop: float) -> list[str | Path]:
         model = before / RUN if (before / RUN).is_dir() else before
         words: list[str | Path] = [*dynammo_command(self._app, self._conf), "learn", "--model", model]
-        words += ["--data", aside / "images", "-o", aside / RUN, "--json", aside / REPORT, "--max-drop", str(max_drop)]
+        words += [
+            "--input",
+            aside / "images",
+            "-o",
+            aside / RUN,
+            "--report",
+            aside / REPORT,
+            "--max-drop",
+            str(max_drop),
+        ]
         words += ["--skip-unreadable", "--without-exemplars", "--no-mlflow"]
         return words + (["--test-data", self._conf["test_data"]] if "test_data" in self._conf else [])
 
@@ -123,7 +132,7 @@ class Learn(TrainTask):  # type: ignore[misc]
         words: list[str | Path] = [
             *dynammo_command(self._app, self._conf),
             "export",
-            "--run",
+            "--model",
             aside / "run",
             "-o",
             made,

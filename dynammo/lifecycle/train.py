@@ -1,0 +1,69 @@
+"""`dynammo train`: a folder of images in, a complete run out, through the configs of the bundle."""
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+from dynammo.lifecycle.training_plan import TrainingPlan, TrainSettings, make_plan
+from dynammo.runtime.plain import say
+
+__all__ = ["train"]
+
+TEST_SHARE = 0.2
+
+
+def train(data: Path, output: Path | None = None, settings: TrainSettings | None = None, dry_run: bool = False) -> Path:
+    """Learn the classes of a folder task by task; interrupted, the same call resumes.
+
+    Args:
+        data: `train/<class>/` and `test/<class>/`; class folders alone, of whose images a fifth is split off for
+            testing, patients apart, and recorded in the run; or a data list.
+        output: folder of the run; None for one below `runs/`, named after data and method.
+        settings: the defaults if left out.
+        dry_run: say what would be done and do nothing.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    plan = make_plan(data, output, settings or TrainSettings())
+    for line in plan.lines:
+        say(line)
+    if dry_run:
+        say(f"nothing was done; without --dry-run the run goes to {plan.output}")
+        return plan.output
+    say("importing torch and MONAI ...")
+    _learn(plan)
+    say(f"classify with it: dynammo classify -i FOLDER -o results -m {shlex.quote(str(plan.output))}")
+    return plan.output
+
+
+def _learn(plan: TrainingPlan) -> None:
+    from dynammo.lifecycle.in_process import chosen_device, explained, prepared_bundle
+    from dynammo.networks.backbones import stages_in
+
+    values: dict[str, Any] = {**plan.values, "output_dir": str(plan.output), **chosen_device(plan.device)}
+    if values["weights"] not in ("imagenet", "first_task"):
+        values.setdefault("stages", stages_in(Path(values["weights"])))
+    if plan.undivided:
+        values["data_list"] = str(_write_split(plan, values["seed"]))
+    try:
+        bundle = prepared_bundle(plan.files, values)
+    except SystemExit:  # the run is there already, which was said
+        return
+    explained(lambda: bundle.get_parsed_content("network"))  # its weights may be missing: said before images are read
+    explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
+
+
+def _write_split(plan: TrainingPlan, seed: int) -> Path:
+    """The data list of a split; its name says what it holds, so that another split is another setting of the run."""
+    from dynammo.data.splits import as_data_list, divided, with_patients
+    from dynammo.runtime.files import prepare_output_dir, write_atomically
+
+    listed = as_data_list(divided(with_patients(plan.records), TEST_SHARE, seed), plan.folder)
+    file = prepare_output_dir(plan.output) / f"split-{hashlib.sha256(listed).hexdigest()[:8]}.json"
+    write_atomically(file, lambda stream: stream.write(listed))
+    return file

@@ -1,0 +1,214 @@
+"""What `dynammo train` will do, found out and said before anything heavy is imported."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dynammo.data.class_folders import class_folders, read_class_folders, read_undivided
+from dynammo.data.data_list import ImageRecord, read_data_list
+from dynammo.data.tasks import TaskSequence, task_sizes
+from dynammo.errors import UserError
+from dynammo.runtime.bundle_files import bundle_config, shipped_config
+from dynammo.training.settings import RECOMMENDED, REMOVED, SETTINGS
+
+__all__ = ["TrainSettings", "TrainingPlan", "make_plan", "parse_value"]
+
+WEIGHTS = ("imagenet", "first_task")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a person may choose; see `dynammo train --help`.
+
+    Attributes:
+        method: name of an overlay in `configs/methods`, or a YAML file.
+        classes_per_task: a number, `all`, or the number of each task, such as `2,2,3`.
+        order: `sorted`, `random` (by seed), or all class names, with commas between them.
+        backbone: architecture.
+        weights: of the backbone: `imagenet`, `first_task`, or a file.
+        recipe: name of an overlay in `configs/recipes`, or a YAML file.
+        values: other settings of train.yaml, by id; they win.
+        seed: of everything that is drawn.
+        fresh: start anew where the output folder holds a run.
+        device: such as cpu or cuda:0; auto for a GPU where there is one.
+        mlflow: record the run in MLflow.
+    """
+
+    method: str = RECOMMENDED
+    classes_per_task: str = "2"
+    order: str = "sorted"
+    backbone: str = "resnet18"
+    weights: str = "imagenet"
+    recipe: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    fresh: bool = False
+    device: str = "auto"
+    mlflow: bool = True
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training that nothing speaks against so far.
+
+    Attributes:
+        output: folder of the run.
+        files: configs, the later over the earlier.
+        values: ids of the configs and what they are set to.
+        folder: of the images.
+        records: the images.
+        undivided: whether a share of the images still has to be split off for testing.
+        device: as typed.
+        lines: what will be done, for people.
+    """
+
+    output: Path
+    files: tuple[Path, ...]
+    values: Mapping[str, Any]
+    folder: Path
+    records: tuple[ImageRecord, ...]
+    undivided: bool
+    device: str
+    lines: tuple[str, ...]
+
+
+def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> TrainingPlan:
+    """Find out what there is to learn, and refuse what cannot be.
+
+    Args:
+        data: `train/<class>/` and `test/<class>/`, class folders alone, or a data list.
+        output: folder of the run; None for one below `runs/`, named after data and method.
+        settings: see `TrainSettings`.
+
+    Raises:
+        UserError: no images there, one class alone, no such method, recipe, setting or file of weights, a wrong value.
+    """
+    data = data.expanduser()
+    files = [bundle_config("train.yaml"), _overlay("methods", settings.method)]
+    if settings.recipe is not None:
+        files.append(_overlay("recipes", settings.recipe))
+    _check_ids(settings.values, files)
+    folder, data_list, records = _images(data, settings.values)
+    classes = sorted({record.class_name for record in records})
+    if len(classes) < 2:
+        raise UserError(
+            f"{data} has the class {classes[0]} alone; a classifier needs two: put images into a folder for each class."
+        )
+    values = {
+        "dataset_dir": str(folder),
+        "data_list": data_list,
+        "architecture": settings.backbone,
+        "weights": _weights(settings.weights),
+        "increments": _increments(settings.classes_per_task, len(classes)),
+        "class_order": settings.order if settings.order in ("sorted", "random") else _names(settings.order),
+        "seed": settings.seed,
+        "fresh": settings.fresh,
+        "mlflow": settings.mlflow,
+        **settings.values,
+    }
+    for name, value in values.items():
+        if name in SETTINGS:
+            SETTINGS[name].check(value)
+    tasks = TaskSequence(classes, values["increments"], values["class_order"], values["seed"])
+    method = Path(settings.method).stem
+    output = Path(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}"))).expanduser()
+    undivided = not any(record.split for record in records)
+    return TrainingPlan(
+        output, tuple(files), values, folder, tuple(records), undivided, settings.device,
+        (*_task_lines(tasks), *_image_lines(records, undivided), f"method {method}, weights {values['weights']}"),
+    )  # fmt: skip
+
+
+def parse_value(text: str) -> tuple[str, Any]:
+    """`KEY=VALUE` as it is typed behind `--set`; the value is read as YAML.
+
+    Raises:
+        UserError: no `=`, or no YAML.
+    """
+    name, equals, value = text.partition("=")
+    try:
+        if not equals or not name.strip():
+            raise ValueError
+        return name.strip().replace("-", "_"), yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        raise UserError(f"--set {text} is no setting; expected KEY=VALUE, such as --set image_size=96.") from None
+
+
+def _overlay(kind: str, name: str) -> Path:
+    if name.endswith((".yaml", ".yml", ".json")):
+        if not Path(name).is_file():
+            raise UserError(f"there is no config file {name}; give the name of a shipped one or a YAML file.")
+        return Path(name)
+    return shipped_config(f"{kind}/{name}")
+
+
+def _check_ids(values: Mapping[str, Any], files: list[Path]) -> None:
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    known = set(re.findall(r"^(\w+):", text, re.MULTILINE))
+    for name in values:
+        first = re.split("#|::", name)[0]
+        if first in REMOVED:
+            raise UserError(f"{first} {REMOVED[first]}; leave it out.")
+        if first not in known:
+            close = get_close_matches(first, sorted(known), n=3)
+            hint = (
+                f"did you mean {' or '.join(close)}?" if close else "dynammo config train names the file of them all."
+            )
+            raise UserError(f"{name} is not a setting of train.yaml; {hint}")
+
+
+def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, list[ImageRecord]]:
+    """The folder that paths start from, the data list if there is one, and the images."""
+    if data.is_file():
+        folder = Path(str(values.get("dataset_dir", data.parent))).expanduser()
+        return folder, str(data), read_data_list(data, folder, bool(values.get("allow_outside")))
+    if not data.is_dir():
+        raise UserError(f"there is no folder {data}; give a folder with a folder of images for each class.")
+    if class_folders(data / "train") and class_folders(data / "test"):
+        return data, None, read_class_folders(data)
+    inside = data / "train" if class_folders(data / "train") else data
+    if not class_folders(inside):
+        raise UserError(
+            f"{data} holds no folder; expected one for each class, or train/ and test/ with these, or give a data list "
+            "(CSV with path and label)."
+        )
+    return data, None, read_undivided(inside)
+
+
+def _weights(weights: str) -> str:
+    if weights not in WEIGHTS and not Path(weights).expanduser().is_file():
+        raise UserError(f"there is no file of weights {weights}; give --weights imagenet, first_task or a file.")
+    return weights if weights in WEIGHTS else str(Path(weights).expanduser())
+
+
+def _increments(text: str, classes: int) -> str | list[int]:
+    text = text.strip().strip("[]")
+    if text == "all":
+        return text
+    numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(numbers) != len(text.split(",")) or min(numbers) < 1:
+        raise UserError(f"--classes-per-task is {text}; expected a number from 1, all, or one for each task: 2,2,3.")
+    return task_sizes(classes, numbers[0]) if len(numbers) == 1 else numbers
+
+
+def _names(order: str) -> list[str]:
+    return [name.strip() for name in order.split(",")]
+
+
+def _task_lines(tasks: TaskSequence) -> list[str]:
+    names = [", ".join(task.classes) for task in tasks]
+    listed = [f"  task {number}: {name}" for number, name in enumerate(names, start=1)]
+    return [f"{len(tasks.classes)} classes in {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}", *listed]
+
+
+def _image_lines(records: list[ImageRecord], undivided: bool) -> list[str]:
+    counts = Counter(record.split for record in records)
+    if undivided:
+        return [f"{len(records)} images, of which a fifth is split off for testing"]
+    return [f"{counts['train']} training images, {counts['test']} test images"]

@@ -1,0 +1,90 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic.datasets import CLASSES, write_image
+
+from dynammo.errors import UserError
+from dynammo.lifecycle.training_plan import TrainSettings, make_plan, parse_value
+
+OFFLINE = {"weights": "first_task"}
+
+
+def folders(folder: Path, classes: tuple[str, ...] = CLASSES, images: int = 2) -> Path:
+    for number, name in enumerate(classes):
+        for i in range(images):
+            write_image(folder / name / f"{i}.png", CLASSES[number % 4], 10 * number + i, size=8)
+    return folder
+
+
+def test_train_and_test_are_taken_as_they_are(tiny_data: Path) -> None:
+    plan = make_plan(tiny_data, None, TrainSettings(**OFFLINE))
+    assert plan.output == Path("runs", f"{tiny_data.name}_analytic")
+    assert [file.stem for file in plan.files] == ["train", "analytic"]
+    assert plan.values["increments"] == [2, 2] and not plan.undivided
+    assert plan.lines == (
+        "4 classes in 2 tasks", "  task 1: blue, green", "  task 2: red, white",
+        "24 training images, 12 test images", "method analytic, weights first_task",
+    )  # fmt: skip
+
+
+def test_class_folders_alone_are_to_be_divided(tmp_path: Path) -> None:
+    seven = tuple("abcdefg")
+    plan = make_plan(folders(tmp_path, seven), Path("out"), TrainSettings(**OFFLINE, recipe="xray", method="finetune"))
+    assert plan.undivided and plan.values["increments"] == [2, 2, 3] and plan.output == Path("out")
+    assert [file.stem for file in plan.files] == ["train", "finetune", "xray"]
+    plan = make_plan(tmp_path, None, TrainSettings(**OFFLINE, order="g,f,e,d,c,b,a", classes_per_task="1,6"))
+    assert plan.lines[1:3] == ("  task 1: g", "  task 2: f, e, d, c, b, a")
+    assert make_plan(tmp_path, None, TrainSettings(**OFFLINE, classes_per_task="all")).lines[0] == "7 classes in 1 task"
+
+
+def test_a_train_folder_without_test_is_divided(tmp_path: Path) -> None:
+    plan = make_plan(folders(tmp_path / "train").parent, None, TrainSettings(**OFFLINE))
+    assert plan.undivided and plan.folder == tmp_path
+
+
+def test_settings_that_are_typed_win(tiny_data: Path) -> None:
+    values = {"seed": 3, "output_dir": "elsewhere", "increments": [1, 3], "train#trainer#amp": True}
+    plan = make_plan(tiny_data, None, TrainSettings(**OFFLINE, values=values))
+    assert plan.output == Path("elsewhere") and plan.values["seed"] == 3 and plan.values["increments"] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"method": "analitic"}, "analitic"),
+        ({"method": "none.yaml"}, "no config file none.yaml"),
+        ({"recipe": "xrays"}, "xrays"),
+        ({"weights": "missing.pth"}, "no file of weights missing.pth"),
+        ({"classes_per_task": "two"}, "--classes-per-task is two"),
+        ({"classes_per_task": "0"}, "--classes-per-task is 0"),
+        ({"classes_per_task": "3,3"}, "sum to 6, but the data has 4 classes"),
+        ({"order": "red,blue"}, "missing"),
+        ({"values": {"image_sizes": 96}}, "did you mean image_size?"),
+        ({"values": {"image_size": "big"}}, "image_size is 'big'"),
+        ({"values": {"small_epochs": 3}}, "was taken out in 0.2.0"),
+    ],
+)
+def test_mistakes_are_found_at_once(changes: dict[str, Any], words: str, tiny_data: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        make_plan(tiny_data, None, TrainSettings(**{**OFFLINE, **changes}))
+
+
+def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
+    for folder, words in ((tmp_path / "none", "there is no folder"), (tmp_path, "holds no folder")):
+        with pytest.raises(UserError, match=words):
+            make_plan(folder, None, TrainSettings(**OFFLINE))
+    with pytest.raises(UserError, match="has the class a alone"):
+        make_plan(folders(tmp_path / "one", ("a",)), None, TrainSettings(**OFFLINE))
+    (tmp_path / "empty" / "a").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds no image"):
+        make_plan(tmp_path / "empty", None, TrainSettings(**OFFLINE))
+
+
+def test_a_typed_setting_is_read_as_yaml() -> None:
+    assert parse_value("image-size=96") == ("image_size", 96)
+    assert parse_value("milestones=[8, 12]") == ("milestones", [8, 12])
+    assert parse_value("experiment=$__import__('os')") == ("experiment", "$__import__('os')")
+    for text in ("image_size", "=3", "a=[1"):
+        with pytest.raises(UserError, match="expected KEY=VALUE"):
+            parse_value(text)

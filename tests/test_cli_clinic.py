@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+import typer
+from conftest import Trained
+
+from dynammo.cli_clinic import classify
+
+
+def test_the_status_says_whether_all_was_read(trained: Trained, tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(typer.Exit) as read:
+        classify(tiny_data / "test", tmp_path / "out", trained())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(typer.Exit) as unread:
+        classify(tmp_path / "in", tmp_path / "out2", trained())
+    assert (read.value.exit_code, unread.value.exit_code) == (0, 3)
