@@ -288,25 +288,35 @@ def train(folder: Folder, to: Folder | None = None, *, verbose: bool = False, **
     """Learn the classes of a folder task by task; interrupted, the same call resumes.
 
     Args:
-        folder: `train/<class>/` and `test/<class>/`, class folders alone, or a data list.
-        to: folder of the run; None for one below `runs/`.
+        folder: `train/<class>/` and `test/<class>/`; class folders alone, of whose images a fifth is split off for
+            testing; or a data list (CSV or JSON).
+        to: folder of the run; None for one below `runs/`, named after data and method.
         verbose: print what `dynammo train` prints.
-        **settings: attributes of `dynammo.lifecycle.train.TrainSettings`, such as method and weights, and settings of
+        **settings: `method`, `classes_per_task` (a number, or a list of one for each task), `order` (`sorted`,
+            `random`, or a list of all classes), `backbone`, `weights` (`imagenet` if left out), `recipe`, `seed`,
+            `fresh`, `device` and `mlflow`, as `dynammo train --help` explains them; and any other setting of
             train.yaml, such as epochs and image_size.
 
-    Raises:
-        UserError: no images, one class alone, no such setting, weights that are not there.
-    """
-    from dynammo.lifecycle.train import TrainSettings  # type: ignore[import-not-found]
-    from dynammo.lifecycle.train import train as run
+    Returns:
+        The new model; that of an earlier call where nothing has changed since.
 
-    own = {field.name for field in fields(TrainSettings)}
+    Raises:
+        UserError: no images, one class alone, no such setting or value, weights that are not there, a run with other
+            settings in `to`.
+    """
+    from dynammo.lifecycle.train import train as run
+    from dynammo.lifecycle.training_plan import TrainSettings
+
+    own = {field.name for field in fields(TrainSettings)} - {"values"}
+    for name, key in (("classes_per_task", "increments"), ("order", "class_order")):
+        if isinstance(settings.get(name), list | tuple):
+            settings[key] = list(settings.pop(name))
+    chosen = {name: value for name, value in settings.items() if name in own}
+    texts = {name: str(chosen[name]) for name in ("method", "classes_per_task", "weights", "recipe") if name in chosen}
     values = {name: value for name, value in settings.items() if name not in own}
-    chosen = {name: value for name, value in settings.items() if name in own - {"values"}}
     with as_guest(verbose):
-        return load(
-            run(Path(folder), _path(to), TrainSettings(**chosen, values={**settings.get("values", {}), **values}))
-        )
+        output = run(Path(folder).expanduser(), _path(to), TrainSettings(**chosen | texts, values=values))
+        return load(output, device=chosen.get("device", "auto"))
 
 
 def _path(folder: Folder | None) -> Path | None:

@@ -19,12 +19,12 @@ import torch
 from conftest import Trained
 from PIL import Image
 from synthetic.classify import run
-from synthetic.datasets import CLASSES, ROOT, write_image
+from synthetic.datasets import CLASSES, ROOT, TINY, write_image
 from synthetic.images import dicom, nifti
 from synthetic.runs import without_plots
 
 import dynammo
-from dynammo import Model, load
+from dynammo import Model, load, train
 from dynammo.errors import UserError
 
 PUBLIC = {
@@ -235,6 +235,24 @@ def test_a_model_learns_forgets_and_is_combined(
         model.learn(tmp_path / "new", to=tmp_path / "learnt")
     learnt.evaluate(verbose=True)
     assert "recall of striped" in capfd.readouterr().out
+
+
+def test_a_folder_is_trained(
+    tiny_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_plots(monkeypatch)
+    small = {name: value for name, value in TINY.items() if name != "batch_size"} | {"mlflow": False}
+    before = torch.get_rng_state()
+    capfd.readouterr()
+    first = train(
+        tiny_data, tmp_path / "run", classes_per_task=[3, 1], order=["white", "red", "green", "blue"], **small
+    )
+    assert capfd.readouterr() == ("", "") and torch.equal(before, torch.get_rng_state())
+    assert first.record["tasks"] == [["white", "red", "green"], ["blue"]] and first.path == tmp_path / "run"
+    again = train(tiny_data, tmp_path / "two", classes_per_task=2, verbose=True, **small)
+    assert "task 2/2" in capfd.readouterr().out and again.record["tasks"] == [["blue", "green"], ["red", "white"]]
+    with pytest.raises(UserError, match=r"epoch is not a setting of train.yaml; did you mean epochs"):
+        train(tiny_data, tmp_path / "none", epoch=3)
 
 
 def test_a_model_is_measured(model: Model, tiny_data: Path, tmp_path: Path) -> None:
