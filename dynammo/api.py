@@ -312,7 +312,8 @@ def train(folder: Folder, to: Folder | None = None, *, verbose: bool = False, **
         if isinstance(settings.get(name), list | tuple):
             settings[key] = list(settings.pop(name))
     chosen = {name: value for name, value in settings.items() if name in own}
-    texts = {name: str(chosen[name]) for name in ("method", "classes_per_task", "weights", "recipe") if name in chosen}
+    words = ("method", "classes_per_task", "weights", "recipe")
+    texts: dict[str, Any] = {name: str(chosen[name]) for name in words if chosen.get(name) is not None}
     values = {name: value for name, value in settings.items() if name not in own}
     with as_guest(verbose):
         output = run(Path(folder).expanduser(), _path(to), TrainSettings(**chosen | texts, values=values))

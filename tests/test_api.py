@@ -249,7 +249,7 @@ def test_a_folder_is_trained(
     )
     assert capfd.readouterr() == ("", "") and torch.equal(before, torch.get_rng_state())
     assert first.record["tasks"] == [["white", "red", "green"], ["blue"]] and first.path == tmp_path / "run"
-    again = train(tiny_data, tmp_path / "two", classes_per_task=2, verbose=True, **small)
+    again = train(tiny_data, tmp_path / "two", classes_per_task=2, recipe=None, verbose=True, **small)
     assert "task 2/2" in capfd.readouterr().out and again.record["tasks"] == [["blue", "green"], ["red", "white"]]
     with pytest.raises(UserError, match=r"epoch is not a setting of train.yaml; did you mean epochs"):
         train(tiny_data, tmp_path / "none", epoch=3)
