@@ -1,8 +1,16 @@
-"""DynaMMo: class-incremental learning of medical images by merging task adapters."""
+"""DynaMMo: class-incremental learning of medical images by merging task adapters.
 
-import logging
+`import dynammo` is the door for programs: `train`, `load` and `Model`, see `dynammo.api`. They are imported
+when they are asked for, so that the import itself costs nothing.
+"""
+
 import os
-import warnings
+
+TYPE_CHECKING = False  # that of `typing` would be half of the import
+if TYPE_CHECKING:
+    from dynammo.api import Model, load, train
+
+__all__ = ["NOTICE", "Model", "load", "train"]
 
 NOTICE = "Research software. Not a medical device."
 """What every result says of itself; longer sentences begin with it."""
@@ -11,10 +19,16 @@ NOTICE = "Research software. Not a medical device."
 # Set before any import of mlflow; whoever wants telemetry sets the variable to "false".
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-# MONAI warns at every LoadImage that an optional GPU decoder of DICOM is not there
-warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
-# and at DICOM images without a place in the patient, as radiographs and photographs are
-warnings.filterwarnings("ignore", message="PydicomReader: ImageOrientationPatient")
-logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
-
 __version__ = "0.2.0"
+
+FACE = {"Model": "api", "load": "api", "train": "api"}  # name, and file that holds it
+
+
+def __getattr__(name: str) -> object:
+    from dynammo.runtime.faces import look_up
+
+    return look_up(__name__, FACE, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -28,7 +28,7 @@ from dynammo.runtime.progress import make_progress
 from dynammo.runtime.tables import csv_bytes
 from dynammo.runtime.unfinished import remove_leftovers, work_folder
 
-__all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify"]
+__all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify", "make_classifier"]
 
 ALL_READ, SOME_UNREADABLE = 0, 3
 NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as far as the model can tell
@@ -89,7 +89,7 @@ def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
         say(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
         model = load_model(settings.model)
         say(f"model {model.name}: {', '.join(model.record['classes'])}")
-        classifier = _classifier(model, settings)
+        classifier = make_classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
             contents = Contents({study.name: study.files for study in listed.studies})
@@ -115,7 +115,8 @@ def _remove_leftovers(folder: Path, settings: ClassifySettings) -> None:
         remove_leftovers(expanded(settings.sort_into), recursively=True)
 
 
-def _classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
+def make_classifier(model: Model, settings: ClassifySettings) -> StudyClassifier:
+    """The classifier of `dynammo classify` with these settings."""
     import torch
 
     device = settings.device
@@ -161,7 +162,7 @@ def _of_worker(path: Path, sha256: str, settings: ClassifySettings) -> StudyClas
     model = load_model(path)
     if model.sha256 != sha256:
         raise UserError(f"{path} is another model there; put the same files under the same path on all machines.")
-    return _classifier(model, settings)
+    return make_classifier(model, settings)
 
 
 def _work(

@@ -10,7 +10,7 @@ from dynammo.data.leaks import refuse_contradictions, refuse_shared_files
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded, say
 
-__all__ = ["IncrementImages", "Source"]
+__all__ = ["IncrementImages", "Source", "class_images"]
 
 Source = Mapping[str, Any]
 """Where test images of earlier classes lie: `dataset_dir` and `data_list` (or None) as a training was given them."""
@@ -74,7 +74,7 @@ class IncrementImages:
             raise UserError(f"there is no folder {root}; give --data a folder with a folder of images for each class.")
         if root.resolve() in [expanded(source["dataset_dir"]).resolve() for source in earlier]:
             raise UserError(f"{root} is what the model was trained on; give --data a folder with new images alone.")
-        return _images(root / "train" if (root / "train").is_dir() else root, "train", self._skip, self._slices)
+        return class_images(root / "train" if (root / "train").is_dir() else root, "train", self._skip, self._slices)
 
     def _tests(
         self, folder: str | Path | None, test_dir: str | Path | None, earlier: Sequence[Source], classes: Sequence[str]
@@ -83,7 +83,7 @@ class IncrementImages:
         places = [expanded(folder) / "test"] if folder is not None else []
         for place in [*places, *([_test_folder(expanded(test_dir))] if test_dir is not None else [])]:
             if place.is_dir():
-                found += _missing(_images(place, "test", self._skip, self._slices), found, classes)
+                found += _missing(class_images(place, "test", self._skip, self._slices), found, classes)
         for source in earlier:
             if {*classes} - {record.class_name for record in found}:
                 found += _missing(_if_usable(source, self._slices), found, classes)
@@ -109,15 +109,25 @@ def _earlier_tests(source: Source, slices: bool) -> list[ImageRecord]:
     """Test images of an earlier training that are still there and readable."""
     root, data_list = expanded(source["dataset_dir"]), source["data_list"]
     if data_list is None:
-        return _images(root / "test", "test", True, slices) if (root / "test").is_dir() else []
+        return class_images(root / "test", "test", True, slices) if (root / "test").is_dir() else []
     if not root.is_dir() or not expanded(data_list).is_file():
         return []
     records = ImageSet(root, data_list, skip_unreadable=True, slices=slices).records
     return [record for record in records if record.split == "test"]
 
 
-def _images(root: Path, split: str, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
-    """The images below the class folders of `root`, each read to its last pixel."""
+def class_images(root: Path, split: str, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
+    """The images below the class folders of `root`, each read to its last pixel.
+
+    Args:
+        root: folder with a folder of images for each class.
+        split: of all of them, train or test.
+        skip_unreadable: leave unreadable images out and say so, instead of refusing.
+        slices: every slice of a volume becomes a view of its own.
+
+    Raises:
+        UserError: no class folder, an empty one, unreadable images.
+    """
     folders = class_folders(root)
     if not folders:
         raise UserError(f"{root} has no class folder; expected a folder of images for each class, named after it.")

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,12 @@ from dynammo.runtime.config import config_with
 from dynammo.runtime.files import prepare_output_dir
 
 __all__ = ["cached_dataset", "exported_preprocessing", "make_preprocessing", "preprocessing_of"]
+
+# MONAI warns at every LoadImage that an optional GPU decoder of DICOM is not there
+warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+# and at DICOM images without a place in the patient, as radiographs and photographs are
+warnings.filterwarnings("ignore", message="PydicomReader: ImageOrientationPatient")
+logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 IDS = (  # of a recipe, that preprocessing.yaml refers to; what else a record calls a recipe is no id of ours
     "spatial_dims", "volumes", "crop_borders", "stain_normalisation", "colour_constancy", "grey", "window",

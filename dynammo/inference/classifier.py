@@ -102,7 +102,6 @@ class StudyClassifier:
         engine: str = "auto",
     ) -> None:
         check_engine(engine, device)
-        self.threads = torch.get_num_threads()
         self.network = fused(model.network).to(device)
         self.classes: list[str] = list(model.record["classes"])
         self.recipe: Mapping[str, Any] = model.record["config"]["recipe"]
@@ -153,6 +152,7 @@ class StudyClassifier:
     @contextmanager
     def _readers(self) -> Iterator[ThreadPoolExecutor]:
         """Threads that compute on one core each: the others are the network's."""
+        threads = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(max(1, self.workers), initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 try:
@@ -160,7 +160,7 @@ class StudyClassifier:
                 finally:
                     pool.shutdown(wait=False, cancel_futures=True)  # who stops does not wait for what is read ahead
         finally:
-            torch.set_num_threads(self.threads)  # what a thread sets is also the choice of threads yet to come
+            torch.set_num_threads(threads)  # what a thread sets is also the choice of threads yet to come
 
     def _loaded(
         self, studies: Iterable[Study], pool: ThreadPoolExecutor, pending: deque[_Pending]

@@ -1,5 +1,6 @@
 """Handlers of MONAI's evaluator: write predictions of a folder, print the measures of a test set."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from dynammo.runs.record import Record, check_tasks
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
 from dynammo.runtime.plain import expanded, percent, rounded, say
 from dynammo.runtime.tables import csv_bytes
-from dynammo.training.metrics import evaluate_predictions, study_means
+from dynammo.training.metrics import TaskResult, evaluate_predictions, study_means
 
-__all__ = ["PrintEvaluation", "SavePredictions", "test_items"]
+__all__ = ["PrintEvaluation", "SavePredictions", "refuse_strangers", "test_items"]
 
 
 def test_items(images: ImageSet, classes: list[str]) -> list[Item]:
@@ -26,13 +27,22 @@ def test_items(images: ImageSet, classes: list[str]) -> list[Item]:
     Raises:
         UserError: a class of the data that the run does not know.
     """
-    strangers = sorted(set(images.classes) - set(classes))
+    refuse_strangers(images.classes, classes)
+    return [item for r in images.records if r.split == "test" for item in items_of(r, classes.index(r.class_name))]
+
+
+def refuse_strangers(names: Iterable[str], classes: Sequence[str]) -> None:
+    """Refuse classes of a data set that a trained run, which knows `classes`, does not know.
+
+    Raises:
+        UserError: naming them.
+    """
+    strangers = sorted(set(names) - set(classes))
     if strangers:
         raise UserError(
-            f"the data has the classes {strangers}, which the model has not learnt; it knows {classes}. "
-            "Remove them, or give --model_dir a run that learnt them."
+            f"the data has the classes {strangers}, which the model has not learnt; it knows {[*classes]}. "
+            "Remove them, or give a model that learnt them."
         )
-    return [item for r in images.records if r.split == "test" for item in items_of(r, classes.index(r.class_name))]
 
 
 class SavePredictions:
@@ -89,16 +99,20 @@ class PrintEvaluation:
     """Print the measures of a test set and write `evaluation.json`.
 
     Args:
-        output_dir: folder of the file, made if need be.
+        output_dir: folder of the file, made if need be; None to write none.
         record: the `run.json` of the trained run.
+
+    Attributes:
+        result: the measures, once the evaluator has seen all images.
 
     Raises:
         UserError: a record that does not tell the tasks.
     """
 
-    def __init__(self, output_dir: str, record: Record) -> None:
+    def __init__(self, output_dir: str | Path | None, record: Record) -> None:
         check_tasks(record, "the model")
-        self.folder = prepare_output_dir(output_dir)
+        self.folder = None if output_dir is None else prepare_output_dir(output_dir)
+        self.result: TaskResult | None = None
         self.classes: list[str] = record["classes"]
         self.tasks: list[list[str]] = record["tasks"][: record["tasks_learnt"]]
         self.outputs: list[tuple[str, list[float], float, int]] = []
@@ -120,7 +134,7 @@ class PrintEvaluation:
         _, _, (probabilities, unknown, labels) = study_means(paths, *map(np.array, columns))
         present = [range(self.classes.index(t[0]), self.classes.index(t[0]) + len(t)) for t in self.tasks]
         result = evaluate_predictions(probabilities, unknown, labels.astype(int), present, len(self.tasks) - 1)
-        write_json(self.folder / "evaluation.json", {**asdict(result), "classes": self.classes, "notice": NOTICE})
+        self.result = result
         say(f"{len(labels)} test images of {len(self.classes)} classes")
         for name, value in (
             ("accuracy", result.accuracy),
@@ -130,4 +144,8 @@ class PrintEvaluation:
             say(f"{name:<30}{percent(value):>7} %")
         for name, row, label in zip(self.classes, result.confusion, range(len(self.classes)), strict=True):
             say(f"{'recall of ' + name:<30}{percent(row[label] / sum(row) if sum(row) else np.nan):>7} %")
-        say(f"the confusion matrix is in {self.folder / 'evaluation.json'}. {NOTICE}")
+        if self.folder is not None:
+            file = self.folder / "evaluation.json"
+            write_json(file, {**asdict(result), "classes": self.classes, "notice": NOTICE})
+            say(f"the confusion matrix is in {file}.")
+        say(NOTICE)

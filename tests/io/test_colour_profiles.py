@@ -8,30 +8,13 @@ import openslide
 import pytest
 import tifffile
 from PIL import Image, ImageCms
-from synthetic.images import COLOUR, RAMP
+from synthetic.images import COLOUR, RAMP, other_profile
 
 from dynammo.io.image_reader import read_image
 from dynammo.io.monai_reader import ClinicalReader
 from dynammo.io.pictures import profile_name, to_srgb
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def other_profile() -> bytes:
-    """The red and blue primaries of sRGB, swapped: colours change strongly; under a name of its own."""
-    content = bytearray(SRGB)
-    tags = {
-        bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * int.from_bytes(content[128:132], "big"), 12)
-    }
-    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
-    content[red + 4 : red + 12], content[blue + 4 : blue + 12] = (
-        content[blue + 4 : blue + 12],
-        content[red + 4 : red + 12],
-    )
-    for plain in ("sRGB", "RGB"):
-        wide = plain.encode("utf-16-be")
-        content = content.replace(wide, ("x" * len(plain)).encode("utf-16-be"))
-    return bytes(content)
 
 
 OTHER = other_profile()

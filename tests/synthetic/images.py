@@ -7,7 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pydicom
-from PIL import Image
+from PIL import Image, ImageCms
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -139,3 +139,20 @@ def values(path: Paths, **options: Any) -> np.ndarray:  # noqa: ANN401
 def as_nifti(volume: np.ndarray, codes: str = "LPS") -> nib.Nifti1Image:
     """The volume (D, H, W) as NIfTI, stored along `codes`."""
     return nifti(np.ascontiguousarray(volume.transpose(2, 1, 0)), codes)
+
+
+def other_profile() -> bytes:
+    """The red and blue primaries of sRGB, swapped: colours change strongly; under a name of its own."""
+    content = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    tags = {
+        bytes(content[at : at + 4]): at for at in range(132, 132 + 12 * int.from_bytes(content[128:132], "big"), 12)
+    }
+    red, blue = tags[b"rXYZ"], tags[b"bXYZ"]
+    content[red + 4 : red + 12], content[blue + 4 : blue + 12] = (
+        content[blue + 4 : blue + 12],
+        content[red + 4 : red + 12],
+    )
+    for plain in ("sRGB", "RGB"):
+        wide = plain.encode("utf-16-be")
+        content = content.replace(wide, ("x" * len(plain)).encode("utf-16-be"))
+    return bytes(content)
