@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from data_prep.leak_check import Duplicates
 from dynammo.errors import UserError
+
+from .leak_check import Duplicates
 
 __all__ = [
     "DuplicatesOption",

@@ -25,9 +25,9 @@ PASSED_BY = ("earlier", "mlruns", "predictions", "node_modules")
 WIDTH = 100
 LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 HOW_TO_GET_ONE = (
-    "give --model the folder of one, type make demo in dynammo's folder to train one on made-up images, or train one "
+    "give --model the folder of one, type make demo in a checkout of dynammo to train one on made-up images, or train one "
     "on yours: python -m monai.bundle run training "
-    "--config_file bundle/configs/train.yaml --dataset_dir FOLDER"
+    '--config_file "$(dynammo config train)" --dataset_dir FOLDER'
 )
 
 
