@@ -25,8 +25,8 @@ PASSED_BY = ("earlier", "mlruns", "predictions", "node_modules")
 WIDTH = 100
 LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 HOW_TO_GET_ONE = (
-    "give --model the folder of one, type make demo in a checkout of dynammo to train one on made-up images, or train one "
-    "on yours: python -m monai.bundle run training "
+    "give --model the folder of one, type make demo in a checkout of dynammo to train one on made-up images, or train "
+    "one on yours: python -m monai.bundle run training "
     '--config_file "$(dynammo config train)" --dataset_dir FOLDER'
 )
 

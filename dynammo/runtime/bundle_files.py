@@ -1,6 +1,4 @@
-"""Where the files beside the code lie, `bundle/`, `configs/` and `data_prep/`: inside the package where a wheel is
-installed, beside it in a checkout.
-"""
+"""Where `bundle/`, `configs/` and `data_prep/` lie: beside the package in a checkout, inside it in a wheel."""
 
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
