@@ -107,7 +107,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     )
     (place / "watch" / "sitecustomize.py").write_text(watch)
     (place / "work").mkdir()
-    variables = {**os.environ, "PYTHONPATH": str(place / "watch"), "OPENBLAS_NUM_THREADS": "1"}
+    variables = {**os.environ, "PYTHONPATH": str(place / "watch"), "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "150"}
     return Installed(place / "work", scripts, place / "read", variables)
 
 
@@ -143,8 +143,9 @@ def run(installed: Installed, config: Callable[[str], str], data: Path) -> Path:
 @pytest.fixture(scope="module")
 def bundle(installed: Installed, run: Path, data: Path) -> Path:
     """Its export."""
-    installed.run("dynammo", "export", "--run", run, "-o", "dist/wheel_classification", "--images", data / "test")
-    return Path("dist", "wheel_classification")
+    folder = Path("dist", "wheel_classification")
+    installed.run("dynammo", "export", "--run", run, "-o", folder, "--images", data / "test", "--no-onnx")
+    return folder
 
 
 def test_the_watch_sees_what_is_read_from_the_checkout(installed: Installed) -> None:
@@ -188,7 +189,8 @@ def test_it_classifies(installed: Installed, run: Path, data: Path) -> None:
 
 def test_its_export_runs_by_monai(installed: Installed, bundle: Path, data: Path) -> None:
     command = ["-m", "monai.bundle", "run", "inference", "--config_file", bundle / "configs" / "inference.yaml"]
-    installed.run("python", *command, "--dataset_dir", data / "test", "--output_dir", "by_monai")
+    options = ["--bundle_root", bundle, "--dataset_dir", data / "test", "--output_dir", "by_monai"]
+    installed.run("python", *command, *options)
     assert len((installed.here / "by_monai" / "predictions.csv").read_text().splitlines()) == 17
 
 
