@@ -4,22 +4,25 @@
 # make test-pythons   test in an environment for each Python at hand, 3.10 to 3.13; PYTHONS="3.12" limits them
 # make test-oldest   test with the oldest versions that pyproject.toml allows
 # make constraints   constraints.txt anew: every package for every Python; NEWEST=1 takes the newest versions
+# make dist   dist/: the wheel and the source distribution, and a list of what they hold
 # make licences   licences of all packages that are needed, extras included
 # make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
 # make test-spread   train in several processes, classify on a Ray cluster of this machine
+# make test-wheel   build the wheel, install it without the checkout, train, classify and export with it
 # make test-faults   kill trainings at fifty moments, damage files, fill disks
 # A machine with an NVIDIA GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
 PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 DEMO ?= dermoscopy
 BIN := .venv/bin
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dynammo/__init__.py)
 RUN := demo/runs/$(DEMO)
 LABEL_APP := dynammo/export/monai_label_app
 DEPLOY_APP := dynammo/export/monai_deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
-.PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread lint licences constraints clean
+.PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread test-wheel dist lint licences constraints clean
 
 demo: .venv/installed
 	$(BIN)/python -m data_prep.phantoms -o demo/data
@@ -51,6 +54,9 @@ test-label: .venv/installed .venv-label/installed
 test-spread: .venv/installed
 	$(BIN)/python -m pytest -n 0 -m spread
 
+test-wheel: .venv/installed
+	$(BIN)/python -m pytest -n 0 -m wheel tests/wheel
+
 test-faults: .venv/installed
 	$(BIN)/python -m pytest -n 0 -m faults tests/faults
 
@@ -61,6 +67,12 @@ lint: .venv/installed
 	$(BIN)/mypy
 	MYPYPATH=$(LABEL_APP) $(BIN)/mypy --explicit-package-bases $(LABEL_APP)/*.py $(LABEL_APP)/lib/*.py
 	MYPYPATH=$(DEPLOY_APP) $(BIN)/mypy --explicit-package-bases $(DEPLOY_APP)/*.py
+
+# the wheel is built from the source distribution, so that neither holds what an earlier build left
+dist: .venv/installed
+	$(BIN)/python -m build --no-isolation
+	tar -tzf dist/dynammo-$(VERSION).tar.gz
+	$(BIN)/python -m zipfile -l dist/dynammo-$(VERSION)-py3-none-any.whl
 
 licences: .venv/installed
 	$(BIN)/python .ci/licences.py

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from data_prep.leak_check import Duplicates
 from dynammo.errors import UserError
 from dynammo.runtime.terminal import Terminal
+
+from .leak_check import Duplicates
 
 __all__ = [
     "DuplicatesOption",

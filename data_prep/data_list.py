@@ -17,8 +17,6 @@ from zlib import crc32
 import numpy as np
 from rich.table import Table
 
-from data_prep.command_line import console
-from data_prep.leak_check import Duplicates, refuse_shared_groups, without_shared_pixels
 from dynammo import __version__
 from dynammo.data.data_list import ImageRecord
 from dynammo.data.images import check_classes
@@ -27,6 +25,9 @@ from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
 from dynammo.runtime.files import write_atomically
 from dynammo.runtime.provenance import command
+
+from .command_line import console
+from .leak_check import Duplicates, refuse_shared_groups, without_shared_pixels
 
 __all__ = ["About", "Choice", "choose", "files_below", "finish", "image_files", "write_data_list"]
 

@@ -13,13 +13,14 @@ from typing import Annotated
 
 import typer
 
-from data_prep.command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, Out, Seed, TestFraction, one_sentence
-from data_prep.csv_table import read_table
-from data_prep.data_list import About, Choice, choose, files_below, finish
-from data_prep.leak_check import Duplicates
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
+
+from .command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, Out, Seed, TestFraction, one_sentence
+from .csv_table import read_table
+from .data_list import About, Choice, choose, files_below, finish
+from .leak_check import Duplicates
 
 SPLITS = ("train", "test")
 

@@ -19,14 +19,15 @@ import numpy as np
 import typer
 from PIL import Image
 
-from data_prep.command_line import DuplicatesOption, Seed, TestFraction, one_sentence
-from data_prep.data_list import About, Choice, choose, files_below, finish
-from data_prep.leak_check import Duplicates, refuse_shared_groups
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
 from dynammo.io.slides import is_slide, read_tile, split_tile, tissue_tiles
 from dynammo.runtime.progress import track
+
+from .command_line import DuplicatesOption, Seed, TestFraction, one_sentence
+from .data_list import About, Choice, choose, files_below, finish
+from .leak_check import Duplicates, refuse_shared_groups
 
 app = typer.Typer(add_completion=False)
 

@@ -18,14 +18,15 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from data_prep.phantoms import dermoscopy as phantom_dermoscopy
-from data_prep.phantoms import histology as phantom_histology
-from data_prep.phantoms import radiology as phantom_radiology
-from data_prep.phantoms import volumes as phantom_volumes
-from data_prep.phantoms.files import Identity, save_dicom, save_jpeg, save_nifti, save_png
-from data_prep.phantoms.record import NOTE, PhantomError, Record, Settings
-from data_prep.phantoms.sheet import draw_sheet
 from dynammo.runtime.terminal import Terminal
+
+from . import dermoscopy as phantom_dermoscopy
+from . import histology as phantom_histology
+from . import radiology as phantom_radiology
+from . import volumes as phantom_volumes
+from .files import Identity, save_dicom, save_jpeg, save_nifti, save_png
+from .record import NOTE, PhantomError, Record, Settings
+from .sheet import draw_sheet
 
 RECIPE = 1  # raised whenever the same seed would draw other pictures
 

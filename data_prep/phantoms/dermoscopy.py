@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.phantoms.canvas import Canvas, Field, Ink, Outline, branches, ellipses, scattered, soft_step
+from .canvas import Canvas, Field, Ink, Outline, branches, ellipses, scattered, soft_step
 
 ASPECT = 4 / 3
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from data_prep.phantoms.canvas import Canvas, Field, Ink, Outline, ellipses, scattered, soft_step
+from .canvas import Canvas, Field, Ink, Outline, ellipses, scattered, soft_step
 
 # Absorption of red, green and blue by haematoxylin and by eosin (Macenko's reference vectors).
 STAINS = np.array([[0.56, 0.72, 0.41], [0.22, 0.80, 0.56]])

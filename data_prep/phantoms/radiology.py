@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep.phantoms.canvas import Canvas, Field, Ink, Outline, branches, ellipses, soft_step
+from .canvas import Canvas, Field, Ink, Outline, branches, ellipses, soft_step
 
 RIGHT, LEFT = -1, 1  # of the patient: sign of x
 # The rib cage is half a superellipse: widest at CAGE_BASE, CAGE_HEIGHT from there to its top.

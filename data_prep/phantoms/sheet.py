@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.phantoms.files import window
+from .files import window
 
 GAP = 3
 LABEL = 15

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from data_prep.phantoms.canvas import Field, soft_step, weights
+from .canvas import Field, soft_step, weights
 
 RIGHT, LEFT = -1, 1  # of the patient: sign of x
 AIR, LUNG, FAT, SOFT, VESSEL, BONE = -1000.0, -840.0, -100.0, 45.0, 170.0, 420.0

@@ -132,7 +132,9 @@ def _bundle(
     """train.yaml, overlays and increment.yaml with these values, and with config text of `ours`; checked and ready."""
     for file in overlays:
         if not file.is_file():
-            raise UserError(f"there is no config file {file}; give --overlay a YAML file.")
+            raise UserError(
+                f"there is no config file {file}; give --overlay a YAML file, such as $(dynammo config xray)."
+            )
     files = [bundle_config("train.yaml"), *overlays, bundle_config("increment.yaml")]
     return prepared_bundle(files, {"output_dir": output, **overrides}, ours)
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from dynammo.runtime.bundle_files import checkout
+
 __all__ = ["WHOLE_PATHS", "command", "commit", "machine", "origin", "versions", "without_folders"]
 
 OPTION = re.compile(r"(--?[\w#:-]+=|-[A-Za-z](?=[^\w-]))?")  # --name=value, and -i/some/where
@@ -44,8 +46,13 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the source tree that the package runs from, `+` behind it when files differ; None outside git."""
-    folder = Path(__file__).parent
+    """Commit of the source tree that the package runs from, `+` behind it when files differ; None outside git.
+
+    None for a wheel, too: it may be installed below a repository of another project.
+    """
+    folder = checkout()
+    if folder is None:
+        return None
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")

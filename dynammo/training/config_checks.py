@@ -51,7 +51,7 @@ def _check_method(settings: Mapping[str, Any]) -> None:
         if name in settings and rule.allows is not None and not rule.allows(settings[name]):
             raise UserError(
                 f"the method is {method}, but {name} is {settings[name]!r} (expected {rule.expected}), so it would be "
-                f"another one; add 'configs/methods/{method}.yaml' to --config_file, last, or type --method NAME with "
+                f"another one; add '$(dynammo config {method})' to --config_file, last, or type --method NAME with "
                 "a name of your own."
             )
 

@@ -282,5 +282,6 @@ def refuse_removed(given: Iterable[str]) -> None:
     for name in sorted({*MOVED} & set(given)):
         raise UserError(
             f"{name} is no id of this config since 0.2.0: how images are read and prepared stands in "
-            "bundle/configs/preprocessing.yaml; to prepare them otherwise, give the id preprocessing as a whole."
+            "preprocessing.yaml (dynammo config preprocessing); to prepare them otherwise, give the id preprocessing "
+            "as a whole."
         )

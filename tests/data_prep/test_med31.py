@@ -4,7 +4,7 @@ from pathlib import Path
 from synthetic.datasets import shared
 from typer.testing import CliRunner
 
-from data_prep.datasets.med31 import app
+from data_prep.med31 import app
 from dynammo.data.images import ImageSet
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from synthetic.downloads import medmnist, noise, rows, run
 
-from data_prep.datasets.medmnist_sets import SETS
+from data_prep.medmnist_sets import SETS
 
 
 def test_pictures_are_unpacked_with_their_class(tmp_path: Path) -> None:

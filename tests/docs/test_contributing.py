@@ -114,7 +114,7 @@ def test_every_python_of_pyproject_is_tried(pythons: ModuleType, monkeypatch: py
     assert f"Python {named[0]} to {named[-1]}" in (ROOT / "README.md").read_text()
     assert jobs["oldest"]["steps"][1]["with"]["python-version"] == named[0]
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert commands == ["make lint", "make test", "make test-oldest"]
+    assert commands == ["make lint", "make test", "make test-wheel", "make test-oldest"]
 
 
 def test_hooks_run_what_the_environment_has() -> None:

@@ -1,15 +1,17 @@
 """Where a result comes from."""
 
 import shlex
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 import torch
 from packaging.version import Version
 
 from dynammo import __version__
-from dynammo.runtime import provenance
+from dynammo.runtime import bundle_files, provenance
 
 
 def test_a_result_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +24,17 @@ def test_a_result_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> N
     assert "somewhere" not in origin["command"], "where a user keeps programs is nobody's business"
     assert f"{torch.get_num_threads()} threads" in origin["machine"]
     assert datetime.now(timezone.utc) - datetime.fromisoformat(origin["date"]) < timedelta(minutes=1)
+
+
+def test_a_wheel_below_the_repository_of_another_project_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (["init", "-q"], ["-c", "user.name=a", "-c", "user.email=b", "commit", "-qm", "c", "--allow-empty"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(bundle_files, "PACKAGE", tmp_path / "dynammo")
+    assert provenance.commit() is not None  # a checkout
+    (tmp_path / "dynammo" / "bundle").mkdir(parents=True)
+    assert provenance.commit() is None
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_the_name_of_a_method_needs_its_overlay() -> None:
         check_settings({**overlay(file), "method": "mine", "head_layout": "analytic"})
         for other in METHODS.keys() - {file.stem}:
             with pytest.raises(
-                UserError, match=rf"the method is {other}, but .* add 'configs/methods/{other}.yaml' to"
+                UserError, match=rf"the method is {other}, but .* add '\$\(dynammo config {other}\)' to"
             ):
                 check_settings({**overlay(file), "method": other})
 

@@ -82,7 +82,7 @@ def test_a_setting_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
 def test_an_overlay_of_before_is_told_where_things_are_now(tmp_path: Path) -> None:
     overlay = tmp_path / "old.yaml"
     for text, sentence in (
-        ("stain_normaliser: {_target_: Identity}", "stands in bundle/configs/preprocessing.yaml"),
+        ("stain_normaliser: {_target_: Identity}", "stands in preprocessing.yaml"),
         ("validate#x: {_target_: dynammo.tracking.LogTaskToMLflow}", "is now dynammo.runs.LogTaskToMLflow"),
     ):
         overlay.write_text(text)

@@ -16,15 +16,16 @@ import numpy as np
 import typer
 from numpy.lib import format as npy
 
-from data_prep.array_files import write_picture, write_volume
-from data_prep.checksums import refuse_other_sum
-from data_prep.command_line import DuplicatesOption, MaxTest, MaxTrain, Out, Seed, Unchecked, one_sentence
-from data_prep.data_list import About, Choice, choose, finish
-from data_prep.datasets.medmnist_sets import MULTI_LABEL, SETS, MedmnistSet
-from data_prep.leak_check import Duplicates
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 from dynammo.runtime.progress import track
+
+from .array_files import write_picture, write_volume
+from .checksums import refuse_other_sum
+from .command_line import DuplicatesOption, MaxTest, MaxTrain, Out, Seed, Unchecked, one_sentence
+from .data_list import About, Choice, choose, finish
+from .leak_check import Duplicates
+from .medmnist_sets import MULTI_LABEL, SETS, MedmnistSet
 
 URL = "https://zenodo.org/records/10519652"
 PARTS = ("train", "val", "test")

@@ -1,6 +1,7 @@
 """Join the three benchmark sets into one data list of 31 classes: ``python -m data_prep.med31 -o runs/med31.csv``."""
 
 import csv
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -41,11 +42,16 @@ def rows(data: Path) -> Iterator[dict[str, str]]:
 @app.command()
 def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="CSV file to write.")],
-    data: Annotated[Path, typer.Option(help="Folder that holds derm8, path11 and radio12.")] = Path("../shared/data"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that holds derm8, path11 and radio12; data/ in that of DYNAMMO_SHARED, or in ../shared."
+        ),
+    ] = None,
 ) -> None:
     """Write the data list of med31."""
     try:
-        found = list(rows(data))
+        found = list(rows(data or Path(os.environ.get("DYNAMMO_SHARED", "../shared"), "data")))
     except ListError as error:
         typer.echo(f"error: {printable(error)}", err=True)
         raise typer.Exit(1) from error

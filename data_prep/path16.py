@@ -12,12 +12,13 @@ from typing import Annotated
 
 import typer
 
-from data_prep.command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, Out, Seed, TestFraction, one_sentence
-from data_prep.data_list import About, Choice, choose, finish
-from data_prep.datasets.path16_sources import LC25000_NOTE, SOURCES
-from data_prep.leak_check import Duplicates
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
+
+from .command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, Out, Seed, TestFraction, one_sentence
+from .data_list import About, Choice, choose, finish
+from .leak_check import Duplicates
+from .path16_sources import LC25000_NOTE, SOURCES
 
 SetName = Enum("SetName", {name: name for name in SOURCES}, type=str)  # type: ignore[misc]
 

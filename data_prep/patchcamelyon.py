@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.array_files import write_picture
-from data_prep.csv_table import read_table
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 from dynammo.runtime.progress import track
+
+from .array_files import write_picture
+from .csv_table import read_table
 
 __all__ = ["PARTS", "read_patchcamelyon", "unpack_patchcamelyon"]
 

@@ -14,15 +14,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from data_prep.array_files import write_picture
-from data_prep.array_pickle import PickleRefused, read_pickle
-from data_prep.checksums import refuse_other_sum
-from data_prep.command_line import DuplicatesOption, MaxTest, MaxTrain, Out, Seed, Unchecked, one_sentence
-from data_prep.data_list import About, Choice, choose, finish
-from data_prep.leak_check import Duplicates
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 from dynammo.runtime.progress import track
+
+from .array_files import write_picture
+from .array_pickle import PickleRefused, read_pickle
+from .checksums import refuse_other_sum
+from .command_line import DuplicatesOption, MaxTest, MaxTrain, Out, Seed, Unchecked, one_sentence
+from .data_list import About, Choice, choose, finish
+from .leak_check import Duplicates
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar.html"
 FOLDER = "cifar-100-python"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import typer
 
-from data_prep.command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, Out, Seed, TestFraction, one_sentence
-from data_prep.csv_table import read_table
-from data_prep.data_list import About, Choice, choose, finish
-from data_prep.leak_check import Duplicates
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
+
+from .command_line import DuplicatesOption, Folder, MaxTest, MaxTrain, Out, Seed, TestFraction, one_sentence
+from .csv_table import read_table
+from .data_list import About, Choice, choose, finish
+from .leak_check import Duplicates
 
 URL = "https://challenge.isic-archive.com/data/#2019"
 IMAGES = "ISIC_2019_Training_Input"

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from data_prep.csv_table import read_table
-from data_prep.data_list import image_files
-from data_prep.datasets.patchcamelyon import PARTS, read_patchcamelyon, unpack_patchcamelyon
 from dynammo.data.images import ImageRecord
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter
+
+from .csv_table import read_table
+from .data_list import image_files
+from .patchcamelyon import PARTS, read_patchcamelyon, unpack_patchcamelyon
 
 __all__ = ["LC25000_GROUPS", "SOURCES", "PathologySet"]
 
