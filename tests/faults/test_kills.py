@@ -9,7 +9,7 @@ import pytest
 from synthetic.processes import PHASES, Moment, Training, mlflow_runs
 from synthetic.runs import left_by
 
-from dynammo.runs.mlflow_store import make_database
+from dynammo.runs.mlflow_place import make_database
 from dynammo.runs.resume import UNFINISHED
 
 Whole = tuple[Path, list[Moment], float]
