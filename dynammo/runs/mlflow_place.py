@@ -12,11 +12,21 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.store.db import utils as database
 
-__all__ = ["ARTIFACTS", "DATABASE", "KEY", "address_of", "locked", "make_database", "places_for", "prepare_store"]
+from dynammo.errors import UserError
+
+__all__ = [
+    "ARTIFACTS",
+    "DATABASE",
+    "KEY",
+    "address_of",
+    "find_store",
+    "follow",
+    "locked",
+    "make_database",
+    "places_for",
+    "prepare_store",
+]
 
 DATABASE, ARTIFACTS, LOCK = "mlruns.db", "mlruns", ".mlruns.lock"
 KEY = "dynammo.run"  # tag by which an interrupted run is found
@@ -42,6 +52,34 @@ def places_for(output: Path, key: str) -> tuple[Path, ...]:
     if output.is_mount() or output == output.parent or _knows(output / DATABASE, key):
         return (output,)
     return output.parent, output
+
+
+def find_store(folder: Path | None) -> Path:
+    """The folder of the store nearest to a folder: in it, beside it, in its `runs`, or in a run of 0.1 below it.
+
+    Args:
+        folder: of a run, of several runs, or of a store; None for `runs`, the working directory, or `demo/runs`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if folder is not None and not folder.expanduser().is_dir():
+        raise UserError(f"there is no folder {folder}; give the folder of a run, or of several runs.")
+    if folder is None:
+        places = below = [Path("runs"), Path(), Path("demo/runs")]
+    else:
+        folder = folder.expanduser().resolve()
+        places, below = [folder, folder.parent, folder / "runs"], [folder, folder / "runs"]
+    found = [place for place in places if (place / DATABASE).is_file()]
+    if not found:  # 0.1 kept one in each output folder
+        old = [file for place in below for file in place.glob(f"*/{DATABASE}")]
+        found = [max(old, key=lambda file: file.stat().st_mtime).parent] if old else []
+    if not found:
+        raise UserError(
+            f"no training is recorded ({DATABASE}) in {', '.join(map(str, places))}; train a model first, or give the "
+            "folder that holds its runs."
+        )
+    return found[0].resolve()
 
 
 def address_of(folder: Path) -> str:
@@ -118,6 +156,9 @@ def _literally(text: str) -> str:
 
 def _migrate(path: Path) -> None:
     """Bring a database of an older MLflow to this one's tables, aside: half a migration could not be opened."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.db import utils as database
+
     try:
         _open(path)
     except MlflowException as error:
@@ -132,6 +173,8 @@ def _migrate(path: Path) -> None:
 
 
 def _open(path: Path) -> None:
+    from mlflow import MlflowClient  # late: a store is found without it, and it takes seconds
+
     uri = f"sqlite:///{path.as_posix()}?timeout={PATIENCE}"
     MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
 

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 TASK, PARENT = "dynammo.task", "mlflow.parentRunId"  # tags by which the runs of tasks are found
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the pages are those for language models
 
 # what the user has set stays; two tries of 6 s are over before a person thinks that the program hangs
 ENVIRONMENT = {
@@ -136,7 +137,7 @@ class Store:
 
     def _find_experiment(self, name: str) -> None:
         found = self.client.get_experiment_by_name(name)
-        self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts)
+        self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts, KIND)
 
     def _resume(self, key: str) -> None:
         """Go on with the runs of an interrupted process: finished tasks stay, the one cut off is open again."""

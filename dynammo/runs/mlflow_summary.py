@@ -20,6 +20,7 @@ __all__ = ["MOST_CHARACTERS", "datasets_of", "description_of", "markdown", "reco
 
 MOST_CHARACTERS = 7500  # of a description; MLflow takes 8000
 MOST_NAMES = 80  # characters of the classes of one task
+HEADS = ("task", "classes", "when learnt %", "now %", "all classes seen %", "mean class recall %")
 WITH_A_MEANING = re.compile(r"[\\`*_{}\[\]()#+\-.!|~=:>]")  # what markdown lets a backslash take the meaning from
 
 
@@ -37,21 +38,25 @@ def description_of(results: Sequence[TaskResult], tasks: Sequence[Sequence[str]]
         tasks: class names of each task, at least T.
         refused: whether the model was refused, since known classes lost too much.
     """
-    names = {"last_accuracy": "last accuracy", "average_incremental_accuracy": "average", "forgetting": "forgetting"}
+    names = {
+        "last_accuracy": "all classes seen",
+        "average_incremental_accuracy": "average over the tasks",
+        "forgetting": "forgetting",
+    }
     measures = summarise(list(results))
     said = ", ".join(f"{name} {percent(measures.get(key))} %" for key, name in names.items())
     lines = [
         *(["**Refused: the known classes lost too much.**", ""] if refused else []),
-        f"{len(results)} of {len(tasks)} tasks learnt: {said}.",
+        f"Accuracy after {len(results)} of {len(tasks)} tasks: {said}.",
         "",
-        "| task | classes | accuracy when learnt % | accuracy now % | all classes seen % | mean class recall % |",
-        "|---:|:---|---:|---:|---:|---:|",
+        f"| {' | '.join(f'{head}&emsp;' for head in HEADS)} |",  # MLflow draws tables without space between columns
+        "|---|---|---|---|---|---|",
     ]
     end, room = ["", NOTICE], MOST_CHARACTERS - len(NOTICE) - 100
     for number, result in enumerate(results):
         now = results[-1].task_accuracy[number]
         values = (result.task_accuracy[number], now, result.accuracy, result.mean_class_recall)
-        row = f"| {number + 1} | {_names(tasks[number])} | {' | '.join(map(percent, values))} |"
+        row = f"| {number + 1} | {_names(tasks[number])}&emsp; | {' | '.join(map(percent, values))} |"
         if len("\n".join([*lines, row])) > room:
             end = ["", "All tasks: accuracy_matrix.csv below Artifacts.", *end]
             break
@@ -72,7 +77,7 @@ def datasets_of(engine: IncrementalTrainer) -> list[DatasetInput]:
         counts = Counter(classes[label] for _, label in paths)
         profile = {"num_rows": len(paths), "images": {name: counts[name] for name in classes if counts[name]}}
         dataset = Dataset(
-            f"{name}: {len(paths)} images, {len(counts)} classes", digest, "local", "{}",
+            f"{name}: {len(paths)} images", digest, "local", "{}",
             profile=json.dumps(profile, ensure_ascii=False),
         )  # fmt: skip
         found.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))

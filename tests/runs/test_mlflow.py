@@ -295,3 +295,35 @@ def test_an_old_server_costs_one_sentence_and_keeps_no_running_run(
     said = record.getMessage()
     assert "older than MLflow 3" in said and "404" in said and "<" not in said and "\n" not in said
     assert len(kept) == 2 and {run["status"] for run in kept.values()} == {"KILLED"}
+
+
+def test_the_parent_says_what_came_of_the_run(folder: Path, no_plots: None, tmp_path: Path) -> None:
+    learner = Learner(handler(folder))
+    folder.mkdir()
+    record = {"run": learner.key, "config": {"dataset_dir": f"/clinic/{PATIENT}/images"}}
+    (folder / "run.json").write_text(json.dumps(record))
+    learner.learn()
+    (parent,), _ = runs(folder)
+    assert "| 2 | MEL, NV&emsp; | 70.0 | 70.0 | 65.0 | 60.0 |" in parent.data.tags["mlflow.note.content"]
+    inputs = {found.dataset.name for found in parent.inputs.dataset_inputs}
+    assert inputs == {"train: 8 images", "test: 4 images"}
+    file = client(folder).download_artifacts(parent.info.run_id, "run.json", str(tmp_path))
+    assert json.loads(Path(file).read_text()) == {"run": learner.key, "config": {"dataset_dir": "images"}}
+
+
+def test_a_refused_model_is_no_version(folder: Path, no_plots: None) -> None:
+    Learner(handler(folder)).learn()
+    refused = Learner(handler(folder.parent / "refused"))
+    refused.refused = True
+    refused.learn()
+    (first, second), _ = runs(folder)
+    assert (first.info.status, second.info.status) == ("FINISHED", "FAILED")
+    assert second.data.tags["mlflow.note.content"].startswith("**Refused")
+    versions = client(folder).search_model_versions("name = 'own'")
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+
+
+def test_settings_without_effect_are_not_recorded() -> None:
+    settings = {"head_layout": "analytic", "adapter": "none", "weights": "a/b.pt", "epochs": 2, "shrinkage": "auto"}
+    kept = {"head_layout": "analytic", "adapter": "none", "weights": "b.pt", "shrinkage": "auto"}
+    assert LogTaskToMLflow("run", settings=settings).settings == kept

@@ -51,7 +51,7 @@ def test_half_a_database_is_never_left(tmp_path: Path, monkeypatch: pytest.Monke
         def search_experiments(self) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("dynammo.runs.mlflow_place.MlflowClient", Dying)
+    monkeypatch.setattr("mlflow.MlflowClient", Dying)
     with pytest.raises(KeyboardInterrupt):
         make_database(tmp_path / "mlruns.db")
     assert not (tmp_path / "mlruns.db").exists()
