@@ -41,8 +41,8 @@ def test_the_nearest_store_is_found(tmp_path: Path) -> None:
     assert find_store(Path("runs")) == tmp_path
     store(tmp_path / "runs")
     assert find_store(None) == find_store(Path("runs")) == find_store(Path("runs/new")) == tmp_path / "runs"
-    store(tmp_path / "elsewhere" / "runs")
-    assert find_store(tmp_path / "elsewhere" / "runs" / "..") == tmp_path / "elsewhere" / "runs" or tmp_path
+    store(tmp_path / "further" / "elsewhere" / "runs")
+    assert find_store(Path("further/elsewhere")) == tmp_path / "further" / "elsewhere" / "runs"
 
 
 def test_what_is_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_list_of_runs_is_served_until_it_ends_without_a_trace(
     code = f"import signal; {code}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "runs" / "run")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-c", code, str(tmp_path / "runs")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, env=environment, start_new_session=True,
     )  # fmt: skip
     try:
