@@ -1,11 +1,13 @@
 import json
 import math
+import queue
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from dynammo.runtime.plain import percent, percent_or_words, plain, rounded
+from dynammo.runtime.plain import percent, percent_or_words, plain, rounded, show_page
 
 
 def test_plain_values_go_into_json_and_come_back() -> None:
@@ -25,3 +27,15 @@ def test_what_was_not_measured_is_said() -> None:
         assert rounded(nothing, 2) is None
         assert (percent(nothing), percent_or_words(nothing)) == ("-", "not measured")
     assert (rounded(0.12345, 2), percent(0.1234), percent_or_words(0, 0)) == (0.12, "12.3", "0 %")
+
+
+def test_a_page_is_shown_only_where_there_is_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr("webbrowser.open", shown.put)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    show_page("http://127.0.0.1:1")
+    monkeypatch.setenv("DISPLAY", ":0")
+    show_page("http://127.0.0.1:2")
+    assert shown.get(timeout=60) == "http://127.0.0.1:2" and shown.empty()
