@@ -33,7 +33,7 @@ demo: .venv/installed
 	  --dataset_dir demo/data/$(DEMO)/test --model_dir $(RUN) --output_dir $(RUN)/predictions
 	@echo "Trained model, accuracy matrix, plots and run.json: $(RUN)"
 	@echo "Predictions: $(RUN)/predictions/predictions.csv"
-	@echo "MLflow: $(BIN)/mlflow ui --backend-store-uri sqlite:///$(RUN)/mlruns.db"
+	@echo "MLflow: $(BIN)/dynammo ui $(RUN)"
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -108,7 +108,13 @@ def moved_benchmark(context: typer.Context) -> None:
 
 
 for panel, functions in {
-    "Train and compare": (cli_training.train, cli_training.config),
+    "Train and compare": (
+        cli_training.train,
+        cli_training.evaluate,
+        cli_training.compare,
+        cli_training.ui,
+        cli_training.config,
+    ),  # fmt: skip
     "Classify": (cli_clinic.classify, cli_clinic.serve, cli_models.models),
     "Let a model keep learning": (cli_models.learn, cli_models.forget, cli_models.combine, cli_models.history),
     "Hand a model over": (cli_models.export, cli_models.label_app, cli_models.deploy_app),
@@ -116,3 +122,7 @@ for panel, functions in {
 }.items():
     for function in functions:
         command(app, panel, function)
+app.command(
+    "data", rich_help_panel="Train and compare",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)(cli_training.data)  # fmt: skip

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from dynammo.cli_options import Device, Mlflow
+from dynammo.errors import UserError
 from dynammo.training.settings import RECOMMENDED
 
-__all__ = ["config", "train"]
+__all__ = ["compare", "config", "data", "evaluate", "train", "ui"]
 
 Data = Annotated[
     Path,
@@ -67,3 +68,60 @@ def config(name: Annotated[str, typer.Argument(help="train, inference, analytic,
     from dynammo.runtime.bundle_files import shipped_config
 
     print(shipped_config(name))
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Run or exported bundle.")],
+    images: Annotated[
+        Path | None, typer.Argument(help="Class folders, test/ with these, or a data list; those of the training.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure a model on test images.
+
+    For example: dynammo evaluate runs/skin images/test
+    """
+    from dynammo.runs.load import find_model
+
+    find_model(model)
+    if images is not None and not images.expanduser().exists():
+        raise UserError(f"there is no {images}; give a folder of images for each class, or a data list.")
+    from dynammo.lifecycle.evaluate import evaluate as run
+
+    run(model, images, output, device=device)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs or exported bundles.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for table and figure.")] = None,
+) -> None:
+    """Put finished runs side by side: one table, one figure.
+
+    For example: dynammo compare runs/skin_finetune runs/skin_analytic -o comparison
+    """
+    from dynammo.lifecycle.compare import compare as run
+    from dynammo.lifecycle.compare import print_comparison
+
+    print_comparison(run(runs, output))
+
+
+def ui(
+    folder: Annotated[Path | None, typer.Argument(help="Run, or folder of runs; those that are here.")] = None,
+    port: Annotated[int, typer.Option(help="Port of the page; 0 for any free one.", min=0, max=65535)] = 5000,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> None:
+    """Open MLflow's page of the trainings that were recorded; Ctrl-C ends it."""
+    from dynammo.runs.mlflow_ui import open_ui
+
+    open_ui(folder, port, open_page)
+
+
+def data(context: typer.Context, name: Annotated[str, typer.Argument(help="phantoms, isic2019, medmnist ...")]) -> None:
+    """Prepare a public data set, or draw phantoms; what follows the name goes to it.
+
+    For example: dynammo data phantoms -o demo/data
+    """
+    from dynammo.runtime.data_preparation import run_data_command
+
+    run_data_command(name, context.args)

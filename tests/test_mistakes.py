@@ -14,7 +14,10 @@ from synthetic.datasets import ROOT, write_image
 
 from dynammo.cli import main
 
-HEAVY = "import sys\nfrom dynammo.cli import main\ntry:\n    main()\nfinally:\n    print({'torch', 'monai', 'mlflow'} & set(sys.modules))"
+HEAVY = (
+    "import sys\nfrom dynammo.cli import main\ntry:\n    main()\n"
+    "finally:\n    print({'torch', 'monai', 'mlflow'} & set(sys.modules))"
+)
 
 
 def typed(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:

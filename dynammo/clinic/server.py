@@ -1,12 +1,8 @@
 """`dynammo serve`: a page on this machine to drop images on; `dynammo.clinic.web_app` tells what it answers."""
 
 import ipaddress
-import os
 import socket
-import sys
-import threading
 import warnings
-import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +14,7 @@ from dynammo.clinic.web_app import UPLOADS, make_app, too_large
 from dynammo.errors import UserError
 from dynammo.inference.classifier import StudyClassifier
 from dynammo.runs.load import Model, load_model
-from dynammo.runtime.plain import say
+from dynammo.runtime.plain import say, show_page
 from dynammo.runtime.unfinished import work_folder
 
 try:
@@ -81,8 +77,8 @@ def _run(server: Any, host: str, loaded: Model, open_page: bool) -> None:  # noq
     address = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}"
     say(f"model {loaded.name}: {', '.join(loaded.record['classes'])}")
     say(f"open {address} in a browser; Ctrl-C ends. {NOTICE}")
-    if open_page and _has_screen():
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    if open_page:
+        show_page(address)
     server.run()  # ends by itself at Ctrl-C
 
 
@@ -188,8 +184,3 @@ def _device(name: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"the device {name} cannot be used; type --device cpu or cuda:0.") from error
     return name
-
-
-def _has_screen() -> bool:
-    """Without one, Python would open a browser for text in this terminal."""
-    return not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

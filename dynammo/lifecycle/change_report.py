@@ -31,7 +31,7 @@ Recalls = npt.NDArray[np.float64]
 
 
 class MeasureChange:
-    """Compare the recall of old and of new classes before and after learning; stands last in the list of handlers.
+    """Compare the recall of old and of new classes before and after learning; stands before what records the end.
 
     Args:
         model: the model before.
@@ -120,6 +120,7 @@ class MeasureChange:
             "accepted": bool(np.isnan(lost) or lost <= self.max_drop),
             "notice": NOTICE,
         }
+        engine.refused = not self.report["accepted"]
         write_json(self.folder / REPORT, self.report)
         self._print(engine.tasks.classes, after)
 

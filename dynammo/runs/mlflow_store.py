@@ -9,8 +9,6 @@ import logging
 import math
 import os
 import re
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,18 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Metric, Param
+from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.store.db import utils as database
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from dynammo import NOTICE
+from dynammo.runs.mlflow_place import KEY
+from dynammo.runs.mlflow_summary import markdown
 
 __all__ = [
     "SequenceRun",
     "Store",
     "TaskRun",
-    "make_database",
     "metrics_of",
     "now",
     "quiet",
@@ -38,7 +38,8 @@ __all__ = [
     "without_password",
 ]
 
-KEY, TASK, PARENT = "dynammo.run", "dynammo.task", "mlflow.parentRunId"  # tags by which an interrupted run is found
+TASK, PARENT = "dynammo.task", "mlflow.parentRunId"  # tags by which the runs of tasks are found
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the pages are those for language models
 
 # what the user has set stays; two tries of 6 s are over before a person thinks that the program hangs
 ENVIRONMENT = {
@@ -77,6 +78,9 @@ class SequenceRun:
     points: dict[int, dict[str, float]] = field(default_factory=dict)  # measures by number of classes seen
     tasks: dict[int, TaskRun] = field(default_factory=dict)
     status: str = "RUNNING"  # or FINISHED, FAILED, KILLED
+    refused: bool = False  # a model that nobody is to use
+    datasets: list[DatasetInput] = field(default_factory=list)
+    description: str = ""  # in markdown
 
 
 class Store:
@@ -94,6 +98,7 @@ class Store:
         self.parent = ""
         self.children: dict[int, str] = {}
         self._steps: set[int] = set()
+        self._description = ""
         self._open: set[str] = set()  # runs that have not ended
         self._begun: set[str] = set()  # runs that an interrupted process may have written to
 
@@ -105,6 +110,9 @@ class Store:
             tags = {**sequence.tags, KEY: sequence.key}
             self.parent = self.parent or self._create(sequence.name, sequence.started, tags, sequence.params)
             self._open.add(self.parent)  # one that goes on, too
+            self._log_params(self.parent, sequence.params)
+            if sequence.datasets:
+                self.client.log_inputs(self.parent, sequence.datasets)
         for index, task in sequence.tasks.items():
             if index not in self.children:
                 tags = {**sequence.tags, PARENT: self.parent, TASK: str(index)}
@@ -112,6 +120,11 @@ class Store:
             if task.ended is not None and self.children[index] in self._open:
                 self._write_task(self.children[index], task, sequence)
         self._write_points(sequence.points)
+        if sequence.description != self._description:
+            self.client.set_tag(self.parent, MLFLOW_RUN_NOTE, sequence.description)
+            self._description = sequence.description
+        if sequence.refused:
+            self._withdraw()
         if sequence.status != "RUNNING":
             for run_id in sorted(self._open):
                 self._terminate(run_id, sequence.status)
@@ -124,7 +137,7 @@ class Store:
 
     def _find_experiment(self, name: str) -> None:
         found = self.client.get_experiment_by_name(name)
-        self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts)
+        self.experiment_id = found.experiment_id if found else self.client.create_experiment(name, self.artifacts, KIND)
 
     def _resume(self, key: str) -> None:
         """Go on with the runs of an interrupted process: finished tasks stay, the one cut off is open again."""
@@ -144,12 +157,20 @@ class Store:
     def _create(self, name: str, started: int, tags: dict[str, str], params: dict[str, str]) -> str:
         run_id = str(self.client.create_run(self.experiment_id, started, tags, name).info.run_id)
         self._open.add(run_id)  # at once: what follows may fail
+        self._log_params(run_id, params)
+        return run_id
+
+    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        if run_id in self._begun:
+            known = self.client.get_run(run_id).data.params
+            params = {key: value for key, value in params.items() if key not in known}
         entries = [Param(key, value) for key, value in params.items()]
         for first in range(0, len(entries), 100):  # MLflow takes 100 at a time
             self.client.log_batch(run_id, params=entries[first : first + 100], synchronous=True)
-        return run_id
 
     def _write_task(self, run_id: str, task: TaskRun, sequence: SequenceRun) -> None:
+        if run_id in self._begun:
+            self._log_params(run_id, task.params)
         self._log_metrics(run_id, task.metrics)
         if task.folder and (task.folder / "artifacts").is_dir():
             for owner in (run_id, self.parent):  # the parent keeps the newest
@@ -170,6 +191,12 @@ class Store:
             metrics = [metric for metric in metrics if (metric.key, metric.step) not in known]
         for first in range(0, len(metrics), 1000):  # MLflow takes 1000 at a time
             self.client.log_batch(run_id, metrics=metrics[first : first + 1000], synchronous=True)
+
+    def _withdraw(self) -> None:
+        """Take the models of this run out of the registry; their files stay at their runs."""
+        for run_id in self.children.values():
+            for version in self.client.search_model_versions(f"run_id = '{run_id}'"):
+                self.client.delete_model_version(version.name, version.version)
 
     def _terminate(self, run_id: str, status: str, ended: int | None = None) -> None:
         self.client.set_terminated(run_id, status, ended)
@@ -198,21 +225,10 @@ class Store:
             run_id=run_id,
             model_id=model.model_id,
             tags={**sequence.tags, "task": number, "classes": json.dumps(task.classes, ensure_ascii=False)},
-            description=f"After task {number}. Output: probabilities of {', '.join(task.classes)}, then the unknown "
-            f"score. {NOTICE}",
+            description=f"After task {number}. Output: probabilities of {markdown(', '.join(task.classes))}, then the "
+            f"unknown score. {NOTICE}",
             await_creation_for=0,
         )
-
-
-def make_database(path: Path) -> None:
-    """Make MLflow's SQLite database aside: that takes seconds, and half a database could not be opened."""
-    coming = path.with_name(f"{path.name}.coming")
-    with tempfile.TemporaryDirectory(prefix="dynammo-", ignore_cleanup_errors=True) as folder:
-        made = Path(folder, "mlruns.db")
-        uri = f"sqlite:///{made.as_posix()}"
-        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments()
-        shutil.copyfile(made, coming)
-    os.replace(coming, path)
 
 
 def metrics_of(values: Mapping[str, float], step: int = 0) -> list[Metric]:

@@ -3,12 +3,15 @@
 import math
 import os
 import re
+import sys
+import threading
+import webbrowser
 from pathlib import Path
 from typing import Any
 
 from dynammo.errors import printable
 
-__all__ = ["as_text", "decimals", "expanded", "percent", "percent_or_words", "plain", "rounded", "say"]
+__all__ = ["as_text", "decimals", "expanded", "percent", "percent_or_words", "plain", "rounded", "say", "show_page"]
 
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # how Python holds the bytes of a file's name that are not UTF-8
 
@@ -26,6 +29,12 @@ def expanded(path: str | Path) -> Path:
 def say(text: object) -> None:
     """Print a line of which names of files are a part."""
     print(printable(text), flush=True)
+
+
+def show_page(address: str) -> None:
+    """Open a page in the browser, where there is a screen: without one Python would open a browser for terminals."""
+    if not sys.platform.startswith("linux") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))):
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401

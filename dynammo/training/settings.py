@@ -16,7 +16,7 @@ from dynammo.runtime.plain import expanded
 
 __all__ = [
     "METHODS", "MISSING", "POOLING", "RECIPE", "RECOMMENDED", "REMOVED", "SECTIONS", "SETTINGS", "Rule", "Setting",
-    "recorded_names", "refuse_removed", "updated",
+    "recorded_names", "refuse_removed", "updated", "without_unused",
 ]  # fmt: skip
 
 MISSING: Any = object()
@@ -54,6 +54,7 @@ class Setting:
         changes: when an unfinished run is resumed it may differ: `never`, at the start of a `task`, or `always`.
         before: its value in records of versions that did not have it yet.
         recorded: what is recorded of it, where that is not the value itself.
+        used: whether it has an effect beside the other settings.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Setting:
     changes: Literal["never", "task", "always"] = "never"
     before: Any = MISSING
     recorded: str = ""
+    used: Callable[[Mapping[str, Any]], bool] = lambda _: True
 
     def check(self, value: Any) -> None:  # noqa: ANN401
         """Refuse a value that is not right.
@@ -114,6 +116,27 @@ def _choice(values: str) -> Rule:
     return Rule(values, choices=True)
 
 
+def _with(name: str, value: Any) -> Callable[[Mapping[str, Any]], bool]:  # noqa: ANN401
+    return lambda settings: bool(settings[name] == value)
+
+
+def _fits_adapters(settings: Mapping[str, Any]) -> bool:
+    return bool(settings["adapter"] != "none")
+
+
+def _tunes_heads(settings: Mapping[str, Any]) -> bool:
+    return bool(settings["head_layout"] != "analytic")
+
+
+def _has_stage_1(settings: Mapping[str, Any]) -> bool:
+    return _fits_adapters(settings) or _tunes_heads(settings) or settings["weights"] == "first_task"
+
+
+def _has_stage_2(settings: Mapping[str, Any]) -> bool:
+    return _tunes_heads(settings) and settings["head_epochs"] > 0
+
+
+_is_analytic = _with("head_layout", "analytic")
 FROM_1 = Rule("a whole number from 1", lambda value: _whole(value, 1))
 FROM_0 = Rule("a whole number from 0", lambda value: _whole(value, 0))
 COUNT_OR_NULL = Rule("a whole number from 0, or null", lambda value: value is None or _whole(value, 0))
@@ -153,14 +176,15 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("image_size", 224, FROM_1, "pixels (voxels) on every side", combines=True, reuses=True),
         _recipe("spatial_dims", 2, _one_of(2, 3), "3: volumes as they are, for a network in three dimensions"),
         _recipe("volumes", "middle", _one_of("middle", "maximum", "slices"),
-                "what 2-D networks see of a volume; slices: all, averaged"),
+                "what 2-D networks see of a volume; slices: all, averaged", used=_with("spatial_dims", 2)),
         _recipe("crop_borders", False, SWITCH, "cut off black borders"),
         _recipe("stain_normalisation", False, SWITCH, "haematoxylin and eosin to a reference stain (Macenko 2009)"),
         _recipe("colour_constancy", False, SWITCH,
                 "same light for every picture (shades of grey, Finlayson 2004)"),
         _recipe("grey", "percentile", _one_of("percentile", "window", "zscore"),
                 "how measured values, such as DICOM, become grey"),
-        _recipe("window", [-160, 240], WINDOW, "values that `grey: window` shows from black to white")),
+        _recipe("window", [-160, 240], WINDOW, "values that `grey: window` shows from black to white",
+                used=_with("grey", "window"))),
     "tasks": (
         Setting("increments", 2, Rule('a number, all, or a list such as "[2,2,4]"'),
                 "classes of each task: 2, [2, 2, 4], all at once, or the names [[NV, MEL], [BCC]]", "run"),
@@ -187,51 +211,57 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
                 "a head for each task, one that grows, or one in closed form",
                 combines=True, reuses=True),
         Setting("merge_strategy", "average", _choice("average, fisher, ties, latest or none"),
-                "how adapters of all tasks become one", combines=True),
+                "how adapters of all tasks become one", combines=True, used=_fits_adapters),
         Setting("merge_batchnorm", "average", _choice("average or recalibrate"),
-                "how their BatchNorms do", combines=True),
+                "how their BatchNorms do", combines=True, used=_fits_adapters),
         Setting("adapter_tasks", None, COUNT_OR_NULL,
-                "tasks that fit adapters, from the first; null: all"),
+                "tasks that fit adapters, from the first; null: all", used=_fits_adapters),
         Setting("adapters_from", None, Rule("the folder of a run, or null", _is_input),
-                "a finished run whose adapters are reused instead, to merge them otherwise", "run"),
+                "a finished run whose adapters are reused instead, to merge them otherwise", "run",
+                used=_fits_adapters),
         Setting("exemplars", 200, Rule("a whole number from 0, or all"),
                 "images kept of all known classes together, 0 or all")),
     "stage 1: adapters": (
-        Setting("epochs", 200, FROM_0, "of every task", reuses=True, changes="task"),
+        Setting("epochs", 200, FROM_0, "of every task", reuses=True, changes="task", used=_has_stage_1),
         Setting("milestones", [70, 130, 170], EPOCHS, "epochs at which the rate falls to a tenth",
-                reuses=True, changes="task"),
+                reuses=True, changes="task", used=_has_stage_1),
         Setting("mixed_precision", "auto", MIXED,
                 "convolutions in bfloat16; auto: on GPUs that have it",
-                reuses=True, before=False, recorded="$wants_mixed_precision(@mixed_precision, @device)"),
-        Setting("learning_rate", 0.01, RATE, "at the start", reuses=True, changes="task"),
-        Setting("weight_decay", 0.0005, AMOUNT, "of all that is fitted", reuses=True, changes="task"),
+                reuses=True, before=False, recorded="$wants_mixed_precision(@mixed_precision, @device)",
+                used=_has_stage_1),
+        Setting("learning_rate", 0.01, RATE, "at the start", reuses=True, changes="task", used=_has_stage_1),
+        Setting("weight_decay", 0.0005, AMOUNT, "of all that is fitted", reuses=True, changes="task",
+                used=_has_stage_1),
         Setting("batch_size", 32, FROM_1, "images a step", reuses=True, changes="task"),
         Setting("distillation", 0.0, AMOUNT, "weight of the old outputs as targets (head_layout: softmax)",
-                before=0.0),
-        Setting("workers", 0, FROM_0, "processes that load images", "run", changes="task"),
+                before=0.0, used=_with("head_layout", "softmax")),
+        Setting("workers", 0, FROM_0, "processes that load images", "run", changes="task", used=_has_stage_1),
         Setting("cache_images", 4000, FROM_0, "images kept preprocessed in memory", "run", changes="always"),
         Setting("cache_dir", None, Rule("a folder, or null", _is_input),
                 "a folder that keeps them from run to run (pixels: as private as the images)",
                 "run", changes="always")),
     "stage 2: heads": (
-        Setting("head_epochs", 100, FROM_0, "0: heads stay as stage 1 fitted them", changes="task"),
-        Setting("head_milestones", [55, 80], EPOCHS, "epochs at which the rate falls to a tenth", changes="task"),
-        Setting("head_learning_rate", 0.001, RATE, "at the start", changes="task"),
+        Setting("head_epochs", 100, FROM_0, "0: heads stay as stage 1 fitted them", changes="task", used=_tunes_heads),
+        Setting("head_milestones", [55, 80], EPOCHS, "epochs at which the rate falls to a tenth", changes="task",
+                used=_has_stage_2),
+        Setting("head_learning_rate", 0.001, RATE, "at the start", changes="task", used=_has_stage_2),
         Setting("head_refit", False, SWITCH,
-                "fit the newest head to the merged adapters first, on all images of stage 1", before=False),
+                "fit the newest head to the merged adapters first, on all images of stage 1", before=False,
+                used=_with("head_layout", "others")),
         Setting("head_images", "balanced", _choice("balanced or all"),
-                "exemplars of every class; all: and all images of the new ones", before="balanced"),
-        Setting("head_copies", 0, FROM_0, "augmented copies of every image beside the image itself", changes="task")),
+                "exemplars of every class; all: and all images of the new ones", before="balanced", used=_has_stage_2),
+        Setting("head_copies", 0, FROM_0, "augmented copies of every image beside the image itself", changes="task",
+                used=_has_stage_2)),
     "analytic heads (head_layout: analytic)": (
-        Setting("analytic_head", "lda", _choice("lda or ridge"), "kind of head", combines=True),
-        Setting("balanced", True, SWITCH, "every class weighs the same", combines=True),
+        Setting("analytic_head", "lda", _choice("lda or ridge"), "kind of head", combines=True, used=_is_analytic),
+        Setting("balanced", True, SWITCH, "every class weighs the same", combines=True, used=_is_analytic),
         Setting("shrinkage", "auto", Rule("auto or a number between 0 and 1"),
-                "of the covariance; auto, or a number between 0 and 1", combines=True),
+                "of the covariance; auto, or a number between 0 and 1", combines=True, used=_is_analytic),
         Setting("mirrored", "none", _choice("none, horizontal or both"),
-                "copies of every image in the statistics", combines=True),
+                "copies of every image in the statistics", combines=True, used=_is_analytic),
         Setting("class_statistics", True, SWITCH,
-                "kept for each class too (tasks/), so that it can be forgotten or get more images")),
-    "MLflow: MLFLOW_TRACKING_URI wins; without it a database in output_dir": (
+                "kept for each class too (tasks/), so that it can be forgotten or get more images", used=_is_analytic)),
+    "MLflow: MLFLOW_TRACKING_URI wins; without it mlruns.db beside output_dir, in its parent": (
         Setting("mlflow", True, SWITCH, "record the run", "no"),
         Setting("experiment", "dynammo", TEXT, "under which runs are found", "no"),
         Setting("registered_model", "dynammo", TEXT, "of which every task is a version", "no")),
@@ -269,6 +299,21 @@ def updated(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that an earlier version recorded, as this one would: with what came later, without what was removed."""
     later = {s.name: s.before for s in SETTINGS.values() if s.before is not MISSING}
     return {**later, **{name: value for name, value in recorded.items() if name not in REMOVED}}
+
+
+def without_unused(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings without those that have no effect beside the others, such as those of another kind of head."""
+
+    def is_used(name: str) -> bool:
+        try:
+            return name not in SETTINGS or SETTINGS[name].used(every)
+        except KeyError:  # what would decide is not recorded
+            return True
+
+    recipe = settings.get("recipe", {})
+    every = {**settings, **recipe}
+    left = {name: value for name, value in settings.items() if is_used(name)}
+    return {**left, "recipe": {name: recipe[name] for name in recipe if is_used(name)}} if recipe else left
 
 
 def refuse_removed(given: Iterable[str]) -> None:

@@ -73,6 +73,7 @@ class IncrementalTrainer(Engine):
         held_out: probabilities (N, K), unknown scores (N,) and labels (N,) of images that the heads behind them had
             not seen; None where no handler has made them.
         trust: how far the network of this moment can be trusted, see `dynammo.handlers.calibration`.
+        refused: whether a handler has found that nobody is to use the model.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class IncrementalTrainer(Engine):
         self.cost: dict[str, float] = {}
         self.held_out: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
         self.trust: dict[str, Any] = {}
+        self.refused = False
         self.handlers = list(handlers)
         if isinstance(memory.budget, int) and 0 < memory.budget < len(self.tasks.classes):
             raise UserError(

@@ -26,7 +26,7 @@ def run(trained: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def address(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("served") / "serve.log"
-    with served("models:/dynammo/2", log, MLFLOW_TRACKING_URI=f"sqlite:///{run / 'mlruns.db'}") as found:
+    with served("models:/dynammo/2", log, MLFLOW_TRACKING_URI=f"sqlite:///{run.parent / 'mlruns.db'}") as found:
         yield found
 
 

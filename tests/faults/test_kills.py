@@ -9,7 +9,7 @@ import pytest
 from synthetic.processes import PHASES, Moment, Training, mlflow_runs
 from synthetic.runs import left_by
 
-from dynammo.runs.mlflow_store import make_database
+from dynammo.runs.mlflow_place import make_database
 from dynammo.runs.resume import UNFINISHED
 
 Whole = tuple[Path, list[Moment], float]
@@ -46,7 +46,7 @@ def output(database: Path, tmp_path: Path) -> Path:
 
 def with_database(folder: Path, database: Path) -> Path:
     (folder / "run").mkdir()
-    shutil.copy(database, folder / "run")
+    shutil.copy(database, folder)
     return folder / "run"
 
 
@@ -89,7 +89,7 @@ def test_killed_again_and_again(whole: Whole, tiny_data: Path, output: Path, cou
 
 
 def test_killed_while_mlflow_makes_its_database(tiny_data: Path, output: Path, count: Counter[str]) -> None:
-    (output / "mlruns.db").unlink()
+    (output.parent / "mlruns.db").unlink()
     for share in (0.1, 0.4, 0.8):
         training = Training(tiny_data, output, mlflow=True)
         training.kill_at(Moment("MLflow", 1, 3.0), share)

@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on_in_its_runs_on_a_server(
     last = Training(tiny_data, tmp_path / "run", partial(use_server, server[1]), mlflow=True)
     assert "resuming" in last.end() and last.process.exitcode == 0
     assert left_by(tmp_path / "run") == left_by(whole)
-    (tmp_path / "server.db").rename(tmp_path / "run" / "mlruns.db")
+    (tmp_path / "server.db").rename(tmp_path / "mlruns.db")
     known = mlflow_runs(tmp_path / "run")
     assert [status for _, status in known["runs"]] == ["FINISHED"] * 4 and len(known["versions"]) == 3
     count["runs continued"] += 1

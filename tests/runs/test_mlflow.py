@@ -61,9 +61,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Learner, Path]:
 
 @pytest.fixture
 def folder(recorded: tuple[Learner, Path], tmp_path: Path) -> Path:
-    """Output folder whose database is made already (that takes seconds) and holds another experiment."""
-    shutil.copy(recorded[1] / "mlruns.db", tmp_path / "mlruns.db")
-    return tmp_path
+    """Output folder to be, beside a database that is made already (that takes seconds) and has another experiment."""
+    (tmp_path / "runs").mkdir()
+    shutil.copy(recorded[1].parent / "mlruns.db", tmp_path / "runs" / "mlruns.db")
+    return tmp_path / "runs" / "run"
 
 
 def test_a_parent_run_holds_the_sequence_as_one_curve(recorded: tuple[Learner, Path]) -> None:
@@ -74,6 +75,7 @@ def test_a_parent_run_holds_the_sequence_as_one_curve(recorded: tuple[Learner, P
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     history = client(recorded[1]).get_metric_history(parent.info.run_id, "average_incremental_accuracy")
     assert [(point.step, point.value) for point in history] == [(2, 0.9), (4, pytest.approx(0.775))]
+    assert parent.info.run_name == "Prüfung 1, 50 % Bilder: dynammo, seed 3"
     assert parent.data.params == {"dataset_dir": "images", "train.epochs": "2", "increments": "[2, 2]"}
 
 
@@ -109,7 +111,7 @@ def test_plots_and_matrix_lie_at_the_tasks_and_at_the_parent(recorded: tuple[Lea
         ]
     matrix = store.download_artifacts(parents[0].info.run_id, "accuracy_matrix.csv", str(tmp_path))
     assert Path(matrix).read_text() == "after_task,task_1,task_2\n1,0.900000,\n2,0.600000,0.700000\n"
-    assert (recorded[1] / "mlruns").is_dir()
+    assert (recorded[1].parent / "mlruns").is_dir()
 
 
 def test_every_task_adds_a_version_that_predicts_like_the_classifier(recorded: tuple[Learner, Path]) -> None:
@@ -130,7 +132,7 @@ def test_every_task_adds_a_version_that_predicts_like_the_classifier(recorded: t
 
 
 def test_no_python_object_is_pickled(recorded: tuple[Learner, Path]) -> None:
-    models = list((recorded[1] / "mlruns").rglob("model.pth"))
+    models = list((recorded[1].parent / "mlruns").rglob("model.pth"))
     assert len(models) == 2
     for model in models:
         torch.jit.load(model)
@@ -144,7 +146,7 @@ ALLOWED = {"collections", "torch", "torch.jit._pickle"}  # tensors and container
 
 
 def test_no_path_or_patient_gets_into_the_store(recorded: tuple[Learner, Path]) -> None:
-    files = [file for file in recorded[1].rglob("*") if file.is_file()]
+    files = [file for file in recorded[1].parent.rglob("*") if file.is_file()]
     assert any(file.name == "mlruns.db" for file in files)
     for file in files:
         assert PATIENT.encode() not in file.read_bytes(), file
@@ -160,11 +162,11 @@ def test_the_environment_names_the_store_and_mlflow_is_silent(
 ) -> None:
     elsewhere = tmp_path / "server"
     elsewhere.mkdir()
-    (folder / "mlruns.db").rename(elsewhere / "mlruns.db")
+    (folder.parent / "mlruns.db").rename(elsewhere / "mlruns.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}/mlruns.db")
     Learner(handler(folder)).learn()
     assert_complete(elsewhere)
-    assert not (folder / "mlruns.db").exists()
+    assert not (folder.parent / "mlruns.db").exists() and not (folder / "mlruns.db").exists()
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == 0
 
@@ -177,9 +179,14 @@ def test_a_server_that_is_not_there_costs_one_warning(
     Learner(handler(folder)).learn()
     assert_complete(folder)
     (record,) = [r for r in caplog.records if r.levelno >= logging.WARNING]
-    for words in (f"MLflow at {DEAD} failed", "Connection refused", "training goes on", str(folder / "mlruns.db")):
+    for words in (
+        f"MLflow at {DEAD} failed",
+        "Connection refused",
+        "training goes on",
+        str(folder.parent / "mlruns.db"),
+    ):
         assert words in record.getMessage()
-    assert "mlflow ui --backend-store-uri sqlite:///" in record.getMessage()
+    assert f"dynammo ui {folder.parent}" in record.getMessage()
     assert "secret" not in record.getMessage()
     assert dict(os.environ) == before
 
@@ -201,7 +208,7 @@ def test_a_server_that_never_answers_is_given_up(
 def test_a_database_that_cannot_be_opened_is_given_up_in_seconds(
     folder: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}")  # a folder is no database
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder.parent}")  # a folder is no database
     started = time.monotonic()
     Learner(handler(folder)).learn()
     assert time.monotonic() - started < 30, "MLflow alone tries for 100 s"
@@ -213,7 +220,7 @@ def test_a_server_that_dies_between_tasks_leaves_a_complete_local_store(
     folder: Path, tmp_path: Path, no_plots: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = tmp_path / "server.db"
-    shutil.copy(folder / "mlruns.db", server)
+    shutil.copy(folder.parent / "mlruns.db", server)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{server}")
     write = Store.write
 
@@ -292,3 +299,35 @@ def test_an_old_server_costs_one_sentence_and_keeps_no_running_run(
     said = record.getMessage()
     assert "older than MLflow 3" in said and "404" in said and "<" not in said and "\n" not in said
     assert len(kept) == 2 and {run["status"] for run in kept.values()} == {"KILLED"}
+
+
+def test_the_parent_says_what_came_of_the_run(folder: Path, no_plots: None, tmp_path: Path) -> None:
+    learner = Learner(handler(folder))
+    folder.mkdir()
+    record = {"run": learner.key, "config": {"dataset_dir": f"/clinic/{PATIENT}/images"}}
+    (folder / "run.json").write_text(json.dumps(record))
+    learner.learn()
+    (parent,), _ = runs(folder)
+    assert "| 2 | MEL, NV&emsp; | 70.0 | 70.0 | 65.0 | 60.0 |" in parent.data.tags["mlflow.note.content"]
+    inputs = {found.dataset.name for found in parent.inputs.dataset_inputs}
+    assert inputs == {"train: 8 images", "test: 4 images"}
+    file = client(folder).download_artifacts(parent.info.run_id, "run.json", str(tmp_path))
+    assert json.loads(Path(file).read_text()) == {"run": learner.key, "config": {"dataset_dir": "images"}}
+
+
+def test_a_refused_model_is_no_version(folder: Path, no_plots: None) -> None:
+    Learner(handler(folder)).learn()
+    refused = Learner(handler(folder.parent / "refused"))
+    refused.refused = True
+    refused.learn()
+    (first, second), _ = runs(folder)
+    assert (first.info.status, second.info.status) == ("FINISHED", "FAILED")
+    assert second.data.tags["mlflow.note.content"].startswith("**Refused")
+    versions = client(folder).search_model_versions("name = 'own'")
+    assert sorted(int(version.version) for version in versions) == [1, 2]
+
+
+def test_settings_without_effect_are_not_recorded() -> None:
+    settings = {"head_layout": "analytic", "adapter": "none", "weights": "a/b.pt", "epochs": 2, "shrinkage": "auto"}
+    kept = {"head_layout": "analytic", "adapter": "none", "weights": "b.pt", "shrinkage": "auto"}
+    assert LogTaskToMLflow("run", settings=settings).settings == kept

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from dynammo.runs.mlflow_place import make_database
 from dynammo.runs.mlflow_store import (
     SequenceRun,
     Store,
     TaskRun,
-    make_database,
     metrics_of,
     now,
     quiet,
@@ -24,20 +24,6 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no experiment says otherwise, MLflow keeps files in the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-def test_half_a_database_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Dying:
-        def __init__(self, tracking_uri: str, registry_uri: str) -> None:
-            Path(tracking_uri.removeprefix("sqlite:///")).write_bytes(b"half")
-
-        def search_experiments(self) -> None:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("dynammo.runs.mlflow_store.MlflowClient", Dying)
-    with pytest.raises(KeyboardInterrupt):
-        make_database(tmp_path / "mlruns.db")
-    assert not (tmp_path / "mlruns.db").exists()
 
 
 def sequence(status: str = "RUNNING") -> SequenceRun:

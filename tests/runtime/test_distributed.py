@@ -150,7 +150,7 @@ def test_one_record_of_every_run(by_one: Trained, by_two: tuple[Trained, str, in
         assert sorted(p.name for p in (theirs / "tasks").iterdir()) == ["1.pt", "2.pt", "history.json"]
         assert len(json.loads((theirs / "tasks" / "history.json").read_text())) == 2
     for trained in (by_one, by_two[0]):
-        with closing(sqlite3.connect(trained["dynammo"] / "mlruns.db")) as database:
+        with closing(sqlite3.connect(trained["dynammo"].parent / "mlruns.db")) as database:
             states = database.execute("select status from runs").fetchall()
             versions = database.execute("select count(*) from model_versions").fetchone()
         assert (states, versions) == ([("FINISHED",)] * 3, (2,))

@@ -1,11 +1,13 @@
 import json
 import math
+import queue
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from dynammo.runtime.plain import decimals, expanded, percent, percent_or_words, plain, rounded
+from dynammo.runtime.plain import decimals, expanded, percent, percent_or_words, plain, rounded, show_page
 
 
 def test_plain_values_go_into_json_and_come_back() -> None:
@@ -46,3 +48,15 @@ def test_halves_go_up_as_people_round() -> None:
         0.007813, 0.333333, 0.000001, 1e308, -0.000003
     ]  # fmt: skip
     assert [decimals(value, 1) for value in (-0.25, -0.04, 0, None, math.nan)] == ["-0.3", "0.0", "0.0", "-", "-"]
+
+
+def test_a_page_is_shown_only_where_there_is_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr("webbrowser.open", shown.put)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    show_page("http://127.0.0.1:1")
+    monkeypatch.setenv("DISPLAY", ":0")
+    show_page("http://127.0.0.1:2")
+    assert shown.get(timeout=60) == "http://127.0.0.1:2" and shown.empty()

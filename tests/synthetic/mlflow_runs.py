@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from dynammo.data.tasks import TaskSequence
+from dynammo.data.tasks import Task, TaskSequence
 from dynammo.networks.adapters import copy_state
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.runs.mlflow import LogTaskToMLflow
@@ -26,6 +26,27 @@ PATIENT = "Erika_Mustermann"
 SETTINGS = {"dataset_dir": f"/clinic/{PATIENT}/images", "train": {"epochs": 2}, "increments": [2, 2]}
 
 
+class Images:
+    """Two training images and a test image of every class, none of them there."""
+
+    def __init__(self, tasks: TaskSequence) -> None:
+        self.tasks = tasks
+
+    def train(self, task: Task) -> list[dict[str, Any]]:
+        return [item for label in task.labels for item in images_of(label, "train", 2)]
+
+    def test(self) -> list[dict[str, Any]]:
+        return [item for label in range(len(CLASSES)) for item in images_of(label, "test", 1)]
+
+    def digest(self) -> str:
+        return 64 * "a"
+
+
+def images_of(label: int, split: str, count: int) -> list[dict[str, Any]]:
+    paths = [f"/clinic/{PATIENT}/{split}/{label}/scan_17_{number}.png" for number in range(count)]
+    return [{"image": path, "path": path, "label": label} for path in paths]
+
+
 class Learner(Engine):
     """What the handler sees of an `IncrementalTrainer`, without the training."""
 
@@ -37,6 +58,7 @@ class Learner(Engine):
         self.tasks = TaskSequence(CLASSES, 2)
         self.network = IncrementalNetwork(stages=1, weights="first_task", image_size=16)
         self.task, self.seed, self.losses, self.results, self.cost = self.tasks[0], 3, [], [], {}
+        self.data, self.refused = Images(self.tasks), False
         self.memory = [{"image": f"/clinic/{PATIENT}/scan_17.png", "label": 0}]
         self.fail_at, self.error, self.key = fail_at, error, uuid4().hex
         self.classifiers: list[torch.nn.Module] = []
@@ -72,7 +94,9 @@ def handler(folder: Path) -> LogTaskToMLflow:
 
 
 def client(folder: Path) -> MlflowClient:
-    uri = f"sqlite:///{folder}/mlruns.db"
+    """Of the store in a folder, or beside it where it holds none."""
+    store = folder if (folder / "mlruns.db").exists() else folder.parent
+    uri = f"sqlite:///{store}/mlruns.db"
     return MlflowClient(uri, uri)
 
 

@@ -60,6 +60,8 @@ def _answer(path: str, asked: dict[str, Any], runs: dict[str, dict[str, Any]], a
         "runs/create": {"run": {"info": runs.get(str(len(runs) - 1)), "data": {}}},
         "runs/get": {"run": {"info": runs.get(str(asked.get("run_id"))), "data": {}}},
         "runs/log-batch": {},
+        "runs/log-inputs": {},
+        "runs/set-tag": {},
         "runs/update": {"run_info": runs.get(str(asked.get("run_id")))},
         "metrics/get-history": {},
     }.get(path)

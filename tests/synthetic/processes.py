@@ -201,7 +201,7 @@ def _announce(phase: str, name: str, said: Connection) -> None:
 
 def mlflow_runs(output: Path) -> dict[str, Any]:
     """What the local MLflow database knows, as far as two equal runs have it in common."""
-    with closing(sqlite3.connect(output / "mlruns.db")) as database:
+    with closing(sqlite3.connect(output.parent / "mlruns.db")) as database:
         parents = "select value from tags where key = 'mlflow.parentRunId'"
         return {
             "runs": database.execute("select name, status from runs order by name").fetchall(),
