@@ -26,9 +26,9 @@ from dynammo.clinic.classify import ClassifySettings, make_classifier
 from dynammo.clinic.prediction import Prediction, prediction_of
 from dynammo.errors import UserError, printable
 from dynammo.inference.in_memory import ImageLike, studies_of
+from dynammo.lifecycle.guest import as_guest
 from dynammo.runs.load import load_model
-from dynammo.runtime.guest import as_guest
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import expanded, percent
 from dynammo.runtime.unfinished import work_folder
 
 if TYPE_CHECKING:  # what takes seconds to import is imported by the methods that need it
@@ -316,9 +316,9 @@ def train(folder: Folder, to: Folder | None = None, *, verbose: bool = False, **
     texts: dict[str, Any] = {name: str(chosen[name]) for name in words if chosen.get(name) is not None}
     values = {name: value for name, value in settings.items() if name not in own}
     with as_guest(verbose):
-        output = run(Path(folder).expanduser(), _path(to), TrainSettings(**chosen | texts, values=values))
+        output = run(expanded(folder), _path(to), TrainSettings(**chosen | texts, values=values))
         return load(output, device=chosen.get("device", "auto"))
 
 
 def _path(folder: Folder | None) -> Path | None:
-    return None if folder is None else Path(folder).expanduser()
+    return None if folder is None else expanded(folder)

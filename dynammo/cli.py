@@ -88,7 +88,7 @@ def dynammo(
     For example: dynammo train images/ -o runs/skin, then dynammo classify -i new_images/ -o results -m runs/skin
     """
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        typer.echo(printable(context.get_help()))
 
 
 def doctor() -> None:
@@ -114,7 +114,7 @@ for panel, functions in {
         cli_training.compare,
         cli_training.ui,
         cli_training.config,
-    ),  # fmt: skip
+    ),
     "Classify": (cli_clinic.classify, cli_clinic.serve, cli_models.models),
     "Let a model keep learning": (cli_models.learn, cli_models.forget, cli_models.combine, cli_models.history),
     "Hand a model over": (cli_models.export, cli_models.label_app, cli_models.deploy_app),

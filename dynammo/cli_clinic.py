@@ -7,7 +7,7 @@ import typer
 
 from dynammo.cli_options import Device, Input, NewestModel
 from dynammo.errors import UserError
-from dynammo.runtime.plain import say
+from dynammo.runtime.plain import expanded, say
 
 __all__ = ["classify", "serve"]
 
@@ -42,7 +42,7 @@ def classify(
     from dynammo.runs.load import find_model
 
     say(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
-    if not source.expanduser().exists():
+    if not expanded(source).exists():
         raise UserError(f"there is no {source}; give --input a folder, an image, a zip, a DICOMDIR or a list of paths.")
     find_model(model)
     from dynammo.clinic.classify import ClassifySettings

@@ -7,7 +7,7 @@ import typer
 
 from dynammo.cli_options import Device, Mlflow, Model, Output
 from dynammo.errors import UserError
-from dynammo.runtime.plain import say
+from dynammo.runtime.plain import expanded, say
 
 __all__ = ["combine", "deploy_app", "export", "forget", "history", "label_app", "learn", "models"]
 
@@ -54,7 +54,7 @@ def learn(
     from dynammo.runs.load import find_model
 
     find_model(model)
-    if not data.expanduser().is_dir():
+    if not expanded(data).is_dir():
         raise UserError(f"there is no folder {data}; give --input a folder with a folder of images for each class.")
     from dynammo.lifecycle.commands import LearnSettings
     from dynammo.lifecycle.commands import learn as run

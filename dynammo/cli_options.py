@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from dynammo.errors import printable
 from dynammo.training.settings import SETTINGS
 
 __all__ = ["Device", "Input", "Json", "Mlflow", "Model", "NewestModel", "Output", "command"]
@@ -54,7 +55,7 @@ def _current(command: str, args: Sequence[str]) -> Iterator[str]:
         name, equals, value = arg.partition("=")
         new = FORMER.get(command, {}).get(name)
         if new is not None:
-            print(f"note: {name} is called {new} now; version 0.3 knows {new} alone.", file=sys.stderr)
+            print(printable(f"note: {name} is called {new} now; version 0.3 knows {new} alone."), file=sys.stderr)
         yield f"{new or name}{equals}{value}"
 
 

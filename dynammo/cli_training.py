@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from dynammo.cli_options import Device, Mlflow
-from dynammo.errors import UserError
+from dynammo.errors import UserError, printable
+from dynammo.runtime.plain import expanded
 from dynammo.training.settings import RECOMMENDED
 
 __all__ = ["compare", "config", "data", "evaluate", "train", "ui"]
@@ -67,7 +68,7 @@ def config(name: Annotated[str, typer.Argument(help="train, inference, analytic,
     """
     from dynammo.runtime.bundle_files import shipped_config
 
-    print(shipped_config(name))
+    print(printable(shipped_config(name)))
 
 
 def evaluate(
@@ -85,7 +86,7 @@ def evaluate(
     from dynammo.runs.load import find_model
 
     find_model(model)
-    if images is not None and not images.expanduser().exists():
+    if images is not None and not expanded(images).exists():
         raise UserError(f"there is no {images}; give a folder of images for each class, or a data list.")
     from dynammo.lifecycle.evaluate import evaluate as run
 
@@ -122,6 +123,6 @@ def data(context: typer.Context, name: Annotated[str, typer.Argument(help="phant
 
     For example: dynammo data phantoms -o demo/data
     """
-    from dynammo.runtime.data_preparation import run_data_command
+    from dynammo.data.data_preparation import run_data_command
 
     run_data_command(name, context.args)

@@ -26,7 +26,7 @@ SHOWN = 3  # classes of a card
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Prediction:
-    """What a model says of one image. Research software, not a medical device.
+    """What a model says of one image.
 
     In a notebook it shows itself as a card with picture and heat map.
 

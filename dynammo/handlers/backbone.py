@@ -4,7 +4,7 @@ from torch import nn
 
 from dynammo.data.tasks import Task
 from dynammo.errors import UserError
-from dynammo.training.expected_time import STEP
+from dynammo.training.stage_trainer import STEP
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["TrainBackbone"]

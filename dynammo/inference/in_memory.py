@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from dynammo.errors import UserError
 from dynammo.io.pictures import screen_planes
 from dynammo.io.studies import Study, find_studies
+from dynammo.runtime.plain import expanded
 
 __all__ = ["ImageLike", "studies_of"]
 
@@ -46,7 +47,7 @@ def studies_of(images: ImageLike | list[ImageLike] | tuple[ImageLike, ...], fold
         return [_only(image, number, folder / str(number)) for number, image in enumerate(images, start=1)], False
     if not isinstance(images, str | os.PathLike):
         return [_study_of(images, "image", folder)], True
-    path = Path(images).expanduser()
+    path = expanded(images)
     studies = find_studies(path, folder).studies
     return studies, studies[0].files == (path,)  # not so in a folder, a zip, a DICOMDIR or a list
 

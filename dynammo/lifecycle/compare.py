@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError, printable
 from dynammo.runs.record import Record, check_finished, check_tasks, locate_model, read_record
-from dynammo.runtime.plain import decimals, rounded, say
+from dynammo.runtime.plain import decimals, expanded, rounded, say
 from dynammo.runtime.tables import csv_bytes
+from dynammo.runtime.terminal import Terminal
 from dynammo.training.settings import RECIPE, recorded_names, updated
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def compare(runs: Sequence[Path], output: Path | None = None) -> Comparison:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the table, and below it what differs between the runs beside their method."""
-    console = Console(highlight=False)
+    console = Terminal()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold", min_width=12)
     for heading, _, _ in MEASURES.values():
@@ -177,7 +177,7 @@ def comparison_figure(comparison: Comparison) -> "Figure":
 def _load(paths: Sequence[Path]) -> list[_Run]:
     places, records = [], []
     for path in paths:
-        located = locate_model(path.expanduser())
+        located = locate_model(expanded(path))
         if located is None:
             raise UserError(f"there is no finished run in {path}; give folders of runs (dynammo models lists them).")
         kind, weights = located

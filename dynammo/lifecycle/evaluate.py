@@ -16,7 +16,7 @@ from dynammo.lifecycle.learning_state import load_learnt, sources_of
 from dynammo.runs.load import Model, load_model
 from dynammo.runs.record import locate_model
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.plain import percent
+from dynammo.runtime.plain import expanded, percent
 from dynammo.training.metrics import class_recalls
 
 __all__ = ["Evaluation", "evaluate"]
@@ -97,7 +97,7 @@ def _items(model: Model, data: Path | None, skip_unreadable: bool) -> list[Item]
     if data is None:
         records = IncrementImages(None, classes, earlier=_sources(model), slices=slices).records
     else:
-        records = _given(data.expanduser(), skip_unreadable, slices)
+        records = _given(expanded(data), skip_unreadable, slices)
     if not records:
         raise UserError(
             f"no test image of {model.name} was found; give a folder with a folder of images for each class."

@@ -15,6 +15,7 @@ from dynammo.data.data_list import ImageRecord, read_data_list
 from dynammo.data.tasks import TaskSequence, task_sizes
 from dynammo.errors import UserError
 from dynammo.runtime.bundle_files import bundle_config, shipped_config
+from dynammo.runtime.plain import expanded
 from dynammo.training.settings import RECOMMENDED, REMOVED, SETTINGS
 
 __all__ = ["TrainSettings", "TrainingPlan", "make_plan", "parse_value"]
@@ -89,7 +90,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     Raises:
         UserError: no images there, one class alone, no such method, recipe, setting or file of weights, a wrong value.
     """
-    data = data.expanduser()
+    data = expanded(data)
     files = [bundle_config("train.yaml"), _overlay("methods", settings.method)]
     if settings.recipe is not None:
         files.append(_overlay("recipes", settings.recipe))
@@ -117,7 +118,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
             SETTINGS[name].check(value)
     tasks = TaskSequence(classes, values["increments"], values["class_order"], values["seed"])
     method = Path(settings.method).stem
-    output = Path(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}"))).expanduser()
+    output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
     undivided = not any(record.split for record in records)
     return TrainingPlan(
         output, tuple(files), values, folder, tuple(records), undivided, settings.device,
@@ -166,7 +167,7 @@ def _check_ids(values: Mapping[str, Any], files: list[Path]) -> None:
 def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, list[ImageRecord]]:
     """The folder that paths start from, the data list if there is one, and the images."""
     if data.is_file():
-        folder = Path(str(values.get("dataset_dir", data.parent))).expanduser()
+        folder = expanded(str(values.get("dataset_dir", data.parent)))
         return folder, str(data), read_data_list(data, folder, bool(values.get("allow_outside")))
     if not data.is_dir():
         raise UserError(f"there is no folder {data}; give a folder with a folder of images for each class.")
@@ -182,9 +183,9 @@ def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, li
 
 
 def _weights(weights: str) -> str:
-    if weights not in WEIGHTS and not Path(weights).expanduser().is_file():
+    if weights not in WEIGHTS and not expanded(weights).is_file():
         raise UserError(f"there is no file of weights {weights}; give --weights imagenet, first_task or a file.")
-    return weights if weights in WEIGHTS else str(Path(weights).expanduser())
+    return weights if weights in WEIGHTS else str(expanded(weights))
 
 
 def _increments(text: str, classes: int) -> str | list[int]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from dynammo.errors import UserError
+from dynammo.runtime.plain import expanded
 
 __all__ = [
     "ARTIFACTS",
@@ -63,12 +64,12 @@ def find_store(folder: Path | None) -> Path:
     Raises:
         UserError: there is none.
     """
-    if folder is not None and not folder.expanduser().is_dir():
+    if folder is not None and not expanded(folder).is_dir():
         raise UserError(f"there is no folder {folder}; give the folder of a run, or of several runs.")
     if folder is None:
         places = below = [Path("runs"), Path(), Path("demo/runs")]
     else:
-        folder = folder.expanduser().resolve()
+        folder = expanded(folder).resolve()
         places, below = [folder, folder.parent, folder / "runs"], [folder, folder / "runs"]
     found = [place for place in places if (place / DATABASE).is_file()]
     if not found:  # 0.1 kept one in each output folder

@@ -6,12 +6,10 @@ from dynammo.runtime.faces import look_up
 
 FACE = {
     "bundle_config": "bundle_files",
-    "data_commands": "data_preparation",
     "init_processes": "distributed",
     "is_first": "distributed",
     "prepare_output_dir": "files",
     "rank_device": "distributed",
-    "run_data_command": "data_preparation",
     "shipped_config": "bundle_files",
     "shipped_configs": "bundle_files",
 }

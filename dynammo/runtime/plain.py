@@ -21,7 +21,7 @@ def as_text(value: str) -> str:
     return NO_TEXT.sub("\ufffd", value)
 
 
-def expanded(path: str | Path) -> Path:
+def expanded(path: "str | os.PathLike[str]") -> Path:
     """A path in which `~` is the home folder; `~name` of nobody here is a name like any other."""
     return Path(os.path.expanduser(path))
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dynammo.training.stage_trainer import STEP
+
 if TYPE_CHECKING:
     from dynammo.data.tasks import Task
     from dynammo.training.trainer import IncrementalTrainer
 
-__all__ = ["STEP", "expected_passes", "expected_seconds"]
+__all__ = ["expected_passes", "expected_seconds"]
 
-STEP = 3
-"""Passes that a step of training is worth: one forwards, and the gradient, which costs about twice as much."""
 TRIED = 4  # images
 
 

@@ -19,11 +19,13 @@ from dynammo.errors import UserError
 from dynammo.runtime.devices import keep_freed_memory
 from dynammo.runtime.distributed import all_gather_object, all_reduce_sum, rank, world_size
 from dynammo.runtime.progress import ShowProgress
-from dynammo.runtime.random_state import random_states, restore_random_states
 from dynammo.training.data_parallel import broadcast_parameters, share_gradients, shared_batchnorm, split_loader
-from dynammo.training.expected_time import STEP
+from dynammo.training.random_state import random_states, restore_random_states
 
-__all__ = ["StageTrainer"]
+__all__ = ["STEP", "StageTrainer"]
+
+STEP = 3
+"""Passes that a step of training is worth: one forwards, and the gradient, which costs about twice as much."""
 
 
 class StageTrainer:

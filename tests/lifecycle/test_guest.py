@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.utils import get_seed, set_determinism
 
-from dynammo.runtime.guest import as_guest
+from dynammo.lifecycle.guest import as_guest
 
 
 def drawn() -> list[float]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from monai.transforms import Compose, OneOf, RandFlip, RandGaussianNoise, RandRotate90
 
 from dynammo.errors import UserError
-from dynammo.runtime.random_state import random_states, restore_random_states
+from dynammo.training.random_state import random_states, restore_random_states
 
 IMAGE = torch.rand(1, 5, 5)
 

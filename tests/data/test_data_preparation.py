@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from synthetic.datasets import ROOT
 
+from dynammo.data.data_preparation import data_commands, run_data_command
 from dynammo.errors import UserError
-from dynammo.runtime.data_preparation import data_commands, run_data_command
 
 
 def test_every_module_with_a_command_line_is_a_command() -> None:
