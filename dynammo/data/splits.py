@@ -19,6 +19,8 @@ from dynammo.runtime.progress import track
 
 __all__ = ["as_data_list", "divided", "with_patients"]
 
+ATTEMPTS = 20  # to divide images, each from another random start
+
 
 def divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list[ImageRecord]:
     """Give every record a split, each group on one side and each class on both; left as they are when all have one.
@@ -46,10 +48,25 @@ def divided(records: list[ImageRecord], test_fraction: float, seed: int) -> list
             f"the class {rarest} comes from one group alone, so it cannot be both in train and in test; give rows a "
             "split, or add images of another group."
         )
-    splitter = StratifiedGroupKFold(min(folds, count), shuffle=True, random_state=seed)
-    _, test = next(splitter.split(np.zeros(len(records)), labels, groups))
-    chosen = set(test.tolist())
+    chosen = _test_fold(labels, groups, min(folds, count), seed)
     return [replace(r, split="test" if i in chosen else "train") for i, r in enumerate(records)]
+
+
+def _test_fold(labels: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> set[int]:
+    """The first fold with every class on both sides: scikit-learn balances folds of groups, and promises no class.
+
+    Raises:
+        UserError: there is none.
+    """
+    for attempt in range(ATTEMPTS):
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + attempt)
+        for train, test in splitter.split(np.zeros(len(labels)), labels, groups):
+            if {labels[i] for i in train} == {labels[i] for i in test}:
+                return set(test.tolist())
+    raise UserError(
+        "the images could not be divided with every class in train and in test and no group on both sides; give rows "
+        "a split, or add images of other groups."
+    )
 
 
 def with_patients(records: Sequence[ImageRecord]) -> list[ImageRecord]:

@@ -34,6 +34,7 @@ def test_no_group_is_on_both_sides(rows: list[tuple[str, int]], seed: int) -> No
     parts = divided(records, 0.2, seed)
     sides = {split: {r.group for r in parts if r.split == split} for split in ("train", "test")}
     assert not sides["train"] & sides["test"] and [r.path for r in parts] == [r.path for r in records]
+    assert {r.class_name for r in parts if r.split == "test"} == {r.class_name for r in parts if r.split == "train"}
 
 
 def test_images_of_a_patient_and_copies_of_a_file_stay_together(tmp_path: Path) -> None:
