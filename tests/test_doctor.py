@@ -68,7 +68,7 @@ def test_no_model_fails_and_says_what_to_type(
     status, lines, screen = examine(capsys)
     assert status == 1
     assert state(lines, "model") == "fails"
-    assert "make demo" in lines["model"]
+    assert "dynammo train FOLDER" in lines["model"]
     assert "1 line fails" in screen
     assert state(lines, "DYNAMMO_MODELS") == "missing"
 

@@ -71,7 +71,11 @@ def carried_modules() -> list[str]:
 
 
 def _imports(source: str) -> list[str]:
-    nodes = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
+    tree = ast.parse(source)
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+    ]
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
     modules = [node.module for node in nodes if node.module and node.module.startswith("dynammo.")]
     return [module.removeprefix("dynammo.") for module in modules]
 
@@ -85,7 +89,7 @@ def _check_bundle(bundle: Path) -> None:
     if missing:
         raise UserError(
             f"{bundle} is not an exported bundle: it lacks {', '.join(missing)}; make one with dynammo export "
-            "--run RUN -o FOLDER and give that folder."
+            "--model RUN -o FOLDER and give that folder."
         )
     check_usable(read_record("bundle", bundle / "models" / "model.ts"), bundle.name)
 

@@ -45,7 +45,8 @@ def make_progress(done: ProgressColumn | None = None) -> Progress:
         console=console,
         transient=True,
         disable=not console.is_terminal or not is_first(),  # one bar for several processes
-        redirect_stdout=sys.stdout.isatty(),  # lines printed meanwhile stand above the bar; in a file they stay in it
+        redirect_stdout=sys.stdout is not None
+        and sys.stdout.isatty(),  # lines printed meanwhile stand above the bar; in a file they stay in it
     )
 
 

@@ -69,7 +69,7 @@ def test_the_application_carries_the_readers_of_dynammo_unchanged(tmp_path: Path
         needed = {
             f"{name.removeprefix('dynammo.').replace('.', '/')}.py" for name in imported(file) if "dynammo." in name
         }
-        assert needed <= carried
+        assert needed - {"api.py"} <= carried  # which type checkers alone see (dynammo/__init__.py)
 
 
 def test_the_application_needs_what_its_requirements_list(tmp_path: Path) -> None:

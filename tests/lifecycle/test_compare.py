@@ -64,7 +64,7 @@ def names(comparison: Comparison) -> list[str]:
 def printed(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Lines of the table."""
     console = Console(file=io.StringIO(), width=200)
-    monkeypatch.setattr(module, "Console", lambda **_: console)
+    monkeypatch.setattr(module, "Terminal", lambda **_: console)
     print_comparison(comparison)
     lines: list[str] = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     return lines

@@ -40,7 +40,7 @@ def test_unusable_records_are_one_sentence(
 
 
 def test_the_newest_exported_model_is_the_default_else_the_newest_run(elsewhere: Path) -> None:
-    with pytest.raises(UserError, match=r"no trained model is in runs.*make demo"):
+    with pytest.raises(UserError, match=r"no trained model is in runs.*dynammo train FOLDER"):
         load_model()
     write_run(elsewhere / "runs" / "old", "2025-01-01T00:00:00+0000")
     write_run(elsewhere / "runs" / "deep" / "new", "2026-01-01T23:00:00-0500")
@@ -66,7 +66,7 @@ def test_the_table_fits_100_columns(
     elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     print_models()
-    assert "make demo" in capsys.readouterr().out
+    assert "dynammo train FOLDER" in capsys.readouterr().out
     names = [f"class number {i} [{i}]" for i in range(40)]
     write_run(elsewhere / "runs" / ("long" * 20), classes=names, network={"heads": [40]})
     write_run(elsewhere / "runs" / "bad_date", finished="yesterday", metrics=None)

@@ -48,7 +48,7 @@ def test_a_training_counts_its_iterations_and_its_errors_pass(fails: bool, monke
 
 def test_one_bar_shows_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(progress, "Console", lambda **_: Console(file=screen, force_terminal=True, width=100))
+    monkeypatch.setattr(progress, "Terminal", lambda **_: Console(file=screen, force_terminal=True, width=100))
     whole = WholeProgress([4.0, 4.0])
     whole.start(0)
     assert list(track(range(3), "statistics", 3, amount=2.0)) == [0, 1, 2]
