@@ -1,6 +1,6 @@
 """DynaMMo: class-incremental learning of medical images by merging task adapters.
 
-`import dynammo` is the door for programs: `train`, `load` and `Model`, see `dynammo.api`. They are imported
+`import dynammo` is the door for programs: `train`, `load`, `compare` and `Model`, see `dynammo.api`. They are imported
 when they are asked for, so that the import itself costs nothing.
 """
 
@@ -8,9 +8,9 @@ import os
 
 TYPE_CHECKING = False  # that of `typing` would be half of the import
 if TYPE_CHECKING:
-    from dynammo.api import Model, load, train
+    from dynammo.api import Model, compare, load, train
 
-__all__ = ["NOTICE", "Model", "load", "train"]
+__all__ = ["NOTICE", "Model", "compare", "load", "train"]
 
 NOTICE = "Research software. Not a medical device."
 """What every result says of itself; longer sentences begin with it."""
@@ -21,7 +21,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 __version__ = "0.2.0"
 
-FACE = {"Model": "api", "load": "api", "train": "api"}  # name, and file that holds it
+FACE = {"Model": "api", "compare": "api", "load": "api", "train": "api"}  # name, and file that holds it
 
 
 def __getattr__(name: str) -> object:

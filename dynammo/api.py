@@ -26,6 +26,8 @@ from dynammo.clinic.classify import ClassifySettings, make_classifier
 from dynammo.clinic.prediction import Prediction, prediction_of
 from dynammo.errors import UserError, printable
 from dynammo.inference.in_memory import ImageLike, studies_of
+from dynammo.lifecycle.compare import Comparison, print_comparison
+from dynammo.lifecycle.compare import compare as compare_runs
 from dynammo.lifecycle.guest import as_guest
 from dynammo.runs.load import load_model
 from dynammo.runtime.plain import expanded, percent
@@ -35,7 +37,7 @@ if TYPE_CHECKING:  # what takes seconds to import is imported by the methods tha
     from dynammo.export.export_run import Exported
     from dynammo.lifecycle.evaluate import Evaluation
 
-__all__ = ["Model", "Prediction", "load", "train"]
+__all__ = ["Comparison", "Model", "Prediction", "compare", "load", "train"]
 
 Folder = str | PathLike[str]
 IMAGES = "dynammo-predict."  # begins the names of folders of images that are no files
@@ -318,6 +320,24 @@ def train(folder: Folder, to: Folder | None = None, *, verbose: bool = False, **
     with as_guest(verbose):
         output = run(expanded(folder), _path(to), TrainSettings(**chosen | texts, values=values))
         return load(output, device=chosen.get("device", "auto"))
+
+
+def compare(runs: Sequence[Folder | Model], to: Folder | None = None, *, verbose: bool = False) -> Comparison:
+    """Put finished runs side by side that were tested on the same images.
+
+    Args:
+        runs: at least two, as models or as folders.
+        to: folder for `comparison.png`, `comparison.csv` and `comparison.json`; None to write nothing.
+        verbose: print the table.
+
+    Raises:
+        UserError: no finished run, one given twice, or runs that cannot be compared; it says what differs.
+    """
+    with as_guest(verbose):
+        comparison = compare_runs([r.path if isinstance(r, Model) else expanded(r) for r in runs], _path(to))
+        if verbose:
+            print_comparison(comparison)
+    return comparison
 
 
 def _path(folder: Folder | None) -> Path | None:

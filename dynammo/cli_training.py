@@ -94,16 +94,33 @@ def evaluate(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Finished runs or exported bundles.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for table and figure.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs or exported bundles; with --methods one folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for table and figure, and for what is trained.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Train these on a folder of images first: finetune,dynammo,analytic.")
+    ] = None,
+    values: Set = None,
+    mlflow: Mlflow = True,
 ) -> None:
-    """Put finished runs side by side: one table, one figure.
+    """Put finished runs, or methods on a folder of images, side by side: one table, one figure.
 
-    For example: dynammo compare runs/skin_finetune runs/skin_analytic -o comparison
+    For example: dynammo compare images/ --methods finetune,dynammo,analytic -o runs/comparison
     """
     from dynammo.lifecycle.compare import compare as run
     from dynammo.lifecycle.compare import print_comparison
+    from dynammo.lifecycle.train import train_methods
+    from dynammo.lifecycle.training_plan import TrainSettings, parse_value
 
+    if methods is not None:
+        if len(runs) > 1:
+            raise UserError("--methods trains on one folder of images; give one.")
+        output = output or Path("runs", f"{runs[0].resolve().stem}_comparison")
+        settings = TrainSettings(values=dict(map(parse_value, values or ())), mlflow=mlflow)
+        runs = train_methods(runs[0], [name.strip() for name in methods.split(",")], output, settings)
+    elif values:
+        raise UserError("settings are for what is trained; add --methods, or leave them out.")
     print_comparison(run(runs, output))
 
 

@@ -28,6 +28,7 @@ from dynammo import Model, load, train
 from dynammo.errors import UserError
 
 PUBLIC = {
+    "compare": "(runs, to, *, verbose)",
     "load": "(path, *, device, batch_size, low_confidence, engine)",
     "train": "(folder, to, *, verbose, **settings)",
     "Model.predict": "(self, images)",
@@ -86,8 +87,10 @@ def signature(function: object) -> str:
 def test_the_public_names_and_their_arguments() -> None:
     from dynammo import api
 
-    assert set(dynammo.__all__) == {"NOTICE", "Model", "load", "train"} and set(dynammo.__all__) <= set(dir(dynammo))
-    assert set(api.__all__) == {"Model", "Prediction", "load", "train"}
+    assert set(dynammo.__all__) == {"NOTICE", "Model", "compare", "load", "train"} and set(dynammo.__all__) <= set(
+        dir(dynammo)
+    )
+    assert set(api.__all__) == {"Comparison", "Model", "Prediction", "compare", "load", "train"}
     found = {name: vars(api)[name] for name in api.__all__}
     methods = {
         f"{name}.{method}": function
@@ -100,7 +103,7 @@ def test_the_public_names_and_their_arguments() -> None:
     assert {name: signature(function) for name, function in {**functions, **methods}.items()} == PUBLIC
     for name, thing in {**found, **methods}.items():
         assert inspect.getdoc(thing), name
-    with pytest.raises(AttributeError, match="dynammo has no predict; it offers Model, load, train"):
+    with pytest.raises(AttributeError, match="dynammo has no predict; it offers Model, compare, load, train"):
         dynammo.predict  # type: ignore[attr-defined]  # noqa: B018
 
 

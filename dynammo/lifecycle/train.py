@@ -2,13 +2,16 @@
 
 import hashlib
 import shlex
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dynammo.errors import UserError
 from dynammo.lifecycle.training_plan import TrainingPlan, TrainSettings, make_plan
 from dynammo.runtime.plain import say
 
-__all__ = ["train"]
+__all__ = ["train", "train_methods"]
 
 TEST_SHARE = 0.2
 
@@ -39,6 +42,36 @@ def train(data: Path, output: Path | None = None, settings: TrainSettings | None
     _learn(plan)
     say(f"classify with it: dynammo classify -i FOLDER -o results -m {shlex.quote(str(plan.output))}")
     return plan.output
+
+
+def train_methods(data: Path, methods: Sequence[str], output: Path, settings: TrainSettings) -> list[Path]:
+    """Learn the same data by several methods, into a folder for each; what is there and finished is taken as it is.
+
+    Args:
+        data: as `train` takes it.
+        methods: names of overlays in `configs/methods`, or YAML files.
+        output: folder of the folders.
+        settings: of all of them, but for the method.
+
+    Returns:
+        The folders of the runs.
+
+    Raises:
+        UserError: anything that the user can mend; before anything is trained where it can be known.
+    """
+    if len(set(methods)) < 2:
+        raise UserError(
+            f"{', '.join(methods)} is one method; to compare, give at least two: --methods finetune,analytic."
+        )
+    plans = [
+        make_plan(data, output / Path(method).stem, replace(settings, method=method))
+        for method in dict.fromkeys(methods)
+    ]
+    for plan in plans:
+        for line in plan.lines:
+            say(line)
+        _learn(plan)
+    return [plan.output for plan in plans]
 
 
 def _learn(plan: TrainingPlan) -> None:

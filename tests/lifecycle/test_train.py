@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 from synthetic.datasets import CLASSES, TINY, write_image
 
+import dynammo
+from dynammo.cli import main
 from dynammo.errors import UserError
-from dynammo.lifecycle.train import train
+from dynammo.lifecycle.train import train, train_methods
 from dynammo.lifecycle.training_plan import TrainSettings
 
 SETTINGS = TrainSettings(weights="first_task", values={k: v for k, v in TINY.items() if k != "weights"}, mlflow=False)
@@ -46,3 +48,21 @@ def test_a_class_name_is_no_code(tmp_path: Path, no_plots: None) -> None:
     out = train(tmp_path / "data", tmp_path / "run", SETTINGS)
     assert json.loads((out / "run.json").read_text())["classes"] == sorted(names)
     assert not list(tmp_path.rglob("ran")) and not Path("ran").exists()
+
+
+def test_methods_are_trained_once_and_compared(
+    tiny_data: Path, tmp_path: Path, no_plots: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["compare", str(tiny_data), "--methods", "finetune,analytic", "-o", str(tmp_path), "--no-mlflow"]
+    words += [word for name, value in TINY.items() for word in (f"--{name}", str(value))]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert not stopped.value.code
+    out = capsys.readouterr().out
+    assert out.count("already finished") == 2 and out.count("\nanalytic ") == 2
+    assert (tmp_path / "comparison.png").is_file()
+    found = dynammo.compare([tmp_path / "finetune", tmp_path / "analytic"])
+    assert [row.method for row in found.rows] == ["finetune", "analytic"]
+    with pytest.raises(UserError, match="is one method"):
+        train_methods(tiny_data, ["analytic", "analytic"], tmp_path, SETTINGS)
