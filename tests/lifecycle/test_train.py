@@ -60,7 +60,7 @@ def test_methods_are_trained_once_and_compared(
             main(words)
         assert not stopped.value.code
     out = capsys.readouterr().out
-    assert out.count("already finished") == 2 and out.count("\nanalytic ") == 2
+    assert out.count("already finished") == 2 and out.count("chance is 25.0 %") == 2
     assert (tmp_path / "comparison.png").is_file()
     found = dynammo.compare([tmp_path / "finetune", tmp_path / "analytic"])
     assert [row.method for row in found.rows] == ["finetune", "analytic"]
