@@ -309,7 +309,7 @@ def train(folder: Folder, to: Folder | None = None, *, verbose: bool = False, **
     from dynammo.lifecycle.train import train as run
     from dynammo.lifecycle.training_plan import TrainSettings
 
-    own = {field.name for field in fields(TrainSettings)} - {"values"}
+    own = {field.name for field in fields(TrainSettings)} - {"values", "overlays"}
     for name, key in (("classes_per_task", "increments"), ("order", "class_order")):
         if isinstance(settings.get(name), list | tuple):
             settings[key] = list(settings.pop(name))

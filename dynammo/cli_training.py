@@ -16,6 +16,10 @@ Data = Annotated[
     Path,
     typer.Argument(help="A folder of images for each class, or train/ and test/ with these, or a data list."),
 ]
+Overlay = Annotated[
+    list[str] | None,
+    typer.Option(help="A shipped config (derm8) or a YAML file over train.yaml, below the method; may be repeated."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting of train.yaml, KEY=VALUE, such as image_size=96; may be repeated."),
@@ -29,17 +33,20 @@ def train(
         str, typer.Option(help="analytic, light, dynammo, dynammo_refit, acl, finetune, lwf, joint, or a YAML file.")
     ] = RECOMMENDED,
     classes_per_task: Annotated[
-        str, typer.Option(help="A number (7 classes by 2 are 2, 2, 3), all, or one for each task: 2,2,3.")
-    ] = "2",
-    order: Annotated[str, typer.Option(help="Of the classes: sorted, random, or their names: MEL,NV,BCC.")] = "sorted",
-    backbone: Annotated[str, typer.Option(help="resnet18, resnet34 or resnet50.")] = "resnet18",
+        str | None, typer.Option(help="A number (7 classes by 2 are 2, 2, 3), all, or one for each task: 2,2,3; 2.")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option(help="Of the classes: sorted, random, or their names: MEL,NV,BCC; sorted.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="resnet18, resnet34 or resnet50; resnet18.")] = None,
     weights: Annotated[
-        str, typer.Option(help="Of the backbone: imagenet, a file, or first_task to train it on the first task.")
-    ] = "imagenet",
+        str | None, typer.Option(help="Of the backbone: a file, first_task to train it on that, or imagenet, as usual.")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="How images are prepared: dermoscopy, histology, xray, ct, mr, radiology ...")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)] = 0,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn; 0.", min=0)] = None,
+    overlay: Overlay = None,
     values: Set = None,
     device: Device = "auto",
     mlflow: Mlflow = True,
@@ -55,7 +62,8 @@ def train(
 
     settings = TrainSettings(
         method=method, classes_per_task=classes_per_task, order=order, backbone=backbone, weights=weights,
-        recipe=recipe, values=dict(map(parse_value, values or ())), seed=seed, fresh=fresh, device=device,
+        recipe=recipe, overlays=tuple(overlay or ()), values=dict(map(parse_value, values or ())), seed=seed,
+        fresh=fresh, device=device,
         mlflow=mlflow,
     )  # fmt: skip
     run(data, output, settings, dry_run)
@@ -101,6 +109,7 @@ def compare(
     methods: Annotated[
         str | None, typer.Option(help="Train these on a folder of images first: finetune,dynammo,analytic.")
     ] = None,
+    overlay: Overlay = None,
     values: Set = None,
     mlflow: Mlflow = True,
 ) -> None:
@@ -117,9 +126,11 @@ def compare(
         if len(runs) > 1:
             raise UserError("--methods trains on one folder of images; give one.")
         output = output or Path("runs", f"{runs[0].resolve().stem}_comparison")
-        settings = TrainSettings(values=dict(map(parse_value, values or ())), mlflow=mlflow)
+        settings = TrainSettings(
+            overlays=tuple(overlay or ()), values=dict(map(parse_value, values or ())), mlflow=mlflow
+        )
         runs = train_methods(runs[0], [name.strip() for name in methods.split(",")], output, settings)
-    elif values:
+    elif values or overlay:
         raise UserError("settings are for what is trained; add --methods, or leave them out.")
     print_comparison(run(runs, output))
 

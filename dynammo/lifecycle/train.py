@@ -79,10 +79,10 @@ def _learn(plan: TrainingPlan) -> None:
     from dynammo.networks.backbones import stages_in
 
     values: dict[str, Any] = {**plan.values, "output_dir": str(plan.output), **chosen_device(plan.device)}
-    if values["weights"] not in ("imagenet", "first_task"):
-        values.setdefault("stages", stages_in(Path(values["weights"])))
+    if plan.weights_file is not None:
+        values["stages"] = stages_in(plan.weights_file)
     if plan.undivided:
-        values["data_list"] = str(_write_split(plan, values["seed"]))
+        values["data_list"] = str(_write_split(plan, values.get("seed", 0)))
     try:
         bundle = prepared_bundle(plan.files, values)
     except SystemExit:  # the run is there already, which was said

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,7 +25,7 @@ WEIGHTS = ("imagenet", "first_task")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What a person may choose; see `dynammo train --help`.
+    """What a person may choose; see `dynammo train --help`. What is None stays as the configs have it.
 
     Attributes:
         method: name of an overlay in `configs/methods`, or a YAML file.
@@ -34,6 +34,7 @@ class TrainSettings:
         backbone: architecture.
         weights: of the backbone: `imagenet`, `first_task`, or a file.
         recipe: name of an overlay in `configs/recipes`, or a YAML file.
+        overlays: more names or files, over train.yaml and below method and recipe, such as `datasets/derm8`.
         values: other settings of train.yaml, by id; they win.
         seed: of everything that is drawn.
         fresh: start anew where the output folder holds a run.
@@ -42,13 +43,14 @@ class TrainSettings:
     """
 
     method: str = RECOMMENDED
-    classes_per_task: str = "2"
-    order: str = "sorted"
-    backbone: str = "resnet18"
-    weights: str = "imagenet"
+    classes_per_task: str | None = None
+    order: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
     recipe: str | None = None
+    overlays: tuple[str, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: int | None = None
     fresh: bool = False
     device: str = "auto"
     mlflow: bool = True
@@ -65,6 +67,7 @@ class TrainingPlan:
         folder: of the images.
         records: the images.
         undivided: whether a share of the images still has to be split off for testing.
+        weights_file: from which the number of stages follows; None where it is given.
         device: as typed.
         lines: what will be done, for people.
     """
@@ -75,6 +78,7 @@ class TrainingPlan:
     folder: Path
     records: tuple[ImageRecord, ...]
     undivided: bool
+    weights_file: Path | None
     device: str
     lines: tuple[str, ...]
 
@@ -91,38 +95,50 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         UserError: no images there, one class alone, no such method, recipe, setting or file of weights, a wrong value.
     """
     data = expanded(data)
-    files = [bundle_config("train.yaml"), _overlay("methods", settings.method)]
+    overlays = [_overlay("", name) for name in settings.overlays] + [_overlay("methods", settings.method)]
     if settings.recipe is not None:
-        files.append(_overlay("recipes", settings.recipe))
-    _check_ids(settings.values, files)
+        overlays.append(_overlay("recipes", settings.recipe))
+    given = {name: value for file in overlays for name, value in _read(file).items()}
+    config = {**_read(bundle_config("train.yaml")), **given}
+    _check_ids(settings.values, config)
     folder, data_list, records = _images(data, settings.values)
     classes = sorted({record.class_name for record in records})
     if len(classes) < 2:
         raise UserError(
             f"{data} has the class {classes[0]} alone; a classifier needs two: put images into a folder for each class."
         )
+    typed = {
+        "architecture": settings.backbone,
+        "weights": _weights(settings.weights),
+        "increments": _increments(settings.classes_per_task, config["increments"], len(classes)),
+        "class_order": _order(settings.order),
+        "seed": settings.seed,
+    }
     values = {
         "dataset_dir": str(folder),
         "data_list": data_list,
-        "architecture": settings.backbone,
-        "weights": _weights(settings.weights),
-        "increments": _increments(settings.classes_per_task, len(classes)),
-        "class_order": settings.order if settings.order in ("sorted", "random") else _names(settings.order),
-        "seed": settings.seed,
         "fresh": settings.fresh,
         "mlflow": settings.mlflow,
+        **{name: value for name, value in typed.items() if value is not None},
         **settings.values,
     }
     for name, value in values.items():
         if name in SETTINGS:
             SETTINGS[name].check(value)
-    tasks = TaskSequence(classes, values["increments"], values["class_order"], values["seed"])
+    shown = {**config, **values}
+    tasks = TaskSequence(classes, shown["increments"], shown["class_order"], shown["seed"])
+    weights = str(shown["weights"])
+    follows = weights not in WEIGHTS and not weights.startswith("$") and not {"stages"} & {*given, *values}
     method = Path(settings.method).stem
     output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
     undivided = not any(record.split for record in records)
     return TrainingPlan(
-        output, tuple(files), values, folder, tuple(records), undivided, settings.device,
-        (*_task_lines(tasks), *_image_lines(records, undivided), f"method {method}, weights {values['weights']}"),
+        output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records), undivided,
+        Path(weights) if follows else None, settings.device,
+        (
+            *_task_lines(tasks), *_image_lines(records, undivided),
+            f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
+        ),
     )  # fmt: skip
 
 
@@ -146,12 +162,20 @@ def _overlay(kind: str, name: str) -> Path:
         if not Path(name).is_file():
             raise UserError(f"there is no config file {name}; give the name of a shipped one or a YAML file.")
         return Path(name)
-    return shipped_config(f"{kind}/{name}")
+    return shipped_config(f"{kind}/{name}" if kind else name)
 
 
-def _check_ids(values: Mapping[str, Any], files: list[Path]) -> None:
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    known = set(re.findall(r"^(\w+):", text, re.MULTILINE))
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file} is no config ({type(error).__name__}); expected YAML or JSON.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{file} is no config; expected names and values, such as `epochs: 15`.")
+    return content
+
+
+def _check_ids(values: Mapping[str, Any], known: Collection[str]) -> None:
     for name in values:
         first = re.split("#|::", name)[0]
         if first in REMOVED:
@@ -182,13 +206,18 @@ def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, li
     return data, None, read_undivided(inside)
 
 
-def _weights(weights: str) -> str:
+def _weights(weights: str | None) -> str | None:
+    if weights is None:
+        return None
     if weights not in WEIGHTS and not expanded(weights).is_file():
         raise UserError(f"there is no file of weights {weights}; give --weights imagenet, first_task or a file.")
     return weights if weights in WEIGHTS else str(expanded(weights))
 
 
-def _increments(text: str, classes: int) -> str | list[int]:
+def _increments(text: str | None, usual: Any, classes: int) -> str | list[int] | None:  # noqa: ANN401
+    """Sizes of the tasks: as typed, else cut as the configs say where that is one number."""
+    if text is None:
+        return task_sizes(classes, usual) if isinstance(usual, int) and usual > 0 else None
     text = text.strip().strip("[]")
     if text == "all":
         return text
@@ -198,7 +227,9 @@ def _increments(text: str, classes: int) -> str | list[int]:
     return task_sizes(classes, numbers[0]) if len(numbers) == 1 else numbers
 
 
-def _names(order: str) -> list[str]:
+def _order(order: str | None) -> str | list[str] | None:
+    if order is None or order in ("sorted", "random"):
+        return order
     return [name.strip() for name in order.split(",")]
 
 

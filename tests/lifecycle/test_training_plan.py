@@ -88,3 +88,22 @@ def test_a_typed_setting_is_read_as_yaml() -> None:
     for text in ("image_size", "=3", "a=[1"):
         with pytest.raises(UserError, match="expected KEY=VALUE"):
             parse_value(text)
+
+
+def test_an_overlay_stands_below_the_method_and_what_is_typed(tiny_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "exemplars: 40\nepochs: 3\nincrements: [[red, blue], [green, white]]\nseed: 7\n"
+    )
+    overlays = ("phantoms", str(tmp_path / "mine.yaml"))
+    plan = make_plan(tiny_data, None, TrainSettings(overlays=overlays, order="sorted"))
+    assert [file.stem for file in plan.files] == ["train", "phantoms", "mine", "analytic"]
+    assert not {"epochs", "exemplars", "weights", "seed", "increments"} & plan.values.keys()
+    assert plan.lines[1:3] == ("  task 1: red, blue", "  task 2: green, white")
+    assert plan.lines[-1] == "method analytic, weights first_task"
+    assert (
+        "as the overlay has them"
+        in make_plan(tiny_data, None, TrainSettings(overlays=("derm8",), classes_per_task="2")).lines[-1]
+    )
+    (tmp_path / "mine.yaml").write_text("- no names")
+    with pytest.raises(UserError, match="is no config"):
+        make_plan(tiny_data, None, TrainSettings(overlays=overlays))
