@@ -10,7 +10,7 @@ from pathlib import Path
 import fire
 import monai.bundle
 import pytest
-from synthetic.datasets import ROOT
+from synthetic.datasets import ROOT, make_data
 from typer.testing import CliRunner
 
 
@@ -21,6 +21,7 @@ def commands_of(page: str) -> list[str]:
 
 
 COMMANDS = commands_of("README.md")
+QUICK = ["--weights", "first_task", "--image_size", "32", "--stages", "2", "--epochs", "1", "--no-mlflow"]
 SMALL = ["--epochs", "1", "--head_epochs", "2", "--mlflow", "False"]
 
 
@@ -30,6 +31,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("bundle", "configs"):
         shutil.copytree(ROOT / name, folder / name)
+    make_data(folder / "unread", 2, 1)
+    for split in ("train", "test"):
+        shutil.copytree(folder / "unread" / split / "white", folder / "new_disease" / split / "white")
+        shutil.rmtree(folder / "unread" / split / "white")
+    shutil.copytree(make_data(folder / "more", 5, 1) / "train", folder / "images")
+    shutil.rmtree(folder / "images" / "white")
     return folder
 
 
@@ -55,7 +62,8 @@ def run_as_typed(command: str) -> None:
     elif words[0] == "dynammo":
         from dynammo.cli import app
 
-        result = CliRunner().invoke(app, words[1:])
+        more = {"train": QUICK, "learn": ["--max-drop", "100", "--no-mlflow"]}.get(words[1], [])
+        result = CliRunner().invoke(app, [*words[1:], *more])
         assert result.exit_code == 0, result.output
     elif words[0] == "make":
         done = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
