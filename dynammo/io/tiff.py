@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -169,12 +170,19 @@ def _check(page: Any) -> None:  # noqa: ANN401
     )
     if page.photometric == YCBCR and page.compression != JPEG:
         known = known and page.bitspersample == 8 and page.tags.valueof(SUBSAMPLING, (2, 2)) == (1, 1)
+    if page.bitspersample == 24 and page.sampleformat != FLOAT:
+        known = known and _unpacks_24_bits()
     if not known:
         bits, kind = page.bitspersample, KINDS.get(page.sampleformat, "complex ")
         raise ValueError(
             f"{'an' if bits == 8 else 'a'} {bits}-bit {kind}TIFF with {page.samplesperpixel} channels "
             f"({getattr(page.photometric, 'name', page.photometric)}) is not read; save it as 8-bit RGB or as grey"
         )
+
+
+def _unpacks_24_bits() -> bool:
+    """Whether this imagecodecs does it right: until 2025 it shifted the bytes, without a word."""
+    return int(imagecodecs.packints_decode(b"\1\2\3", np.uint32, 24)[0]) == 0x010203
 
 
 def _check_complete(page: Any, size: int) -> None:  # noqa: ANN401

@@ -117,7 +117,11 @@ def test_depths_between(tmp_path: Path, bits: int, photometric: int) -> None:
     (tmp_path / "x").write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4) + packed)
     right = numbers if photometric else 2**bits - 1 - numbers
     spread = 255 / (2**bits - 1) if bits <= 8 else 1
-    got = read_image(tmp_path / "x")
+    try:
+        got = read_image(tmp_path / "x")
+    except UserError as error:  # an old imagecodecs, which would shift the bytes
+        assert bits == 24 and "24-bit" in str(error)
+        return
     assert got.meta["display"] is (bits <= 8)
     assert np.abs(got.array[0] - right * spread).max() < 1 if bits <= 8 else np.array_equal(got.array[0], right)
 
@@ -154,7 +158,11 @@ def test_eight_bits_are_as_pillow_reads_them(tmp_path: Path, mode: str, compress
         return
     picture.save(tmp_path / "x.tif", compression=compression)
     with Image.open(tmp_path / "x.tif") as opened:
-        right = np.asarray(opened.convert("L" if mode in {"1", "L", "LA"} else "RGB"), np.float32)
+        try:
+            right = np.asarray(opened.convert("L" if mode in {"1", "L", "LA"} else "RGB"), np.float32)
+        except OSError:  # Pillow 12 cannot read what it wrote
+            assert (mode, compression) == ("YCbCr", None)
+            return
     got = values(tmp_path / "x.tif")
     right = right[None] if right.ndim == 2 else right.transpose(2, 0, 1)
     assert got.shape == right.shape and np.abs(got - right).max() <= (mode == "YCbCr")
