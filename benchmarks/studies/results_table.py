@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dynammo.runtime.plain import decimals, percent
+from dynammo.training.settings import RECOMMENDED
 
 ORDER = ("dynammo", "acl", "finetune", "joint", "ridge", "analytic")
 HEADER = (
@@ -26,6 +27,16 @@ HEADER_OF_ORDERS = (
 )
 
 
+SETS = ("derm8", "path11", "radio12")
+METHODS = {
+    "finetune": "fine-tuning",
+    "acl": "ACL: an adapter for each task, a pass for each",
+    "dynammo": "DynaMMo, the paper: adapters merged into one network",
+    "analytic": "**recommended**: `analytic`, a closed-form head over class statistics",
+}
+HEADER_OF_LAST = f"| method | {' | '.join(SETS)} | images kept | cost of one image |\n|{'---|' * 6}"
+
+
 def table_of_orders(file: Path) -> str:
     """Markdown table of several class orders, mean ± standard deviation; the methods that have all of them."""
     sets = json.loads(file.read_text(encoding="utf-8"))
@@ -37,6 +48,24 @@ def table_of_orders(file: Path) -> str:
         if method in ORDERS and len(row["seeds"]) > 1
     ]
     return "\n".join([HEADER_OF_ORDERS, *rows])
+
+
+def table_of_last_recall(file: Path) -> str:
+    """Markdown table of README: mean class recall after the last task, a column for each set."""
+    sets = json.loads(file.read_text(encoding="utf-8"))
+    rows = [HEADER_OF_LAST]
+    for method, words in METHODS.items():
+        found = [sets[name][method] for name in SETS]
+        kept, cost = ([row[key]["mean"] for row in found] for key in ("images_kept", "gmac_ratio"))
+        cells = [*(_spread(row["recall_last"]) for row in found), _range(kept, 0), f"{_range(cost, 2)} x"]
+        bold = method == RECOMMENDED
+        rows.append(f"| {' | '.join([words, *(f'**{cell}**' if bold else cell for cell in cells)])} |")
+    return "\n".join(rows)
+
+
+def _range(values: list[float], digits: int) -> str:
+    ends = [decimals(end, digits) for end in (min(values), max(values))]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def _spread(value: dict[str, float]) -> str:
