@@ -71,9 +71,9 @@ class IncrementImages:
             return []
         root = expanded(folder)
         if not root.is_dir():
-            raise UserError(f"there is no folder {root}; give --data a folder with a folder of images for each class.")
+            raise UserError(f"there is no folder {root}; give --input a folder with a folder of images for each class.")
         if root.resolve() in [expanded(source["dataset_dir"]).resolve() for source in earlier]:
-            raise UserError(f"{root} is what the model was trained on; give --data a folder with new images alone.")
+            raise UserError(f"{root} is what the model was trained on; give --input a folder with new images alone.")
         return class_images(root / "train" if (root / "train").is_dir() else root, "train", self._skip, self._slices)
 
     def _tests(
