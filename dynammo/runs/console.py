@@ -38,7 +38,8 @@ class PrintTaskTable:
             return
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(TaskEvents.TASK_STARTED, lambda engine: self._bar.start(engine.task.index))
-        engine.add_event_handler(TaskEvents.LEARNING_ENDED, lambda _: self._bar.stop())
+        for ended in (Events.COMPLETED, TaskEvents.LEARNING_ENDED):  # the latter after errors, too
+            engine.add_event_handler(ended, lambda _: self._bar.stop())
         engine.add_event_handler(TaskEvents.TASK_COMPLETED, self._line)
         engine.add_event_handler(Events.COMPLETED, self._table)
 
