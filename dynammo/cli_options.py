@@ -112,7 +112,7 @@ def print_json(value: object) -> None:
 
 def _be_json(context: typer.Context, wanted: bool) -> bool:
     if wanted:
-        _for_programs.set(context.meta.get(STDOUT, sys.stdout))
+        _for_programs.set(context.meta.get(STDOUT) or sys.stdout)
         if STDOUT not in context.meta:  # else --quiet was typed before
             sys.stdout = sys.stderr
     return wanted

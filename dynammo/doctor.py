@@ -333,7 +333,7 @@ def _check_default(models: Sequence[ModelInfo]) -> Check:
     return Check("model", "ok", f"{name} ({model.kind}): {len(model.classes)} classes{recall}{trained}")
 
 
-def _table(checks: list[Check]) -> Table:
+def _table(checks: Sequence[Check]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
