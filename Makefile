@@ -24,16 +24,16 @@ LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 .PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread test-wheel dist lint licences constraints clean
 
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
+demo: export PYTHONWARNINGS := ignore
 demo: .venv/installed
-	@rm -rf demo/new && mkdir -p demo/new/train demo/new/test
+	@rm -rf demo/new demo/runs demo/report demo/dist && mkdir -p demo/known demo/new/train demo/new/test
 	python -m data_prep.phantoms -o demo/data --only dermoscopy
-	@for split in train test; do cp -r demo/data/dermoscopy/$$split demo/new/all && rm -rf demo/known/$$split && \
-	  mkdir -p demo/known && mv demo/new/all demo/known/$$split && \
+	@for split in train test; do rm -rf demo/known/$$split && cp -r demo/data/dermoscopy/$$split demo/known && \
 	  mv demo/known/$$split/$(NEW_CLASS) demo/new/$$split; done
 	@echo "\n1. Seven classes in three tasks: fine-tuning forgets, DynaMMo (the paper) less, the recommended method least"
-	python -m monai.bundle run training \
-	  --config_file "['bundle/configs/train.yaml','configs/datasets/phantoms.yaml']" \
-	  --dataset_dir demo/known --output_dir demo/runs/dynammo --increments "[2,2,3]"
+	python -m monai.bundle run training --config_file bundle/configs/train.yaml --dataset_dir demo/known \
+	  --output_dir demo/runs/dynammo --increments "[2,2,3]" --weights first_task --stages 3 --image_size 64 \
+	  --exemplars 40 --epochs 12 --milestones "[8,10]"
 	dynammo compare demo/known --methods finetune,dynammo,analytic --overlay phantoms -o demo/runs
 	@echo "\n2. Classify a folder, as a clinician does"
 	dynammo classify -i demo/known/test -o demo/report -m demo/runs/analytic
@@ -42,9 +42,9 @@ demo: .venv/installed
 	dynammo learn -m demo/dist/dynammo_phantom_classification -i demo/new -o demo/runs/one_class_more \
 	  --test-data demo/known/test --max-drop 100
 	@echo "\nShown: three methods on the same made-up images; a report; a class learnt later. Phantoms are no medicine."
-	@echo "Table and figure: demo/runs/comparison.png. Report: demo/report/report.html. All trainings: dynammo ui demo/runs"
-	@echo "On your images, in a folder for each class: $(BIN)/dynammo train FOLDER"
-	@echo "With pretrained weights at hand it needs no first task to train on; see README.md."
+	@echo "Open demo/report/report.html (the report) and demo/runs/comparison.png (the figure of the three methods)."
+	@echo "On your images, a folder for each class: $(BIN)/dynammo train FOLDER -o runs/first"
+	@echo "What that says first, and what else there is: README.md; all trainings of the demo: $(BIN)/dynammo ui demo/runs"
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from dynammo import __version__, cli_clinic, cli_models, cli_training
-from dynammo.cli_options import command
+from dynammo.cli_options import Json, command, print_json
 from dynammo.errors import UserError, printable
 from dynammo.runtime.plain import say
 
@@ -91,11 +92,17 @@ def dynammo(
         typer.echo(printable(context.get_help()))
 
 
-def doctor() -> None:
+def doctor(as_json: Json = False) -> None:
     """Say what is installed, what would fail and what to type: exit status 0 if classification would work, else 1."""
-    from dynammo.doctor import run_doctor
+    from dynammo.doctor import look_around, print_checks
 
-    raise typer.Exit(run_doctor())
+    checks = look_around()
+    works = not any(check.state == "fails" for check in checks)
+    if as_json:
+        print_json({"classification_would_work": works, "checks": [asdict(check) for check in checks]})
+    else:
+        print_checks(checks)
+    raise typer.Exit(0 if works else 1)
 
 
 @app.command("benchmark", hidden=True, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

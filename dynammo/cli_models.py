@@ -5,28 +5,28 @@ from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Mlflow, Model, Output
+from dynammo.cli_options import Device, Json, Mlflow, Model, Output, print_json
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded, say
 
 __all__ = ["combine", "deploy_app", "export", "forget", "history", "label_app", "learn", "models"]
 
 
-def models() -> None:
+def models(as_json: Json = False) -> None:
     """List the trained models that are here: classes, date, mean class recall; * marks the default."""
-    from dynammo.runs.find import print_models
+    from dynammo.runs.find import described, print_models
 
-    print_models()
+    print_json(described()) if as_json else print_models()
 
 
-def history(model: Model) -> None:
+def history(model: Model, as_json: Json = False) -> None:
     """Print what a model has learnt and forgotten: when, from how many images, how well."""
     from dynammo.runs.load import find_model
 
     find_model(model)
-    from dynammo.lifecycle.history import print_history
+    from dynammo.lifecycle.history import history_of, print_history
 
-    print_history(model)
+    print_json(history_of(model)) if as_json else print_history(model)
 
 
 def learn(

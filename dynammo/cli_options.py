@@ -1,22 +1,25 @@
 """What all commands of `dynammo` share: options of one name, old spellings, and how much is printed."""
 
 import inspect
+import json
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperCommand
 
 from dynammo.errors import printable
+from dynammo.runtime.plain import plain
 from dynammo.training.settings import SETTINGS
 
-__all__ = ["Device", "Input", "Json", "Mlflow", "Model", "NewestModel", "Output", "command"]
+__all__ = ["Device", "Input", "Json", "Mlflow", "Model", "NewestModel", "Output", "command", "print_json"]
 
 Model = Annotated[Path, typer.Option("--model", "-m", help="Run or exported bundle.")]
 NewestModel = Annotated[
@@ -26,7 +29,6 @@ Input = Annotated[Path, typer.Option("--input", "-i", help="Folder, image, zip, 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 Mlflow = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 FORMER = {
     "deploy-app": {"--bundle": "--model"},
@@ -35,6 +37,8 @@ FORMER = {
     "learn": {"--data": "--input", "--json": "--report"},
 }
 """Options of 0.1 by command, and what they are called now; 0.3 knows them no more."""
+STDOUT = "dynammo.stdout"  # of the context of a command: what was stdout before --quiet
+_for_programs: ContextVar[TextIO] = ContextVar("for_programs")  # what was stdout before --json and --quiet
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -101,8 +105,22 @@ def command(app: typer.Typer, panel: str, function: Callable[..., Any], name: st
     app.command(name, cls=Command, rich_help_panel=panel)(run)
 
 
-def _be_quiet(wanted: bool) -> bool:
+def print_json(value: object) -> None:
+    """Print what a program wants to read; with `--json` all else goes to stderr."""
+    print(json.dumps(plain(value), indent=2, allow_nan=False), file=_for_programs.get(sys.stdout), flush=True)
+
+
+def _be_json(context: typer.Context, wanted: bool) -> bool:
     if wanted:
+        _for_programs.set(context.meta.get(STDOUT) or sys.stdout)
+        if STDOUT not in context.meta:  # else --quiet was typed before
+            sys.stdout = sys.stderr
+    return wanted
+
+
+def _be_quiet(context: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        context.meta[STDOUT] = sys.stdout
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the process lives
     return wanted
 
@@ -116,5 +134,6 @@ def _be_verbose(wanted: bool) -> bool:
     return wanted
 
 
+Json = Annotated[bool, typer.Option("--json", callback=_be_json, help="Print JSON alone, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Print errors alone.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_be_verbose, help="Print what libraries say too.")]

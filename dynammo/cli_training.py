@@ -1,11 +1,12 @@
 """Commands that train, measure and compare."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Mlflow
+from dynammo.cli_options import Device, Json, Mlflow, print_json
 from dynammo.errors import UserError, printable
 from dynammo.runtime.plain import expanded
 from dynammo.training.settings import RECOMMENDED
@@ -86,6 +87,7 @@ def evaluate(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json.")] = None,
     device: Device = "auto",
+    as_json: Json = False,
 ) -> None:
     """Measure a model on test images.
 
@@ -98,7 +100,9 @@ def evaluate(
         raise UserError(f"there is no {images}; give a folder of images for each class, or a data list.")
     from dynammo.lifecycle.evaluate import evaluate as run
 
-    run(model, images, output, device=device)
+    found = run(model, images, output, device=device)
+    if as_json:
+        print_json(asdict(found))
 
 
 def compare(
@@ -112,6 +116,7 @@ def compare(
     overlay: Overlay = None,
     values: Set = None,
     mlflow: Mlflow = True,
+    as_json: Json = False,
 ) -> None:
     """Put finished runs, or methods on a folder of images, side by side: one table, one figure.
 
@@ -132,7 +137,8 @@ def compare(
         runs = train_methods(runs[0], [name.strip() for name in methods.split(",")], output, settings)
     elif values or overlay:
         raise UserError("settings are for what is trained; add --methods, or leave them out.")
-    print_comparison(run(runs, output))
+    found = run(runs, output)
+    print_json(asdict(found)) if as_json else print_comparison(found)
 
 
 def ui(

@@ -34,7 +34,8 @@ __all__ = [
     "check_python",
     "check_torch",
     "check_variables",
-    "run_doctor",
+    "look_around",
+    "print_checks",
 ]
 
 State = Literal["ok", "missing", "fails"]
@@ -246,16 +247,17 @@ COLOURS: dict[State, str] = {"ok": "green", "missing": "yellow", "fails": "red"}
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50")
 
 
-def run_doctor() -> int:
-    """Print one line for everything looked at.
+def look_around() -> list[Check]:
+    """Look at everything.
 
-    No name of a user is printed: paths only below the working directory, and of variables only whether they are set.
-
-    Returns:
-        0 where images would be classified, 1 where something fails.
+    No name of a user is told: paths only below the working directory, and of variables only whether they are set.
     """
     checks: list[Check] = [check_python(), *check_packages(), check_torch(), *check_decoders(), *check_extras()]
-    checks += [check_configs(), *check_models(), check_weights(), check_disk(), check_memory(), check_variables()]
+    return [*checks, check_configs(), *check_models(), check_weights(), check_disk(), check_memory(), check_variables()]
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """Print one line for each, and whether images would be classified: where none of them fails."""
     console = Terminal()
     console.print(_table(checks))
     fails = sum(check.state == "fails" for check in checks)
@@ -265,7 +267,6 @@ def run_doctor() -> int:
     else:
         console.print("Classification would work: dynammo classify -i FOLDER -o RESULTS")
     console.print(NOTICE)
-    return 1 if fails else 0
 
 
 def check_configs() -> Check:
@@ -332,7 +333,7 @@ def _check_default(models: Sequence[ModelInfo]) -> Check:
     return Check("model", "ok", f"{name} ({model.kind}): {len(model.classes)} classes{recall}{trained}")
 
 
-def _table(checks: list[Check]) -> Table:
+def _table(checks: Sequence[Check]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

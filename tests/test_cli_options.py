@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +7,7 @@ import pytest
 import typer
 
 from dynammo.cli import main
-from dynammo.cli_options import command
+from dynammo.cli_options import Json, command, print_json
 
 
 def typed(*words: str) -> dict[str, object]:
@@ -68,3 +69,23 @@ def test_quiet_ends_with_the_command(capsys: pytest.CaptureFixture[str]) -> None
         with pytest.raises(SystemExit):
             main(words)
     assert capsys.readouterr().out.count("train.yaml") == 1
+
+
+def test_json_stands_alone_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    def measure(as_json: Json = False) -> None:
+        """Measure."""
+        print("measuring ...")
+        if as_json:
+            print_json({"recall": 0.5, "spread": float("nan"), "classes": ("a\x1b[2J", "ü")})
+
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command(app, "Panel", measure)
+    for words in (["--json"], ["--json", "-q"], ["-q", "--json"]):
+        before = sys.stdout
+        with pytest.raises(SystemExit) as stopped:
+            app(["measure", *words])
+        sys.stdout = before
+        out, err = capsys.readouterr()
+        assert not stopped.value.code and json.loads(out)["classes"] == ["a\x1b[2J", "ü"] and "\x1b" not in out
+        assert json.loads(out)["spread"] is None and err == ("" if "-q" in words else "measuring ...\n")

@@ -125,7 +125,12 @@ def test_classify_and_export(run: Path) -> None:
         monai.bundle.run(run_id, config_file=list(map(str, configs)), dataset_dir=str(pictures), output_dir="out")
     os.chdir("..")
     heads = ["'@rest" if name == "@rest" else name for name in sorted(CLASSES)]  # else a formula to a spreadsheet
-    assert names_in(bundle / "out" / "predictions.csv") == ["path", *heads, "unknown"]
+    assert names_in(bundle / "out" / "predictions.csv") == [
+        "path",
+        *heads,
+        *(f"p_{name}" for name in sorted(CLASSES)),
+        "unknown",
+    ]
     assert classify(pictures, Path("out"), ClassifySettings(model=bundle / "models" / "model.ts")) == 0
 
 

@@ -51,7 +51,7 @@ def by_bundle(bundle: Path, pictures: list[Path], folder: Path) -> Answers:
     )  # fmt: skip
     with (folder / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return {Path(row.pop("path")).name: {k: float(v) for k, v in row.items() if k != "unknown"} for row in rows}
+    return {Path(row.pop("path")).name: {k[2:]: float(v) for k, v in row.items() if k.startswith("p_")} for row in rows}
 
 
 def by_torchscript(bundle: Path, pictures: list[Path], folder: Path) -> Answers:

@@ -315,7 +315,8 @@ def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
         **{name: item[name] for name in FACTS},
         "predicted_class": item["class"] or "",
         "probability": rounded(item["probability"], DIGITS),
-        "unknown_score": rounded(item["unknown"], DIGITS),
+        "unknown": rounded(item["unknown"], DIGITS),
+        "unknown_score": rounded(item["unknown"], DIGITS),  # its name in 0.1, beside the new one for one release
         "ood_score": rounded(item["ood_score"], DIGITS),
         "strangeness": rounded(item["ood_score"], DIGITS),  # its name in 0.1, beside the new one for one release
         "flags": "; ".join(item["flags"]),

@@ -88,7 +88,8 @@ class SavePredictions:
                 "slices": count,
                 "predicted_class": self.classes[int(row.argmax())],
                 "probability": rounded(float(row.max()), 6),
-                "unknown_score": rounded(float(score), 6),
+                "unknown": rounded(float(score), 6),
+                "unknown_score": rounded(float(score), 6),  # its name in 0.1, beside the new one for one release
                 **{f"p_{name}": rounded(float(p), 6) for name, p in zip(self.classes, row, strict=True)},
             }
             for path, count, row, score in zip(studies, slices, means, scores, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -15,7 +16,16 @@ from dynammo.runs.record import Kind, Record, check_usable, embedded_record, loc
 from dynammo.runtime.plain import expanded, percent
 from dynammo.runtime.terminal import Terminal
 
-__all__ = ["VARIABLE", "ModelInfo", "default_model", "find_models", "named_roots", "print_models", "short_path"]
+__all__ = [
+    "VARIABLE",
+    "ModelInfo",
+    "default_model",
+    "described",
+    "find_models",
+    "named_roots",
+    "print_models",
+    "short_path",
+]
 
 VARIABLE = "DYNAMMO_MODELS"
 ROOTS = ("runs", "demo/runs", "dist", "models", "bundle/models")
@@ -92,6 +102,26 @@ def default_model(models: Sequence[ModelInfo] | None = None) -> ModelInfo:
     if models:
         raise UserError(f"no trained model can be used; {_sentence(models[0].fault)} All: dynammo models.")
     raise UserError(_nothing())
+
+
+def described() -> list[dict[str, Any]]:
+    """The models as programs take them, in the order of `find_models`."""
+    models = find_models()
+    default = default_model(models) if any(not model.fault for model in models) else None
+    return [
+        {
+            "path": short_path(model.path),
+            "default": model is default,
+            "kind": model.kind,
+            "method": model.method,
+            "classes": model.classes,
+            "finished": model.finished and model.finished.isoformat(),
+            "mean_class_recall": model.mean_class_recall,
+            "bytes": model.size,
+            "fault": model.fault,
+        }
+        for model in models
+    ]
 
 
 def print_models() -> None:

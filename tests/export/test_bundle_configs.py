@@ -294,8 +294,9 @@ def test_no_name_of_a_patient_is_read(parsers: dict[str, ConfigParser], tmp_path
 
 def test_values_of_the_recipe_are_those_of_the_run() -> None:
     config = yaml.safe_load(text(volumes="maximum", crop_borders=True, window=[-100, 200]))
-    assert config["crop_borders"] is True
-    assert (config["volumes"], config["window"], config["image_size"]) == ("maximum", [-100, 200], 16)
+    assert (config["grey"], config["image_size"]) == ("percentile", 16)
+    config = yaml.safe_load(text(grey="window", window=[-100, 200]))
+    assert (config["grey"], config["window"], list(config["grey_scalers"])) == ("window", [-100, 200], ["window"])
     assert "MEL" not in str(config), "names of classes stand in run.json alone"
 
 

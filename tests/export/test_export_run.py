@@ -134,8 +134,8 @@ def test_inference_equals_that_of_the_run(bundle: Path, trained: Trained, tiny_d
     for item in json.loads((tmp_path / "own" / "predictions.json").read_text())["images"]:
         row = rows[Path(item["path"]).name]
         for name in model.record["classes"]:
-            assert float(row[name]) == pytest.approx(item[f"p_{name}"], abs=1e-5)
-        assert float(row["unknown"]) == pytest.approx(item["unknown_score"], abs=1e-5)
+            assert float(row[f"p_{name}"]) == float(row[name]) == pytest.approx(item[f"p_{name}"], abs=1e-5)
+        assert float(row["unknown"]) == pytest.approx(item["unknown"], abs=1e-5)
 
 
 def test_evaluation_measures_what_the_training_did(bundle: Path, tiny_data: Path, tmp_path: Path) -> None:

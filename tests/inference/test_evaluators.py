@@ -39,7 +39,8 @@ def test_every_study_has_one_row(tmp_path: Path, capsys: pytest.CaptureFixture[s
     first, second = csv.DictReader((tmp_path / "out" / "predictions.csv").open())
     assert (first["path"], first["slices"], first["predicted_class"], first["p_x"]) == ("a.png", "1", "x", "0.7")
     assert (second["path"], second["slices"], second["predicted_class"]) == ("b.nii", "2", "y")
-    assert float(second["p_y"]) == pytest.approx(0.7) and float(second["unknown_score"]) == pytest.approx(0.15)
+    assert float(second["p_y"]) == pytest.approx(0.7) and float(second["unknown"]) == pytest.approx(0.15)
+    assert second["unknown_score"] == second["unknown"]  # its name in 0.1
     written = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert (
         written["classes"] == ["x", "y"]
