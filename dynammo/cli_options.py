@@ -107,7 +107,8 @@ def command(app: typer.Typer, panel: str, function: Callable[..., Any], name: st
 
 def print_json(value: object) -> None:
     """Print what a program wants to read; with `--json` all else goes to stderr."""
-    print(json.dumps(plain(value), indent=2, allow_nan=False), file=_for_programs.get(sys.stdout), flush=True)
+    text = json.dumps(plain(value), indent=2, allow_nan=False)
+    print(printable(text), file=_for_programs.get(sys.stdout), flush=True)
 
 
 def _be_json(context: typer.Context, wanted: bool) -> bool:
