@@ -4,6 +4,7 @@ What stands there is what a terminal shows, with the seconds since the start; pa
 """
 
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -15,9 +16,9 @@ import typer
 
 PAGE = Path("docs/demo.md")
 HEAD = """# The demo, as a terminal shows it
-Recorded by `python -m benchmarks.figures.record_demo` with Python {python} on {cores}: {seconds} s after \
-installation. Figures are those of phantoms, which are drawn by a program and teach nothing about disease; `[12 s]` is \
-the time since the start. The table and `comparison.png` stand in `demo/runs`, the report is `demo/report/report.html`.
+Recorded by `python -m benchmarks.figures.record_demo` with Python {python}, {threads}: {seconds} s after \
+installation, {work} s of processor time. Figures are those of phantoms, which are drawn by a program and teach \
+nothing about disease; `[12 s]` is the time since the start. The table and `comparison.png` stand in `demo/runs`, the report is `demo/report/report.html`.
 
 ```text
 $ git clone URL dynammo && cd dynammo
@@ -74,8 +75,14 @@ def main(
     words = list(options or ())
     commands = commands_of_demo(words)
     lines = list(run_demo(words))
-    cores = f"{torch.get_num_threads()} cores of {platform.machine()}"
-    head = HEAD.format(python=platform.python_version(), cores=cores, seconds=f"{lines[-1][0]:.0f}")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    threads = f"torch with {torch.get_num_threads()} threads on {platform.machine()}".replace(" 1 threads", " 1 thread")
+    head = HEAD.format(
+        python=platform.python_version(),
+        threads=threads,
+        seconds=f"{lines[-1][0]:.0f}",
+        work=f"{used.ru_utime + used.ru_stime:.0f}",
+    )
     PAGE.write_text(head + "\n".join(recorded(lines, commands, Path.cwd())) + "\n```\n", encoding="utf-8")
     print(f"wrote {PAGE}")
 
