@@ -18,7 +18,8 @@ PAGE = Path("docs/demo.md")
 HEAD = """# The demo, as a terminal shows it
 Recorded by `python -m benchmarks.figures.record_demo` with Python {python}, {threads}: {seconds} s after \
 installation, {work} s of processor time. Figures are those of phantoms, which are drawn by a program and teach \
-nothing about disease; `[12 s]` is the time since the start. The table and `comparison.png` stand in `demo/runs`, the report is `demo/report/report.html`.
+nothing about disease; `[12 s]` is the time since the start. The table and `comparison.png` stand in `demo/runs`, \
+the report is `demo/report/report.html`.
 
 ```text
 $ git clone URL dynammo && cd dynammo
