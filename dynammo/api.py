@@ -260,7 +260,7 @@ def load(
     *,
     device: str = "auto",
     batch_size: int | None = None,
-    low_confidence: float = 0.5,
+    low_confidence: float | None = None,
     engine: str = "auto",
 ) -> Model:
     """Load a trained model.
@@ -270,13 +270,13 @@ def load(
         device: such as cpu or cuda:0; auto for a GPU where there is one.
         batch_size: images of a pass, from 1. Every pass is filled up to it: 1 answers soonest about one image, None
             (16, on a GPU 64) gives the very digits of `dynammo classify`, from which others differ by rounding.
-        low_confidence: probability, 0 to 1, below which a label is flagged.
+        low_confidence: probability, 0 to 1, below which a label is flagged; None for the limit of the model.
         engine: what computes, as `dynammo classify --engine`.
 
     Raises:
         UserError: no model there, a damaged or unfinished one, no such device or engine.
     """
-    if not 0 <= low_confidence <= 1:
+    if low_confidence is not None and not 0 <= low_confidence <= 1:
         raise UserError(f"low_confidence is {low_confidence}; expected a number from 0 to 1.")
     size = "auto" if batch_size is None else str(batch_size)
     with as_guest():

@@ -29,7 +29,9 @@ def classify(
     mask_corners: Annotated[
         bool, typer.Option("--mask-corners", help="Paint over the corners of pictures, where names may be burnt in.")
     ] = False,
-    low_confidence: Annotated[float, typer.Option(help="Flag classes less probable than this.", min=0, max=1)] = 0.5,
+    low_confidence: Annotated[
+        float | None, typer.Option(help="Flag classes less probable than this; the model's own limit.", min=0, max=1)
+    ] = None,
     device: Device = "auto",
     workers: Annotated[int, typer.Option(help="Threads that read images; 0 for one per core.", min=0)] = 0,
     batch_size: Annotated[str, typer.Option(help="Images in each pass: a number or auto.")] = "auto",

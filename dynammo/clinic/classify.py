@@ -12,11 +12,11 @@ import pydicom
 
 from dynammo import NOTICE, __version__
 from dynammo.clinic.journal import Contents, Journal
-from dynammo.clinic.report import write_report
+from dynammo.clinic.report import model_facts, write_report
 from dynammo.clinic.sort_files import sort_studies
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.errors import UserError
-from dynammo.inference.classifier import LOW_CONFIDENCE, NOTHING, StudyClassifier
+from dynammo.inference.classifier import NOTHING, StudyClassifier
 from dynammo.inference.cluster import Classified, classify_on_cluster
 from dynammo.io.studies import Study, StudyList, find_studies
 from dynammo.runs.load import Model, load_model
@@ -53,7 +53,7 @@ class ClassifySettings:
     device: str = "auto"
     workers: int = 0
     batch_size: str = "auto"
-    low_confidence: float = LOW_CONFIDENCE
+    low_confidence: float | None = None
     engine: str = "auto"
     engine_cluster: str | None = None
 
@@ -204,23 +204,12 @@ def _run(
     items: list[dict[str, Any]],
     seconds: float,
 ) -> dict[str, Any]:
-    record, trust = model.record, model.record.get("trust", {})
     return {
         "notice": NOTICE,
         "version": __version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": provenance.command(),
-        "model": {
-            "name": model.name,
-            "sha256": model.sha256,
-            "trained": record.get("finished", ""),
-            "classes": record["classes"],
-            "method": record.get("method", ""),
-            "mean_class_recall": (record.get("metrics") or {}).get("last_mean_class_recall"),
-            "temperature": trust.get("temperature"),
-            "ece_before": trust.get("ece_before"),
-            "ece_after": trust.get("ece_after"),
-        },
+        "model": model_facts(model),
         "rule": classifier.rule,
         "thresholds": classifier.thresholds,
         "counts": {

@@ -12,10 +12,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dynammo.runs.load import Model
 from dynammo.runtime.files import write_atomically
 from dynammo.runtime.plain import percent_or_words, rounded
 
-__all__ = ["FLAGS", "Picture", "page_asset", "page_environment", "policy_source", "write_report"]
+__all__ = ["FLAGS", "Picture", "model_facts", "page_asset", "page_environment", "policy_source", "write_report"]
+
+TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
 FLAGS = ("unreadable", "looks different", "unknown", "low confidence")  # what needs a look first, first
 
@@ -61,6 +64,21 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
     )
     # A file name may hold bytes that are no text; the page shows "?" for them.
     write_atomically(file, lambda out: out.writelines(piece.encode("utf-8", "replace") for piece in pieces))
+
+
+def model_facts(model: Model) -> dict[str, Any]:
+    """What the report says of the model: where it comes from, and how far it can be trusted."""
+    record, trust = model.record, model.record.get("trust", {})
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "trained": record.get("finished", ""),
+        "classes": record["classes"],
+        "method": record.get("method", ""),
+        "mean_class_recall": (record.get("metrics") or {}).get("last_mean_class_recall"),
+        "calibrates_itself": record["config"].get("head_layout") == "analytic",
+        **{name: trust.get(name) for name in TRUST},
+    }
 
 
 @cache

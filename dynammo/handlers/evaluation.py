@@ -9,6 +9,7 @@ from dynammo.data.tasks import Task
 from dynammo.training.metrics import evaluate_predictions, gmac, parameter_count, tensor_bytes
 from dynammo.training.prediction import predict
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
+from dynammo.training.worth import confidence_of, worth_of
 
 __all__ = ["EvaluateTasks", "MeasureCost"]
 
@@ -43,6 +44,9 @@ class EvaluateTasks:
         probabilities, unknown, labels = (part.numpy() for part in predicted)
         groups = [task.labels for task in list(engine.tasks)[: engine.task.index + 1]]
         engine.results.append(evaluate_predictions(probabilities, unknown, labels, groups, engine.task.index))
+        seen = labels < engine.task.seen
+        limits = confidence_of(engine.trust), engine.trust.get("unknown_threshold")
+        engine.trust["worth"] = worth_of(probabilities[seen], unknown[seen], labels[seen], *limits)
 
 
 class MeasureCost:

@@ -22,10 +22,10 @@ from dynammo.io.studies import Study
 from dynammo.networks.adapters import fused
 from dynammo.runs.load import Model
 from dynammo.runtime.claims import READING
+from dynammo.training.worth import confidence_of
 
 __all__ = ["Result", "StudyClassifier"]
 
-LOW_CONFIDENCE = 0.5
 NOTHING: dict[str, Any] = {
     "class": None,
     "probability": None,
@@ -84,7 +84,7 @@ class StudyClassifier:
         batch_size: images for each pass, which is filled up to it: results do not depend on who shares a pass.
         workers: threads that read images ahead.
         mask_corners: paint over the corners of pictures, where names may be burnt in.
-        low_confidence: probability below which a class is flagged.
+        low_confidence: probability below which a class is flagged; None for the limit of the model.
         engine: what computes, see `dynammo.inference.engines.make_engine`.
 
     Raises:
@@ -98,7 +98,7 @@ class StudyClassifier:
         batch_size: int = 16,
         workers: int = 2,
         mask_corners: bool = False,
-        low_confidence: float = LOW_CONFIDENCE,
+        low_confidence: float | None = None,
         engine: str = "auto",
     ) -> None:
         check_engine(engine, device)
@@ -112,7 +112,7 @@ class StudyClassifier:
         self.thresholds: dict[str, float | None] = {
             "unknown": trust.get("unknown_threshold"),
             "false_alarm_rate": trust.get("false_alarm_rate"),
-            "low_confidence": low_confidence,
+            "low_confidence": confidence_of(trust) if low_confidence is None else low_confidence,
             "looks_different": trust.get("out_of_distribution_threshold"),
         }
         self.batch_size, self.workers, self.mask_corners = batch_size, workers, mask_corners

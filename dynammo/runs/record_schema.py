@@ -131,6 +131,17 @@ class Config(TypedDict, total=False):
     mirrored: Line
 
 
+class Worth(TypedDict, total=False):
+    """What `dynammo.training.worth.worth_of` has measured."""
+
+    images: Annotated[int, Field(ge=0)]
+    top_1: Fraction | None
+    top_3: Fraction | None
+    unflagged: Fraction | None
+    right_unflagged: Fraction | None
+    right_flagged: Fraction | None
+
+
 class Trust(TypedDict, total=False):
     """What `dynammo.handlers.calibration` and the like have fitted; null where they could not."""
 
@@ -139,6 +150,9 @@ class Trust(TypedDict, total=False):
     ece_after: float | None
     false_alarm_rate: Fraction | None
     unknown_threshold: float | None
+    confidence_limit: Fraction | None
+    wanted_accuracy: Fraction | None
+    worth: Worth
     out_of_distribution_threshold: float | None
     out_of_distribution_false_alarm_rate: Fraction | None
 

@@ -127,8 +127,23 @@
       cell.textContent = item.reason || "not read";
     } else {
       cell.textContent = doubtful(item) ? `nearest: ${item.class}` : item.class;
+      cell.append(...nextClasses(item));
     }
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
+  }
+
+  // The second and third most probable class, each with a bar.
+  function nextClasses(item) {
+    const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]).slice(1, 3);
+    return ranked.map(([name, probability]) => {
+      const line = document.createElement("small");
+      line.className = "next";
+      const bar = document.createElement("meter");
+      bar.value = probability;
+      bar.setAttribute("aria-hidden", "true");
+      line.append(bar, ` ${percent(probability)} ${name}`);
+      return line;
+    });
   }
 
   function showThumbnail(row) {
