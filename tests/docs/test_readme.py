@@ -100,7 +100,13 @@ def _as_a_clinician(checkout: Path) -> None:
 
 def test_the_demo_trains_through_the_bundle_command() -> None:
     planned = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for words in ("monai.bundle run training", "dynammo compare", "dynammo classify", "dynammo export", "dynammo learn"):
+    for words in (
+        "monai.bundle run training",
+        "dynammo compare",
+        "dynammo classify",
+        "dynammo export",
+        "dynammo learn",
+    ):
         assert words in planned
 
 
