@@ -56,6 +56,20 @@ def precision(
 
 
 @app.command()
+def robustness(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs, whose test images are at hand.")],
+    change: Annotated[
+        list[str] | None, typer.Option(help="Only this one (0.8 x, border ...); may be repeated.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Change the test images of trained runs as other cameras or mistakes would, and classify them."""
+    from benchmarks.robustness import benchmark_robustness
+
+    benchmark_robustness(runs, tuple(change or ()), json)
+
+
+@app.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,

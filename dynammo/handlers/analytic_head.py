@@ -1,7 +1,9 @@
 """The handler that computes a closed-form head over all classes after every task, from class statistics alone."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 from monai.data import Dataset
@@ -25,17 +27,12 @@ from dynammo.heads.cross_validation import Fold, fit_with_folds
 from dynammo.heads.linear import BackgroundScore, join_heads
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
 from dynammo.runtime.distributed import all_gather_rows, all_reduce_sum, shard_mask
+from dynammo.runtime.files import fingerprint
+from dynammo.training.copies import copies_of
 from dynammo.training.prediction import extract_copies
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
-__all__ = ["MIRRORED", "AnalyticHeads", "make_head", "shrinkages_of"]
-
-MIRRORED: dict[str, tuple[tuple[int, ...], ...]] = {
-    "none": ((),),
-    "horizontal": ((), (-1,)),
-    "both": ((), (-1,), (-2,), (-2, -1)),
-}
-"""Copies of every image in the statistics by the name that the config uses: the axes they are mirrored along."""
+__all__ = ["AnalyticHeads", "make_head", "shrinkages_of"]
 
 
 class AnalyticHeads:
@@ -52,7 +49,8 @@ class AnalyticHeads:
         shrinkage: in (0, 1), or `auto`: the one that classified the images of every task best while they were
             left out of the statistics (`dynammo.heads.cross_validation.fit_with_folds`). The temperature is chosen so
             always.
-        mirrored: a name of `MIRRORED`.
+        mirrored: a name of `dynammo.training.copies.MIRRORED`.
+        photometric: number of copies beside them, as other cameras would have taken the image.
         class_statistics: keep what each new class added, F (F + 1) / 2 numbers, until it is saved as a contribution.
         batch_size: images for each pass.
     """
@@ -64,17 +62,17 @@ class AnalyticHeads:
         balanced: bool = True,
         shrinkage: float | str = "auto",
         mirrored: str = "none",
+        photometric: int = 0,
         class_statistics: bool = True,
         batch_size: int = 32,
     ) -> None:
-        for name, value, known in (("analytic_head", head, HEADS), ("mirrored", mirrored, MIRRORED)):
-            if value not in known:
-                raise UserError(f"{name} is {value!r}; expected one of {', '.join(known)}.")
+        if head not in HEADS:
+            raise UserError(f"analytic_head is {head!r}; expected one of {', '.join(HEADS)}.")
         self.shrinkages = shrinkages_of(shrinkage)
         self.transform = transform
         self.head = head
         self.balanced = balanced
-        self.mirrored = MIRRORED[mirrored]
+        self.copies = copies_of(mirrored, photometric)
         self.class_statistics = class_statistics
         self.batch_size = batch_size
         self.statistics: ClassStatistics | None = None
@@ -90,7 +88,7 @@ class AnalyticHeads:
     def work(self, engine: IncrementalTrainer, task: Task) -> tuple[float, float]:
         """Images that are read and passes of an image that a task takes."""
         images = len(engine.data.train(task)) if engine.network.head_layout == "analytic" else 0
-        return images, images * len(self.mirrored)
+        return images, images * len(self.copies)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next task needs: class statistics and the losses (K, G, 33) that choose the shrinkage."""
@@ -144,7 +142,8 @@ class AnalyticHeads:
         classifier = engine.network.classifier()
         if len(classifier.branches) != 1:
             raise UserError("analytic heads read one branch; give --merge_strategy another value than none.")
-        return extract_copies(classifier, Dataset(items, self.transform), self.batch_size, self.mirrored)
+        seeded = [{**item, "seed": _seed(item)} for item in items]
+        return extract_copies(classifier, Dataset(seeded, self.transform), self.batch_size, self.copies)
 
     def _set_head(self, engine: IncrementalTrainer, statistics: ClassStatistics) -> None:
         self.chosen = choose(self.losses, self.shrinkages)
@@ -166,6 +165,12 @@ class AnalyticHeads:
                 probabilities[fold.left], unscored = join_heads([logits], others=False)
                 unknown[fold.left] = (unscored if score is None else score(logits)).squeeze(1)
         return all_gather_rows(probabilities), all_gather_rows(unknown), all_gather_rows(labels)
+
+
+def _seed(item: Item) -> int:
+    """A number that the content of an image gives, and the slice or tile that it is."""
+    fragment = str(item["image"]).removeprefix(str(item["path"]))
+    return int(fingerprint(Path(item["path"]))[:12], 16) + crc32(fragment.encode(errors="surrogateescape"))
 
 
 def shrinkages_of(shrinkage: float | str) -> tuple[float, ...]:

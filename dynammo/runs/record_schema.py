@@ -129,6 +129,7 @@ class Config(TypedDict, total=False):
     merge_strategy: Line
     merge_batchnorm: Line
     mirrored: Line
+    photometric: Annotated[int, Field(ge=0)]
 
 
 class Worth(TypedDict, total=False):

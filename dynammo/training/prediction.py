@@ -15,6 +15,7 @@ from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import stem_features
 from dynammo.runtime.distributed import all_gather_object, all_gather_rows, shard, world_size
 from dynammo.runtime.progress import track
+from dynammo.training.copies import Copy
 from dynammo.training.metrics import study_means
 
 __all__ = ["extract_copies", "extract_features", "extract_stem_features", "predict"]
@@ -66,25 +67,26 @@ def extract_copies(
     classifier: MergedClassifier,
     dataset: "Dataset[Any]",
     batch_size: int,
-    mirrored: Sequence[tuple[int, ...]] = ((),),
+    copies: Sequence[Copy],
     stage: str = "statistics",
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (N, C, F) of C mirrored copies of every item, and the labels (N,), on the CPU.
+    """Features (N, C, F) of C copies of every item, and the labels (N,), on the CPU.
 
     They may be large: of several processes each gets those of its part of the items alone
     (`dynammo.runtime.distributed.shard`).
 
     Args:
         classifier: network in eval mode with one branch.
-        dataset: items with `image` (C, H, W) and `label`.
+        dataset: items with `image` (C, H, W), `label` and `seed`, a number that says which image it is.
         batch_size: images for each pass.
-        mirrored: for each copy, the axes along which the image is mirrored; () for the image itself.
+        copies: see `dynammo.training.copies`.
         stage: label of the progress bar.
     """
     rows = []
-    for images, batch in _batches(classifier, dataset, batch_size, stage, len(mirrored)):
-        copies = [classifier.features(images.flip(axes) if axes else images)[0].cpu() for axes in mirrored]
-        rows.append((torch.stack(copies, dim=1), batch["label"]))
+    for images, batch in _batches(classifier, dataset, batch_size, stage, len(copies)):
+        seeds = [int(seed) for seed in batch["seed"]][: len(images)]
+        features_of = [classifier.features(copy(images, seeds))[0].cpu() for copy in copies]
+        rows.append((torch.stack(features_of, dim=1), batch["label"]))
     features, labels = (torch.cat([row[i] for row in rows]) for i in range(2))
     return _finite(features), labels
 

@@ -259,6 +259,8 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
                 "of the covariance; auto, or a number between 0 and 1", combines=True, used=_is_analytic),
         Setting("mirrored", "none", _choice("none, horizontal or both"),
                 "copies of every image in the statistics", combines=True, used=_is_analytic),
+        Setting("photometric", 0, FROM_0, "copies beside them, as other cameras would have taken the image",
+                combines=True, before=0, used=_is_analytic),
         Setting("class_statistics", True, SWITCH,
                 "kept for each class too (tasks/), so that it can be forgotten or get more images", used=_is_analytic)),
     "MLflow: MLFLOW_TRACKING_URI wins; without it mlruns.db beside output_dir, in its parent": (

@@ -7,6 +7,7 @@ import torch
 
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import stem_features
+from dynammo.training.copies import copies_of
 from dynammo.training.prediction import extract_copies, extract_features, extract_stem_features, predict
 
 PATHS = ["a.png", "volume.nii", "volume.nii", "b.png", "volume.nii"]
@@ -50,10 +51,11 @@ def test_features_come_in_the_order_of_the_items(classifier: MergedClassifier, i
 
 
 def test_copies_are_features_of_mirrored_images(classifier: MergedClassifier, items: list[dict[str, Any]]) -> None:
-    copies, labels = extract_copies(classifier, items, 3, mirrored=((), (3,), (2, 3)))  # type: ignore[arg-type]
-    assert copies.shape == (5, 3, 64) and len(labels) == 5
+    seeded = [{**item, "seed": 7} for item in items]
+    copies, labels = extract_copies(classifier, seeded, 3, copies_of("both"))  # type: ignore[arg-type]
+    assert copies.shape == (5, 4, 64) and len(labels) == 5
     with torch.no_grad():
-        for copy, axes in enumerate([(), (3,), (2, 3)]):
+        for copy, axes in enumerate([(), (3,), (2,), (2, 3)]):
             images = images_of(items)
             torch.testing.assert_close(copies[:, copy], classifier.features(images.flip(axes) if axes else images)[0])
 
