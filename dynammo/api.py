@@ -73,10 +73,10 @@ class Model:
             facts.append(f"mean class recall {percent(self.mean_class_recall)} %")
         return printable(f"<Model {self.name}: {', '.join(filter(None, facts))}>")
 
+    @overload  # lists first: to a type checker without pydicom's types a Dataset may be anything
+    def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
     @overload
     def predict(self, images: NDArray[Any] | Image.Image | Dataset) -> Prediction: ...
-    @overload
-    def predict(self, images: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
     @overload
     def predict(self, images: Folder) -> Prediction | Any: ...  # noqa: ANN401
     def predict(self, images: ImageLike | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:

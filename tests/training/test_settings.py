@@ -60,7 +60,8 @@ def test_what_must_agree_and_what_may_change() -> None:
 def test_records_of_earlier_versions_are_read_as_they_were_meant() -> None:
     old = {"epochs": 3, "head_images": "all", "small_epochs": 2}
     assert updated(old) == {
-        "epochs": 3, "head_images": "all", "head_refit": False, "mixed_precision": False, "distillation": 0.0
+        "epochs": 3, "head_images": "all", "head_refit": False, "mixed_precision": False, "distillation": 0.0,
+        "photometric": 0,
     }  # fmt: skip
     assert updated(updated(old)) == updated(old)
 
