@@ -15,6 +15,7 @@ from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_
 from dynammo.runs.record_schema import fault_of
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
 from dynammo.runtime.plain import expanded, plain
+from dynammo.training.settings import updated
 
 __all__ = ["LEARNING_FILE", "LearntModel", "exported_history", "learning_state_of", "load_learnt", "sources_of"]
 
@@ -67,19 +68,16 @@ class LearntModel:
         """Class names of every task."""
         return [list(task) for task in self.record["tasks"]]
 
-    def setting(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
-        """A setting that the model was trained with.
-
-        Args:
-            name: of the setting.
-            default: what models were trained with before there was this setting.
+    def setting(self, name: str) -> Any:  # noqa: ANN401
+        """A setting that the model was trained with, one that came later as it was before there was a choice.
 
         Raises:
-            UserError: the record does not know it, and there is no default.
+            UserError: the record does not know it.
         """
-        if name not in self.record["config"] and default is None:
+        settings = updated(self.record["config"])
+        if name not in settings:
             raise UserError(f"{self.path} {EARLIER}.")
-        return self.record["config"].get(name, default)
+        return settings[name]
 
     @property
     def places(self) -> list[Path]:

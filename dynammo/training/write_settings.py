@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.errors import printable
-from dynammo.training.settings import MISSING, RECIPE, SECTIONS, SETTINGS, Setting, recorded_names
+from dynammo.training.settings import RECIPE, SECTIONS, SETTINGS, Setting, recorded_names
 
 __all__ = ["written"]
 
@@ -76,8 +76,7 @@ def _learnt() -> list[str]:
 def _source(setting: Setting) -> str:
     if setting.part == "recipe":
         return f"setting('recipe')[{setting.name!r}]"
-    default = "" if setting.before is MISSING else f", {setting.before!r}"
-    return f"setting({setting.name!r}{default})"
+    return f"setting({setting.name!r})"
 
 
 def _table() -> str:
