@@ -85,12 +85,12 @@ def test_what_cannot_learn_more_is_explained(copy: Path, harm: Callable[[Path], 
 
 def test_settings_that_came_later_have_a_default(copy: Path) -> None:
     record = json.loads((copy / "run.json").read_text())
-    del record["config"]["head_images"]
+    del record["config"]["head_images"], record["config"]["architecture"]
     (copy / "run.json").write_text(json.dumps(record))
     model = load_learnt(copy)
-    assert model.setting("head_images", "balanced") == "balanced" and model.setting("exemplars") == 0
+    assert model.setting("head_images") == "balanced" and model.setting("exemplars") == 0
     with pytest.raises(UserError, match="made by an earlier version"):
-        model.setting("head_images")
+        model.setting("architecture")
 
 
 def test_exports_that_cannot_learn_say_why(run: Path, tmp_path: Path) -> None:
