@@ -18,8 +18,7 @@ import numpy as np
 from rich.table import Table
 
 from dynammo import __version__
-from dynammo.data.data_list import ImageRecord
-from dynammo.data.images import check_classes
+from dynammo.data.data_list import ImageRecord, check_classes
 from dynammo.data.splits import divided
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_clutter

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dynammo.errors import UserError
 from dynammo.runtime.plain import as_text
 from dynammo.runtime.tables import head_of, listed_path, read_text, split_table
 
-__all__ = ["ImageRecord", "class_name", "read_data_list"]
+__all__ = ["ImageRecord", "check_classes", "class_name", "read_data_list"]
 
 LONGEST_PATH = 1000  # characters; systems end between 260 and 4096
 LONGEST_NAME = 255  # characters of a class
@@ -83,6 +83,27 @@ def read_data_list(file: Path, folder: Path, allow_outside: bool = False) -> lis
     groups: dict[str, str] = {}
     numbered = ((f"row {number} of {file}", row) for number, row in enumerate(rows, start=1))
     return [_record(row, name, folder, allow_outside, groups) for name, row in numbered]
+
+
+def check_classes(records: Sequence[ImageRecord]) -> None:
+    """Refuse classes without training or without test image.
+
+    Raises:
+        UserError: naming them.
+    """
+    train = {record.class_name for record in records if record.split == "train"}
+    test = {record.class_name for record in records if record.split == "test"}
+    if not train:
+        raise UserError("the data has no training image; expected some with split train.")
+    if test - train:
+        raise UserError(
+            f"the classes {sorted(test - train)} are in test but have no training image; the training classes are "
+            f"{sorted(train)}. Add training images, or remove these classes from test."
+        )
+    if train - test:
+        raise UserError(
+            f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
+        )
 
 
 def _rows(text: str, file: Path) -> list[dict[str, str]]:

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from dynammo.data.class_folders import files_below, read_class_folders
-from dynammo.data.data_list import ImageRecord, read_data_list
+from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
 from dynammo.data.exemplars import Item
 from dynammo.data.leaks import refuse_contradictions, refuse_shared_files, refuse_shared_groups, some
 from dynammo.data.splits import divided
@@ -22,7 +21,7 @@ from dynammo.runtime.files import fingerprint
 from dynammo.runtime.plain import expanded, say
 from dynammo.runtime.progress import track
 
-__all__ = ["ImageRecord", "ImageSet", "TaskImages", "check_classes", "images_in", "items_of"]
+__all__ = ["ImageRecord", "ImageSet", "TaskImages", "images_in", "items_of"]
 
 
 class ImageSet:
@@ -140,27 +139,6 @@ def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = 
     if not records:
         raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
     return [item for record in _readable(records, skip_unreadable, slices) for item in items_of(record)]
-
-
-def check_classes(records: Sequence[ImageRecord]) -> None:
-    """Refuse classes without training or without test image.
-
-    Raises:
-        UserError: naming them.
-    """
-    train = {record.class_name for record in records if record.split == "train"}
-    test = {record.class_name for record in records if record.split == "test"}
-    if not train:
-        raise UserError("the data has no training image; expected some with split train.")
-    if test - train:
-        raise UserError(
-            f"the classes {sorted(test - train)} are in test but have no training image; the training classes are "
-            f"{sorted(train)}. Add training images, or remove these classes from test."
-        )
-    if train - test:
-        raise UserError(
-            f"the classes {sorted(train - test)} have no test image, so they could not be evaluated; add some to test."
-        )
 
 
 def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:

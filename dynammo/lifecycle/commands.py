@@ -1,7 +1,6 @@
 """`dynammo learn`, `forget` and `combine`: a finished model in, a complete run in a new folder out."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import write_json
 from dynammo.runtime.plain import expanded
+from dynammo.runtime.unfinished import work_folder
 
 __all__ = ["LearnSettings", "combine", "forget", "learn"]
 
@@ -115,8 +115,8 @@ def combine(first: Path, second: Path, output: Path, same_classes: bool = False,
 def _record(change: Callable[[Path], LearntModel], output: Path, mlflow: bool) -> LearntModel:
     """Write a changed model as a complete run: evaluated on the available test images, with every file."""
     output = _new_folder(output)
-    with tempfile.TemporaryDirectory(prefix="dynammo-") as folder:
-        model = change(Path(folder))
+    with work_folder("dynammo-lifecycle-") as folder:
+        model = change(folder)
         overrides = {
             "model": model, "mlflow": mlflow, "max_drop": 100.0,
             "settings#dataset_dir": model.record["config"].get("dataset_dir"),

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dynammo.data.class_folders import class_folders, read_class_folders, read_undivided
-from dynammo.data.data_list import ImageRecord, read_data_list
+from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
 from dynammo.data.tasks import TaskSequence, task_sizes
 from dynammo.errors import UserError
 from dynammo.runtime.bundle_files import bundle_config, shipped_config
@@ -92,7 +92,8 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         settings: see `TrainSettings`.
 
     Raises:
-        UserError: no images there, one class alone, no such method, recipe, setting or file of weights, a wrong value.
+        UserError: no images there, one class alone, a class in test or train alone, no such method, recipe, setting or
+            file of weights, a wrong value.
     """
     data = expanded(data)
     overlays = [_overlay("", name) for name in settings.overlays] + [_overlay("methods", settings.method)]
@@ -107,6 +108,8 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         raise UserError(
             f"{data} has the class {classes[0]} alone; a classifier needs two: put images into a folder for each class."
         )
+    if all(record.split for record in records):  # else they are divided, with every class on both sides
+        check_classes(records)
     typed = {
         "architecture": settings.backbone,
         "weights": _weights(settings.weights),

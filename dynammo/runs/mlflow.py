@@ -5,10 +5,9 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import write_json
 from dynammo.runtime.plain import expanded
+from dynammo.runtime.unfinished import work_folder
 from dynammo.training.metrics import TaskResult, matrix_csv, summarise
 from dynammo.training.settings import without_unused
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -87,7 +87,8 @@ class LogTaskToMLflow:
         self._places: list[str | Path] = []  # address of a server, folders with a store; those that failed are gone
         self._store: Store | None = None
         self._sequence: SequenceRun | None = None
-        self._files: tempfile.TemporaryDirectory[str] | None = None
+        self._files = ExitStack()
+        self._aside: Path | None = None
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
@@ -168,8 +169,8 @@ class LogTaskToMLflow:
             sequence.points.setdefault(tasks[count - 1].seen, _measures(results[:count]))
         sequence.points[engine.task.seen].update(engine.cost)
         sequence.description = description_of(results, [task.classes for task in tasks])
-        self._files = self._files or tempfile.TemporaryDirectory(prefix="dynammo-", ignore_cleanup_errors=True)
-        run.folder = Path(self._files.name, f"task_{engine.task.index + 1}")
+        self._aside = self._aside or self._files.enter_context(work_folder("dynammo-mlflow-"))
+        run.folder = self._aside / f"task_{engine.task.index + 1}"
         _save_artifacts(run.folder / "artifacts", results, [task.classes for task in tasks])
         record = record_without_folders(self.folder, engine.key)
         if record is not None:
@@ -187,9 +188,8 @@ class LogTaskToMLflow:
                 self._sequence.description = description_of(engine.results, tasks, refused=True)
             self._write(self._sequence)
             self._sequence = None
-        if self._files is not None:
-            self._files.cleanup()
-            self._files = None
+        self._files.close()
+        self._aside = None
 
     def _fail(self, engine: IncrementalTrainer, error: BaseException) -> None:
         self._end(engine, "FAILED" if isinstance(error, Exception) else "KILLED")

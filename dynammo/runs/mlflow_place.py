@@ -6,7 +6,6 @@ One database serves all runs of a folder: it lies beside their output folders, s
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded
+from dynammo.runtime.unfinished import work_folder
 
 __all__ = [
     "ARTIFACTS",
@@ -184,8 +184,8 @@ def _open(path: Path) -> None:
 def _aside(path: Path) -> Iterator[Path]:
     """A database in the making, which takes its place when the block ends well."""
     coming = path.with_name(f"{path.name}.coming")
-    with tempfile.TemporaryDirectory(prefix="dynammo-", ignore_cleanup_errors=True) as folder:
-        made = Path(folder, DATABASE)
+    with work_folder("dynammo-mlflow-") as folder:
+        made = folder / DATABASE
         yield made
         shutil.copyfile(made, coming)
     os.replace(coming, path)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def test_class_folders_alone_are_to_be_divided(tmp_path: Path) -> None:
 def test_a_train_folder_without_test_is_divided(tmp_path: Path) -> None:
     plan = make_plan(folders(tmp_path / "train").parent, None, TrainSettings(**OFFLINE))
     assert plan.undivided and plan.folder == tmp_path
+
+
+@pytest.mark.parametrize(("here", "there"), [("train", "test"), ("test", "train")])
+def test_a_class_of_another_spelling_is_refused_before_anything_heavy(tmp_path: Path, here: str, there: str) -> None:
+    accented = os.fsdecode("café".encode("latin-1"))  # as an old machine wrote it
+    for split, name in ((here, accented), (there, "café"), ("train", "plain"), ("test", "plain")):
+        write_image(tmp_path / split / name / "0.png", "blue", 0, size=8)
+    with pytest.raises(UserError, match=r"are in test but have no training image"):
+        make_plan(tmp_path, None, TrainSettings(**OFFLINE))
 
 
 def test_settings_that_are_typed_win(tiny_data: Path) -> None:
