@@ -132,8 +132,8 @@ class Model:
 
     def learn(
         self, folder: Folder, to: Folder, *, max_drop: float = 2.0, test_data: Folder | None = None,
-        without_exemplars: bool = False, skip_unreadable: bool = False, overlays: Sequence[Folder] = (),
-        mlflow: bool = True, verbose: bool = False,
+        reviews: Folder | None = None, without_exemplars: bool = False, skip_unreadable: bool = False,
+        overlays: Sequence[Folder] = (), mlflow: bool = True, verbose: bool = False,
     ) -> "Model":  # fmt: skip
         """Learn more classes, or more images of known ones; interrupted, the same call resumes.
 
@@ -144,6 +144,8 @@ class Model:
             to: folder of the new run.
             max_drop: percentage points of mean class recall that known classes may lose, from 0.
             test_data: more test images, a folder for each class.
+            reviews: the `review.csv` that a report saved: its corrected images are learnt, and `folder` is what was
+                classified.
             without_exemplars: learn without the images that the model kept.
             skip_unreadable: leave unreadable images out instead of refusing.
             overlays: the recipe that the model was trained with, for its augmentation.
@@ -160,7 +162,7 @@ class Model:
         from dynammo.lifecycle.commands import LearnSettings, learn
 
         settings = LearnSettings(
-            max_drop=max_drop, test_data=_path(test_data), without_exemplars=without_exemplars,
+            max_drop=max_drop, test_data=_path(test_data), reviews=_path(reviews), without_exemplars=without_exemplars,
             skip_unreadable=skip_unreadable, overlays=tuple(map(Path, overlays)), device=self._settings.device,
             mlflow=mlflow,
         )  # fmt: skip

@@ -36,6 +36,10 @@ def learn(
         typer.Option("--input", "-i", help="A folder of new images for each class, or train/ and test/ with these."),
     ],
     output: Output,
+    reviews: Annotated[
+        Path | None,
+        typer.Option(help="Learn what this review.csv of a report corrected; -i is what was classified."),
+    ] = None,
     max_drop: Annotated[float, typer.Option(help="Points of mean recall that known classes may lose.", min=0)] = 2.0,
     test_data: Annotated[Path | None, typer.Option(help="More test images: a folder for each class.")] = None,
     without_exemplars: Annotated[
@@ -61,7 +65,7 @@ def learn(
 
     overlays = tuple(overlay or ())
     settings = LearnSettings(
-        max_drop, test_data, without_exemplars, skip_unreadable, overlays, device, mlflow, report
+        max_drop, test_data, without_exemplars, skip_unreadable, overlays, device, mlflow, report, reviews
     )  # fmt: skip
     run(model, data, output, settings)
 

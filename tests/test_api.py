@@ -33,8 +33,8 @@ PUBLIC = {
     "train": "(folder, to, *, verbose, **settings)",
     "Model.predict": "(self, images)",
     "Model.evaluate": "(self, folder, *, to, skip_unreadable, verbose)",
-    "Model.learn": "(self, folder, to, *, max_drop, test_data, without_exemplars, skip_unreadable, overlays, mlflow, "
-    "verbose)",
+    "Model.learn": "(self, folder, to, *, max_drop, test_data, reviews, without_exemplars, skip_unreadable, "
+    "overlays, mlflow, verbose)",
     "Model.forget": "(self, *, class_name, task, to, mlflow, verbose)",
     "Model.combine": "(self, other, to, *, same_classes, mlflow, verbose)",
     "Model.export": "(self, to, *, images, intended_use, data_source, modality, data_license, onnx, verbose)",

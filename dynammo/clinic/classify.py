@@ -237,7 +237,7 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
     write_report(
         folder / "report.html",
         run,
-        items,
+        [{**item, "content": journal.content(i)} for i, item in zip(order, items, strict=True)],
         lambda i: journal.picture(order[i]) if items[i]["class"] is not None else None,
     )
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)

@@ -1,7 +1,6 @@
 """Results on disk as they come, so that long work can be interrupted and its pictures need no memory."""
 
 import base64
-import hashlib
 import json
 import os
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.errors import UserError
-from dynammo.runtime.files import sha256
+from dynammo.runtime.files import content_of
 
 __all__ = ["Contents", "Journal"]
 
@@ -37,10 +36,10 @@ class Contents:
     def digest(self, name: str) -> str:
         """SHA-256 over all files; empty where one cannot be read, or is not what it was at the start."""
         try:
-            digests = [sha256(path) for path in self.files[name]]
+            digest = content_of(self.files[name])
         except OSError:
             return ""
-        return "" if self.exchanged(name) else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return "" if self.exchanged(name) else digest
 
 
 class Journal:
@@ -92,6 +91,10 @@ class Journal:
         self.items = [self.items[i] for i in order]
         self._contents = [self._contents[i] for i in order]
         self._offsets = [self._offsets[i] for i in order]
+
+    def content(self, number: int) -> str:
+        """Digest of the files of a result, by its number."""
+        return self._contents[number]
 
     def picture(self, number: int) -> Picture | None:
         """Picture and heat map of a result, by its number."""

@@ -20,13 +20,14 @@ __all__ = ["FLAGS", "Picture", "model_facts", "page_asset", "page_environment", 
 
 TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
+SCRIPTS = ("card.js", "review.js", "report.js")  # in their order
 FLAGS = ("unreadable", "looks different", "unknown", "low confidence")  # what needs a look first, first
 
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
 
 # Nothing else of an item goes into the page: a patient's name that a caller might add stays outside.
-_TEXTS = ("path", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "reason")
+_TEXTS = ("path", "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "reason", "content")
 _DIGITS = 4  # of probabilities in the page
 
 
@@ -41,21 +42,26 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
             of the model and thresholds (the looks-different distance and shares between 0 and 1) may be
             None where they were not fitted.
         items: one mapping per study item: path, files, slices, format, modality, UIDs, class,
-            probability and probabilities (0 to 1), unknown score (0 to 1), flags out of `FLAGS`, reason.
+            probability and probabilities (0 to 1), unknown score (0 to 1), flags out of `FLAGS`, reason, and content,
+            the digest of its files.
         picture: called once for each item, in order; its answer is written and forgotten.
 
     Raises:
         jinja2.UndefinedError: `run` lacks a key that the page shows.
         OSError: the file cannot be written; an older one is still whole.
     """
-    style, script = page_asset("card.css") + page_asset("report.css"), page_asset("card.js") + page_asset("report.js")
+    style, script = page_asset("card.css") + page_asset("report.css"), "".join(map(page_asset, SCRIPTS))
     page = page_environment().get_template("report.html.j2")
     pieces = page.generate(
         run=run,
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
-        settings={"flags": FLAGS, "unknown": rounded(run["thresholds"]["unknown"], _DIGITS)},
+        settings={
+            "flags": FLAGS,
+            "unknown": rounded(run["thresholds"]["unknown"], _DIGITS),
+            "model": run["model"]["sha256"],
+        },
         classes=_count_classes(items),
         flags=Counter(flag for item in items for flag in set(item["flags"])),
         files=sum(item["files"] for item in items),

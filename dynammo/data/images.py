@@ -21,7 +21,7 @@ from dynammo.runtime.files import fingerprint
 from dynammo.runtime.plain import expanded, say
 from dynammo.runtime.progress import track
 
-__all__ = ["ImageRecord", "ImageSet", "TaskImages", "images_in", "items_of"]
+__all__ = ["ImageRecord", "ImageSet", "TaskImages", "images_in", "items_of", "readable"]
 
 
 class ImageSet:
@@ -66,7 +66,7 @@ class ImageSet:
         refuse_contradictions(records)
         records = divided(records, test_fraction, seed)
         check_classes(records)
-        self.records = _readable(records, skip_unreadable, slices)
+        self.records = readable(records, skip_unreadable, slices)
         self.skipped = len(records) - len(self.records)
         check_classes(self.records)
         refuse_shared_files(self.records)
@@ -138,10 +138,10 @@ def images_in(folder: str | Path, skip_unreadable: bool = False, slices: bool = 
     records = [ImageRecord(path, "", "test") for path in files_below(folder)]
     if not records:
         raise UserError(f"the folder {folder} holds no image; give --dataset_dir a folder of images to classify.")
-    return [item for record in _readable(records, skip_unreadable, slices) for item in items_of(record)]
+    return [item for record in readable(records, skip_unreadable, slices) for item in items_of(record)]
 
 
-def _readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
+def readable(records: list[ImageRecord], skip_unreadable: bool, slices: bool) -> list[ImageRecord]:
     """The records with their views; every image is read to its last pixel before anything is trained.
 
     Of several processes each reads its part.

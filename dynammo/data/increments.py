@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.data.class_folders import class_folders
-from dynammo.data.images import ImageRecord, ImageSet, images_in
+from dynammo.data.images import ImageRecord, ImageSet, images_in, readable
 from dynammo.data.leaks import refuse_contradictions, refuse_shared_files
+from dynammo.data.reviews import read_reviews
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded, say
 
@@ -23,12 +24,15 @@ class IncrementImages:
     model was trained on before.
 
     Args:
-        folder: class folders, or `train/` and `test/` with class folders; None for no new image.
+        folder: class folders, or `train/` and `test/` with class folders; with `reviews` what was classified; None for
+            no new image.
         known: classes of the model in label order.
         test_dir: more test images: class folders, or `test/` with class folders.
         earlier: data of earlier trainings of the model, used as far as it is still there.
         skip_unreadable: leave unreadable images out and say so, instead of refusing.
         slices: every slice of a volume becomes an item of its own.
+        reviews: the `review.csv` of a report, whose corrected images are learnt instead of class folders.
+        model: SHA-256 of the model, which the reviews have to be of.
 
     Attributes:
         records: training and test images.
@@ -49,9 +53,15 @@ class IncrementImages:
         earlier: Sequence[Source] = (),
         skip_unreadable: bool = False,
         slices: bool = False,
+        reviews: str | Path | None = None,
+        model: str = "",
     ) -> None:
         self._skip, self._slices = skip_unreadable, slices
-        train = self._training(folder, earlier)
+        if reviews is not None:
+            reviewed = read_reviews(expanded(reviews), expanded(str(folder)), model)
+            train, folder = readable(reviewed, skip_unreadable, slices), None
+        else:
+            train = self._training(folder, earlier)
         names = {record.class_name for record in train}
         self.new_classes = sorted(names - set(known))
         self.updated = [name for name in known if name in names]

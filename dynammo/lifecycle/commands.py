@@ -39,6 +39,7 @@ class LearnSettings:
         device: such as cpu or cuda:0; auto for a GPU where there is one.
         mlflow: record it in MLflow.
         json: file for a copy of the report.
+        reviews: the `review.csv` of a report, whose corrected images are learnt.
     """
 
     max_drop: float = 2.0
@@ -49,6 +50,7 @@ class LearnSettings:
     device: str = "auto"
     mlflow: bool = True
     json: Path | None = None
+    reviews: Path | None = None
 
 
 def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None = None) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
 
     Args:
         model: finished run or exported bundle; it is left as it is.
-        data: class folders, or `train/` and `test/` with class folders.
+        data: class folders, or `train/` and `test/` with class folders; with `reviews` what was classified.
         output: folder of the new run; it must hold no finished one.
         settings: the defaults if left out.
 
@@ -74,6 +76,7 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
     overrides = {
         "model_dir": str(model), "dataset_dir": str(data), "max_drop": settings.max_drop,
         "test_dir": str(settings.test_data) if settings.test_data else None,
+        "reviews": str(settings.reviews) if settings.reviews else None,
         "without_exemplars": settings.without_exemplars, "skip_unreadable": settings.skip_unreadable,
         "mlflow": settings.mlflow, **chosen_device(settings.device),
     }  # fmt: skip

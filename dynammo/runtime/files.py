@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from dynammo.runtime.plain import expanded, plain, say
 from dynammo.runtime.unfinished import unfinished_file
 
 __all__ = [
+    "content_of",
     "fingerprint",
     "load_checkpoint",
     "load_state",
@@ -149,6 +150,15 @@ def sha256(path: Path) -> str:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def content_of(paths: Iterable[Path]) -> str:
+    """One SHA-256 for what several files hold, in their order.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
 
 
 def fingerprint(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dynammo.runtime.plain import as_text
 
-__all__ = ["csv_bytes", "head_of", "listed_path", "read_text", "split_table"]
+__all__ = ["cell_text", "csv_bytes", "head_of", "listed_path", "read_text", "split_table"]
 
 FORMULA = ("=", "+", "-", "@")  # what begins a formula in a spreadsheet, full-width signs too
 BLANK = ("\t", "\r", "\n")  # programs pass these by when they look for a formula
@@ -37,6 +37,11 @@ def _harmless(value: Any) -> Any:  # noqa: ANN401
     value = as_text(value)
     start = unicodedata.normalize("NFKC", value.lstrip()[:1])
     return f"'{value}" if value.startswith(BLANK) or start.startswith(FORMULA) else value
+
+
+def cell_text(cell: str) -> str:
+    """The text that a cell of `csv_bytes`, or of a table that is guarded as it does, stands for."""
+    return cell[1:] if cell.startswith("'") and _harmless(cell[1:]) == cell else cell
 
 
 LONGEST_LIST = 2**27  # bytes

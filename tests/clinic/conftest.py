@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -11,7 +11,9 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from synthetic.datasets import write_image
+from synthetic.report import ITEMS, make_run, picture_of
 
+from dynammo.clinic.report import write_report
 from dynammo.clinic.uploads import UploadLimits
 
 if TYPE_CHECKING:  # an extra
@@ -72,3 +74,34 @@ def address(application: "Flask", limits: UploadLimits) -> Iterator[tuple[str, i
     yield "127.0.0.1", int(server.effective_port)
     server.close()
     thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without window."""
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
+    from synthetic.headless import chromium
+
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:  # noqa: ANN401
+    """Open the report of some items; whatever the page complains about or asks for fails the test."""
+    file = tmp_path / "report.html"
+
+    def is_outward(url: str) -> bool:
+        return not url.startswith("data:") and url != file.as_uri()
+
+    from synthetic.headless import watched_pages
+
+    with watched_pages(browser, is_outward) as new_page:
+
+        def show(items: list[dict[str, Any]] = ITEMS, **context: Any) -> Any:  # noqa: ANN401
+            write_report(file, make_run(items), items, picture_of(items))
+            page = new_page(**context)
+            page.goto(file.as_uri())
+            return page
+
+        yield show

@@ -2,15 +2,12 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic.headless import chromium, watched_pages
-from synthetic.report import NOTICE, make_item, make_run, make_unreadable, picture_of
-
-from dynammo.clinic.report import write_report
+from synthetic.report import NOTICE, make_item, make_unreadable
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 
@@ -20,45 +17,8 @@ HOSTILE = [
     "\"><svg onload='alert(1)'>.png",
     "<!--<script>.png",
 ]
-ITEMS = [
-    make_item("sure.png", "red", 0.97),
-    make_item("image10.png", "green", 0.8),
-    make_item("image9.png", "green", 0.75),
-    make_item("doubt.png", "blue", 0.4, flags=["low confidence"]),
-    make_item(
-        "bone.dcm", "blue", 0.95, format="DICOM", modality="CR", unknown=0.7, flags=["unknown"], study_uid="1.2.3"
-    ),
-    make_item("volume.nii", "red", 0.6, format="NIfTI", slices=30, unknown=0.9, flags=["looks different", "unknown"]),
-    make_unreadable("broken.dcm", "the file ends early."),
-]
 NEEDS_A_LOOK_FIRST = "broken.dcm volume.nii bone.dcm doubt.png image9.png image10.png sure.png"
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium without window."""
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def show(browser: Any, tmp_path: Path) -> Iterator[Open]:  # noqa: ANN401
-    """Open the report of some items; whatever the page complains about or asks for fails the test."""
-    file = tmp_path / "report.html"
-
-    def is_outward(url: str) -> bool:
-        return not url.startswith("data:") and url != file.as_uri()
-
-    with watched_pages(browser, is_outward) as new_page:
-
-        def show(items: list[dict[str, Any]] = ITEMS, **context: Any) -> Any:  # noqa: ANN401
-            write_report(file, make_run(items), items, picture_of(items))
-            page = new_page(**context)
-            page.goto(file.as_uri())
-            return page
-
-        yield show
 
 
 def paths(page: Any) -> list[str]:  # noqa: ANN401

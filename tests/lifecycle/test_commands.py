@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,15 @@ from synthetic.lifecycle import (
 )
 from synthetic.runs import Interrupted, at_epoch, interrupted
 
+from dynammo.clinic.classify import ClassifySettings, classify
+from dynammo.data.reviews import COLUMNS
 from dynammo.errors import UserError
 from dynammo.lifecycle.commands import LearnSettings, learn
 from dynammo.lifecycle.learning_state import load_learnt
 from dynammo.runs import resume as resuming
 from dynammo.runtime import files as checkpoint
 from dynammo.runtime.files import sha256
+from dynammo.runtime.tables import csv_bytes
 
 pytestmark = pytest.mark.usefixtures("in_root")
 Make = Callable[..., Path]
@@ -45,6 +49,29 @@ def test_learning_later_equals_learning_in_one_sequence(made: Make, form: str, t
     assert report["new_classes"] == ["white"] and report["images"] == {"white": 6}
     # an export does not know where the old test images lay
     assert report["measured"] == (form == "run") and report["accepted"]
+
+
+def test_what_was_corrected_in_a_report_is_learnt(made: Make, tmp_path: Path) -> None:
+    model, seen = made("blue,green"), colours(tmp_path / "new", "red", "blue") / "train"
+    classify(seen, tmp_path / "out", ClassifySettings(model=model))
+    page = (tmp_path / "out" / "report.html").read_text()
+    items = json.loads(page.partition('id="items">')[2].partition("</script>")[0])
+    of = {"model": sha256(model / "model.pt"), "comment": ""}
+    rows = [
+        {
+            **of, "path": item["path"], "content": item["content"], "predicted": item["class"],
+            "label": item["path"].split("/")[0],
+            "review": "accepted" if item["path"].startswith("blue") else "corrected",
+        }
+        for item in items
+    ]  # fmt: skip
+    file = tmp_path / "review.csv"
+    file.write_bytes(csv_bytes(COLUMNS, rows))
+    report = learn(model, seen, tmp_path / "learnt", replace(QUIET, reviews=file))
+    assert report["new_classes"] == ["red"] and report["images"] == {"red": 6}
+    assert_same_answers(tmp_path / "learnt", made("blue,green red"))
+    with pytest.raises(UserError, match="give the model of the report"):
+        learn(tmp_path / "learnt", seen, tmp_path / "more", replace(QUIET, reviews=file))
 
 
 def test_a_learnt_model_is_a_run_like_any_other(made: Make, tmp_path: Path) -> None:

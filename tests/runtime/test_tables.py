@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ignite.engine import Engine
 
 from dynammo.runtime.files import write_json
-from dynammo.runtime.tables import csv_bytes
+from dynammo.runtime.tables import cell_text, csv_bytes
 
 DANGEROUS = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20a",
@@ -20,6 +22,12 @@ DANGEROUS = [
 def test_nothing_in_a_table_is_a_formula(text: str) -> None:
     rows = list(csv.reader(io.StringIO(csv_bytes([text, "b"], [{text: text, "b": -1.5}]).decode(), newline="")))
     assert rows == [[f"'{text}", "b"], [f"'{text}", "-1.5"]], "numbers stay as they are"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_guarded_text_is_read_as_it_was(text: str) -> None:
+    cell = list(csv.reader(io.StringIO(csv_bytes(["a"], [{"a": text}]).decode(), newline="")))[1][0]
+    assert cell_text(cell) == text
 
 
 def test_names_that_are_no_text_are_written(tmp_path: Path) -> None:

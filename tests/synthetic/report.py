@@ -1,5 +1,6 @@
 """A made-up classification: run, items and pictures as the report gets them."""
 
+import hashlib
 import io
 from collections.abc import Callable
 from typing import Any
@@ -72,6 +73,7 @@ def make_item(path: str, label: str = "blue", probability: float = 0.9, **rest: 
         "unknown": 0.1,
         "flags": [],
         "reason": None,
+        "content": hashlib.sha256(repr(path).encode()).hexdigest(),
         **rest,
     }
 
@@ -100,3 +102,16 @@ def picture_of(items: list[dict[str, Any]]) -> Callable[[int], tuple[bytes, byte
         return jpeg, None if items[i]["format"] == "NIfTI" else heat
 
     return picture
+
+
+ITEMS = [
+    make_item("sure.png", "red", 0.97),
+    make_item("image10.png", "green", 0.8),
+    make_item("image9.png", "green", 0.75),
+    make_item("doubt.png", "blue", 0.4, flags=["low confidence"]),
+    make_item(
+        "bone.dcm", "blue", 0.95, format="DICOM", modality="CR", unknown=0.7, flags=["unknown"], study_uid="1.2.3"
+    ),
+    make_item("volume.nii", "red", 0.6, format="NIfTI", slices=30, unknown=0.9, flags=["looks different", "unknown"]),
+    make_unreadable("broken.dcm", "the file ends early."),
+]

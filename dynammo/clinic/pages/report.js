@@ -54,19 +54,23 @@
   function update() {
     const chosen = byId("by-class").selectedOptions[0].dataset.name;
     const flag = byId("by-flag").value;
+    const reviewed = byId("by-review").value;
     const words = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (i) =>
       (chosen === undefined || items[i].class === chosen) &&
       hasFlag(items[i], flag) &&
+      (reviewed === "" || (review.verdict(i, items[i]) || "none") === reviewed) &&
       words.every((word) => searchable[i].includes(word));
     view.shown = needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1));
     view.page = 0;
     draw();
-    byId("filtered-by").textContent = describeFilter(chosen, flag, words);
+    byId("filtered-by").textContent = describeFilter(chosen, flag, reviewed, words);
   }
 
-  function describeFilter(chosen, flag, words) {
-    const parts = [chosen && `class ${chosen}`, flag && `flag ${flag}`, words.length && `text ${words.join(" ")}`];
+  function describeFilter(chosen, flag, reviewed, words) {
+    const parts = [
+      chosen && `class ${chosen}`, flag && `flag ${flag}`, reviewed && `review ${reviewed}`, words.length && `text ${words.join(" ")}`,
+    ];
     const used = parts.filter(Boolean);
     return used.length ? `Only: ${used.join(", ")}` : "";
   }
@@ -107,6 +111,7 @@
     row.dataset.item = i;
     cell("path").querySelector("bdi").append(...breakable(item.path));
     fillClass(cell("class"), item);
+    showReview(row, i);
     cell("probability").textContent = percent(item.probability);
     cell("probability").classList.toggle("doubtful", doubtful(item));
     cell("unknown").textContent = score(item.unknown);
@@ -130,6 +135,17 @@
       cell.append(...nextClasses(item));
     }
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
+  }
+
+  function showReview(row, i) {
+    row.querySelector(".said")?.remove();
+    const verdict = review.verdict(i, items[i]);
+    if (!verdict) return;
+    const line = document.createElement("small");
+    line.className = "said";
+    const { label, comment } = review.of(i);
+    line.textContent = [verdict === "corrected" ? `corrected: ${label}` : verdict, comment].filter(Boolean).join(", ");
+    row.querySelector(".class").append(line);
   }
 
   // The second and third most probable class, each with a bar.
@@ -206,7 +222,53 @@
     byId("back").disabled = position === 0;
     byId("on").disabled = position === view.shown.length - 1;
     showFindings(item);
+    byId("accept").disabled = item.class === null;
+    fillReview(i);
     showPicture(i, item);
+  }
+
+  function fillReview(i) {
+    byId("right-class").value = review.of(i).label;
+    byId("comment").value = review.of(i).comment;
+    byId("accept").setAttribute("aria-pressed", review.verdict(i, items[i]) === "accepted");
+  }
+
+  function accept() {
+    byId("right-class").value = items[view.shown[position]].class;
+    takeReview();
+  }
+
+  function takeReview() {
+    const i = view.shown[position];
+    review.give(i, byId("right-class").value, byId("comment").value);
+    byId("accept").setAttribute("aria-pressed", review.verdict(i, items[i]) === "accepted");
+    const row = byId("rows").querySelector(`[data-item="${i}"]`);
+    if (row) showReview(row, i);
+    countReviews();
+  }
+
+  function countReviews() {
+    const { reviewed, corrected } = review.count(items);
+    byId("reviewed").textContent = `${number(reviewed)} of ${number(items.length)} reviewed, ${number(corrected)} corrected`;
+    byId("save-review").disabled = reviewed === 0;
+  }
+
+  function saveReview() {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([review.toCsv(items, settings.model)], { type: "text/csv" }));
+    link.download = "review.csv";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  }
+
+  async function loadReview() {
+    const [file] = byId("load-review").files;
+    if (!file) return;
+    const said = review.load(await file.text(), items, settings.model);
+    byId("load-review").value = "";
+    update();
+    countReviews();
+    byId("reviewed").textContent += `. ${said}`;
   }
 
   function showFindings(item) {
@@ -244,9 +306,10 @@
   }
 
   function largeKeys(event) {
-    if (event.target.type === "range" || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.matches("input:not([type=checkbox])") || event.altKey || event.ctrlKey || event.metaKey) return;
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) step(move);
+    else if (event.key === "a" && !byId("accept").disabled) accept();
     else if (event.key === "h" && !byId("heat-controls").hidden) byId("heat-on").click();
     else return;
     event.preventDefault();
@@ -293,7 +356,7 @@
   const on = (id, event, act) => byId(id).addEventListener(event, act);
 
   function choose(select, option) {
-    byId("by-class").value = byId("by-flag").value = byId("by-text").value = "";
+    for (const id of ["by-class", "by-flag", "by-review", "by-text"]) byId(id).value = "";
     option.selected = true;
     update();
     byId("items-title").scrollIntoView();
@@ -301,7 +364,7 @@
   }
 
   function wireFilter() {
-    for (const id of ["by-class", "by-flag", "by-text"]) on(id, "input", update);
+    for (const id of ["by-class", "by-flag", "by-review", "by-text"]) on(id, "input", update);
     const form = document.querySelector(".filter");
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => setTimeout(update)); // the fields are empty only after the event
@@ -344,6 +407,12 @@
   wireFilter();
   wireTable();
   wireLarge();
+  on("accept", "click", accept);
+  on("right-class", "input", takeReview);
+  on("comment", "input", takeReview);
+  on("save-review", "click", saveReview);
+  on("load-review", "change", loadReview);
+  countReviews();
   on("print", "click", print);
   window.addEventListener("beforeprint", toPaper);
   window.addEventListener("afterprint", toScreen);
