@@ -25,7 +25,8 @@ from dynammo.heads.cross_validation import fit_with_folds
 from dynammo.merging import State, average, fisher, ties
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.runs.contributions import FOLDER, load_contribution
+from dynammo.runs.contributions import load_contribution
+from dynammo.runs.record import FOLDER
 from dynammo.runtime import provenance
 from dynammo.runtime.files import load_state, write_json
 from dynammo.training.prediction import extract_features

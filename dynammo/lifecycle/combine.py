@@ -25,8 +25,8 @@ from dynammo.lifecycle.state_parts import (
     unmeasured,
 )
 from dynammo.merging import STRATEGIES, Merged, merge_next
-from dynammo.runs.contributions import contribution_file, event
-from dynammo.runs.record import Record
+from dynammo.runs.contributions import event
+from dynammo.runs.record import Record, contribution_file
 from dynammo.runtime.files import save_state
 from dynammo.training.settings import recorded_names
 

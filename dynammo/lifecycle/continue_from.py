@@ -15,7 +15,8 @@ from dynammo.handlers.analytic_head import AnalyticHeads
 from dynammo.handlers.out_of_distribution import FitOutOfDistribution
 from dynammo.heads.scatters import ClassScatters, add_images, join_scatters, replace_classes, select_classes
 from dynammo.lifecycle.learning_state import LearntModel
-from dynammo.runs.contributions import SaveContributions, contribution_file
+from dynammo.runs.contributions import SaveContributions
+from dynammo.runs.record import contribution_file
 from dynammo.runtime.files import save_state
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 

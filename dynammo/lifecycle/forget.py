@@ -27,8 +27,8 @@ from dynammo.lifecycle.state_parts import (
     threshold_parts,
 )
 from dynammo.merging import STRATEGIES, State, merge_all
-from dynammo.runs.contributions import contribution_file, event
-from dynammo.runs.record import Record
+from dynammo.runs.contributions import event
+from dynammo.runs.record import Record, contribution_file
 from dynammo.runtime.files import save_state
 
 __all__ = ["Places", "labels_to_forget", "places_of", "scatters_of", "without"]

@@ -8,9 +8,7 @@ from rich import box
 from rich.table import Table
 
 from dynammo.errors import UserError
-from dynammo.lifecycle.learning_state import LEARNING_FILE, exported_history
-from dynammo.runs.contributions import read_history, refuse_other_files
-from dynammo.runs.record import Record, locate_model, read_record
+from dynammo.runs.record import Record, locate_model, read_history, read_record, refuse_other_files
 from dynammo.runtime.plain import expanded, percent
 from dynammo.runtime.terminal import Terminal
 
@@ -33,6 +31,8 @@ def history_of(path: Path) -> Sequence[Entry]:
         record, history = read_record(kind, weights), read_history(weights.parent)
         refuse_other_files(weights.parent, record)
         return history or _of_record(record)
+    from dynammo.lifecycle.learning_state import LEARNING_FILE, exported_history  # imports MONAI, which takes seconds
+
     exported = weights.with_name(LEARNING_FILE)
     return (exported_history(exported) if exported.is_file() else []) or _of_record(read_record(kind, weights))
 

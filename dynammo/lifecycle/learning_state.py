@@ -10,8 +10,17 @@ import torch
 from dynammo.errors import UserError
 from dynammo.heads.scatters import packed, unpacked
 from dynammo.networks.adapters import FOLDABLE
-from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_files
-from dynammo.runs.record import Kind, Record, check_tasks, check_usable, locate_model, read_record
+from dynammo.runs.contributions import load_contribution
+from dynammo.runs.record import (
+    FOLDER,
+    Kind,
+    Record,
+    check_tasks,
+    check_usable,
+    locate_model,
+    read_record,
+    refuse_other_files,
+)
 from dynammo.runs.record_schema import fault_of
 from dynammo.runtime.files import load_checkpoint, load_state, sha256
 from dynammo.runtime.plain import expanded, plain

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from dynammo.errors import UserError
-from dynammo.runs.contributions import FOLDER, load_contribution, refuse_other_files
-from dynammo.runs.record import check_usable, read_record
+from dynammo.runs.contributions import load_contribution
+from dynammo.runs.record import FOLDER, check_usable, read_record, refuse_other_files
 from dynammo.runtime.plain import expanded, plain
 from dynammo.training.settings import POOLING, recorded_names, updated
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents

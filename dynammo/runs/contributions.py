@@ -11,26 +11,18 @@ from typing import Any
 import torch
 
 from dynammo.errors import UserError
-from dynammo.runs.record_schema import Record, read_typed
+from dynammo.runs.record import FOLDER, HISTORY, contribution_file
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import load_state, prepare_output_dir, save_state, sha256, write_json
 from dynammo.runtime.plain import expanded
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = [
-    "FOLDER",
     "SaveContributions",
-    "contribution_file",
-    "digests",
     "event",
     "load_contribution",
-    "read_history",
-    "refuse_other_files",
     "weights_sha256",
 ]
-
-FOLDER = "tasks"
-HISTORY = "history.json"
 
 
 class SaveContributions:
@@ -125,33 +117,6 @@ def measures(engine: IncrementalTrainer) -> dict[str, float]:
     return {"accuracy": engine.results[-1].accuracy, "mean_class_recall": engine.results[-1].mean_class_recall}
 
 
-def contribution_file(folder: Path, index: int) -> Path:
-    """The file of the task with this index, from 0, in the `tasks` folder of a run."""
-    return folder / f"{index + 1}.pt"
-
-
-def digests(run: Path, tasks: int) -> dict[str, str]:
-    """SHA-256 of what a run holds in `tasks/`, by the name in the run, of so many tasks."""
-    folder = run / FOLDER
-    files = [*(contribution_file(folder, index) for index in range(tasks)), folder / HISTORY]
-    return {f"{FOLDER}/{file.name}": sha256(file) for file in files if file.is_file()}
-
-
-def refuse_other_files(run: Path, record: Record) -> None:
-    """Refuse files in `tasks/` that are not those of the run; earlier records do not tell.
-
-    Raises:
-        UserError: naming one.
-    """
-    known = record.get("files", {})
-    for name, digest in digests(run, len(record.get("tasks", ()))).items():
-        if known.get(name, digest) != digest:
-            raise UserError(
-                f"{run / name} is not the file that run.json describes (its sha256 differs); copy all files from the "
-                "same run."
-            )
-
-
 def load_contribution(folder: Path | None, index: int, classes: Sequence[str] | None = None) -> dict[str, Any] | None:
     """What the task with this index contributed: `classes`, and `handlers` by name; None where it was not kept.
 
@@ -175,22 +140,6 @@ def load_contribution(folder: Path | None, index: int, classes: Sequence[str] | 
             f"has {', '.join(classes)}; copy all files from the same run."
         )
     return contribution
-
-
-def read_history(run: Path) -> list[dict[str, Any]]:
-    """The history of a run; empty where it has none.
-
-    Raises:
-        UserError: a damaged file.
-    """
-    file = run / FOLDER / HISTORY
-    try:
-        history: list[dict[str, Any]] = read_typed(file.read_bytes(), "history")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged ({error}); put a copy of it back.") from error
-    return history
 
 
 def weights_sha256(state: Mapping[str, torch.Tensor]) -> str:

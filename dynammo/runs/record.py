@@ -4,27 +4,36 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dynammo.errors import UserError
 from dynammo.runs.record_schema import MOST_BYTES, Record, read_typed
 from dynammo.runtime.aliases import current_names
+from dynammo.runtime.files import sha256
 from dynammo.training.settings import RECIPE
 
 __all__ = [
+    "FOLDER",
+    "HISTORY",
     "UNFINISHED",
     "Kind",
     "Record",
     "check_finished",
     "check_tasks",
     "check_usable",
+    "contribution_file",
+    "digests",
     "embedded_record",
     "locate_model",
+    "read_history",
     "read_record",
+    "refuse_other_files",
 ]
 
 Kind = Literal["run", "bundle", "torchscript"]
 CHANNELS = 3
+FOLDER = "tasks"  # what each task contributed, beside the record
+HISTORY = "history.json"  # in that folder
 UNFINISHED = "unfinished.json"  # beside the record for as long as the training is not at its end
 
 
@@ -176,3 +185,46 @@ def _parse(text: bytes, source: str) -> Record:
     except ValueError as error:
         raise UserError(f"{source} is damaged ({error}); give another model, or export or train it again.") from error
     return record
+
+
+def contribution_file(folder: Path, index: int) -> Path:
+    """The file of the task with this index, from 0, in the `tasks` folder of a run."""
+    return folder / f"{index + 1}.pt"
+
+
+def digests(run: Path, tasks: int) -> dict[str, str]:
+    """SHA-256 of what a run holds in `tasks/`, by the name in the run, of so many tasks."""
+    folder = run / FOLDER
+    files = [*(contribution_file(folder, index) for index in range(tasks)), folder / HISTORY]
+    return {f"{FOLDER}/{file.name}": sha256(file) for file in files if file.is_file()}
+
+
+def refuse_other_files(run: Path, record: Record) -> None:
+    """Refuse files in `tasks/` that are not those of the run; earlier records do not tell.
+
+    Raises:
+        UserError: naming one.
+    """
+    known = record.get("files", {})
+    for name, digest in digests(run, len(record.get("tasks", ()))).items():
+        if known.get(name, digest) != digest:
+            raise UserError(
+                f"{run / name} is not the file that run.json describes (its sha256 differs); copy all files from the "
+                "same run."
+            )
+
+
+def read_history(run: Path) -> list[dict[str, Any]]:
+    """The history of a run; empty where it has none.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    file = run / FOLDER / HISTORY
+    try:
+        history: list[dict[str, Any]] = read_typed(file.read_bytes(), "history")
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged ({error}); put a copy of it back.") from error
+    return history

@@ -9,8 +9,8 @@ from typing import IO, Any
 
 from dynammo import NOTICE
 from dynammo.errors import UserError
-from dynammo.runs.contributions import digests
 from dynammo.runs.plots import result_figures, save_figure
+from dynammo.runs.record import digests
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_atomically, write_json

@@ -7,14 +7,15 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
-
-import torch
+from typing import IO, TYPE_CHECKING, Any
 
 from dynammo.errors import UserError
 from dynammo.runtime.aliases import current_names
 from dynammo.runtime.plain import expanded, plain, say
 from dynammo.runtime.unfinished import unfinished_file
+
+if TYPE_CHECKING:
+    import torch  # takes seconds: only what loads or saves tensors imports it
 
 __all__ = [
     "content_of",
@@ -71,17 +72,21 @@ def save_state(path: Path, state: Any) -> None:  # noqa: ANN401
 
 def state_bytes(state: Any) -> bytes:  # noqa: ANN401
     """What `save_state` would write."""
+    import torch
+
     content = io.BytesIO()
     torch.save(_without_subclasses(state), content)
     return content.getvalue()
 
 
-def load_state(path: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401
+def load_state(path: Path, device: "str | torch.device" = "cpu") -> Any:  # noqa: ANN401
     """Load what `save_state` of this version or an earlier one wrote; nothing but tensors and plain values.
 
     Raises:
         UserError: no such file, or not such a file.
     """
+    import torch
+
     try:
         return current_names(torch.load(path, map_location=device, weights_only=True))
     except FileNotFoundError as error:
@@ -221,6 +226,8 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _save(state: Any, file: IO[bytes]) -> None:  # noqa: ANN401
+    import torch
+
     try:
         torch.save(state, file)
     except RuntimeError as error:
@@ -231,6 +238,8 @@ def _save(state: Any, file: IO[bytes]) -> None:  # noqa: ANN401
 
 def _without_subclasses(value: Any) -> Any:  # noqa: ANN401
     """The same with plain tensors: subclasses carry paths of images, and are not loaded by `weights_only`."""
+    import torch
+
     if isinstance(value, torch.Tensor):
         return value.as_subclass(torch.Tensor)
     if isinstance(value, dict):

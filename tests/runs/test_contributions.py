@@ -13,15 +13,8 @@ from dynammo.errors import UserError
 from dynammo.lifecycle.commands import combine, forget
 from dynammo.lifecycle.history import history_of
 from dynammo.lifecycle.learning_state import load_learnt
-from dynammo.runs.contributions import (
-    contribution_file,
-    digests,
-    load_contribution,
-    read_history,
-    refuse_other_files,
-    weights_sha256,
-)
-from dynammo.runs.record import read_record
+from dynammo.runs.contributions import load_contribution, weights_sha256
+from dynammo.runs.record import contribution_file, digests, read_history, read_record, refuse_other_files
 from dynammo.runtime.files import load_state, save_state, sha256
 
 NAMES = ["blue", "green", "red"]
