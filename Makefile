@@ -5,6 +5,7 @@
 # make test-oldest   test with the oldest versions that pyproject.toml allows
 # make constraints   constraints.txt anew: every package for every Python; NEWEST=1 takes the newest versions
 # make dist   dist/: the wheel and the source distribution, and a list of what they hold
+# make docs   the pages of docs/ as a site in build/site; every link is checked
 # make licences   licences of all packages that are needed, extras included
 # make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
 # make test-spread   train in several processes, classify on a Ray cluster of this machine
@@ -21,7 +22,7 @@ DEPLOY_APP := dynammo/export/monai_deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
-.PHONY: demo test test-deploy test-faults test-label test-oldest test-pythons test-spread test-wheel dist lint licences constraints clean
+.PHONY: demo docs test test-deploy test-faults test-label test-oldest test-pythons test-spread test-wheel dist lint licences constraints clean
 
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: export PYTHONWARNINGS := ignore
@@ -85,6 +86,11 @@ dist: .venv/installed
 	tar -tzf dist/dynammo-$(VERSION).tar.gz
 	$(BIN)/python -m zipfile -l dist/dynammo-$(VERSION)-py3-none-any.whl
 
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
+	! grep -rnE '<(script|img|iframe|source|link)[^>]* (src|href)="?(https?:)?//' build/site --include=*.html
+	@echo "look at it: python -m http.server -d build/site"
+
 licences: .venv/installed
 	$(BIN)/python .ci/licences.py
 
@@ -130,6 +136,15 @@ endef
 	  --extra-index-url $(TORCH_INDEX) torch setuptools wheel
 	.venv-label/bin/python -m pip install --quiet -c $(LABEL_APP)/constraints.txt --no-build-isolation \
 	  -r $(LABEL_APP)/requirements.txt
+	touch $@
+
+# what dynammo[docs] names, without dynammo: pages are made of sources, and nothing is imported
+.venv-docs/installed: .venv/installed
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	$(BIN)/python -c "from importlib.metadata import requires; \
+	  print(*(line.split(';')[0] for line in requires('dynammo') if 'docs' in line.partition(';')[2]), sep='\n')" \
+	  > .venv-docs/requirements.txt
+	.venv-docs/bin/python -m pip install --quiet -r .venv-docs/requirements.txt
 	touch $@
 
 clean:

@@ -9,7 +9,7 @@ import typer
 from dynammo.cli_options import Device, Json, Mlflow, print_json
 from dynammo.errors import UserError, printable
 from dynammo.runtime.plain import expanded
-from dynammo.training.settings import RECOMMENDED
+from dynammo.training.settings import METHODS, RECOMMENDED
 
 __all__ = ["compare", "config", "data", "evaluate", "train", "ui"]
 
@@ -30,9 +30,7 @@ Set = Annotated[
 def train(
     data: Data,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME_METHOD.")] = None,
-    method: Annotated[
-        str, typer.Option(help="analytic, light, dynammo, dynammo_refit, acl, finetune, lwf, joint, or a YAML file.")
-    ] = RECOMMENDED,
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}, or a YAML file.")] = RECOMMENDED,
     classes_per_task: Annotated[
         str | None, typer.Option(help="A number (7 classes by 2 are 2, 2, 3), all, or one for each task: 2,2,3; 2.")
     ] = None,

@@ -1,7 +1,7 @@
 """Draw docs/images/recipes.png: images of each modality without and with its recipe, as the network gets them.
 
 Type `python -m benchmarks.figures.draw_recipes FOLDER` from the repository root, FOLDER with the files that
-docs/images.md lists and, beside it, path11 (docs/reproducibility.md).
+docs/images.md lists and, beside it, path11 (docs/lab-notebook.md).
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Turn result files into the tables that README.md and docs/reproducibility.md show.
+"""Turn result files into the tables that README.md, docs/reproducibility.md and docs/lab-notebook.md show.
 
 Type `python -m benchmarks.studies.results_table docs/results/derm8_*.json` from the repository root; `run.json` files
 of trainings do as well, and so does `table.json` of `python -m benchmarks accuracy`, alone.

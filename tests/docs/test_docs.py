@@ -19,7 +19,7 @@ def tables() -> ModuleType:
 
 def test_the_table_is_that_of_the_result_files(tables: ModuleType) -> None:
     assert len(RESULTS) == 6
-    assert tables.table(RESULTS) in (ROOT / "docs" / "reproducibility.md").read_text()
+    assert tables.table(RESULTS) in (ROOT / "docs" / "lab-notebook.md").read_text()
 
 
 def test_the_table_of_class_orders_is_that_of_the_benchmark(tables: ModuleType) -> None:
@@ -38,7 +38,7 @@ def test_results_name_their_command_seed_and_versions() -> None:
 
 
 def test_the_table_of_recipes_is_that_of_the_result_files() -> None:
-    page = (ROOT / "docs" / "reproducibility.md").read_text()
+    page = (ROOT / "docs" / "lab-notebook.md").read_text()
     for data, recipe in (("derm8", "dermoscopy"), ("path11", "histology"), ("radio12", "radiology")):
         for method in ("dynammo", "analytic"):
             files = [ROOT / "docs" / "results" / f"{start}{data}_{method}.json" for start in ("", "recipe_")]
