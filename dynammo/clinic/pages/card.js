@@ -36,7 +36,7 @@ const card = (() => {
   }
 
   function noHeat(item) {
-    if (doubtful(item)) return "No heat map: the picture is flagged, so there is no class that it could be of.";
+    if (doubtful(item)) return "No heat map: the flags say that the class does not fit.";
     return item.slices > 1 ? "No heat map: the slice shown, alone, looks like another class." : "No heat map for this item.";
   }
 
