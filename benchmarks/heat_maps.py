@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from benchmarks.report import Bar, bar_table, check_writable, table
-from benchmarks.timing import copies_of, time_interleaved
+from benchmarks.timing import time_interleaved
 from dynammo.data.images import ImageSet
 from dynammo.data.preprocessing import preprocessing_of
 from dynammo.errors import UserError
@@ -242,7 +242,7 @@ def measure_cost(of: Images) -> Cost:
         "shipped": partial(heat_maps, of.network, maps, classes),
         "former": partial(_last_layer, of.network, maps, classes),
     }
-    took = time_interleaved({name: copies_of(lambda call=call: call) for name, call in calls.items()}, REPEATS)
+    took = time_interleaved({name: [call] for name, call in calls.items()}, REPEATS)
     return Cost(**{name: float(np.median(timing.cores)) for name, timing in took.items()})
 
 
@@ -260,7 +260,7 @@ def _on_ring(row: torch.Tensor, column: torch.Tensor, size: torch.Size) -> torch
 def _images(run: Path, count: int) -> tuple[Images, str]:
     """Some test images of a run, and the name of its data set."""
     model = load_model(run)
-    config = model.record["config"]
+    config: dict[str, Any] = model.record["config"]
     if config["recipe"]["spatial_dims"] != 2:
         raise UserError(f"{run} classifies volumes; give runs of images.")
     items = test_items(

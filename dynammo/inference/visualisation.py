@@ -59,8 +59,7 @@ def _evidence(found: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
 def _surroundings(found: torch.Tensor) -> torch.Tensor:
     """Means of the boxes around all pixels of (B, C, H, W), taken on a reduced copy, since they change slowly."""
     size = found.shape[2:]
-    pool = nn.functional.adaptive_avg_pool2d if len(size) == 2 else nn.functional.adaptive_avg_pool3d
-    boxes = pool(found, [min(side, REDUCED) for side in size])
+    boxes = nn.functional.interpolate(found, [min(side, REDUCED) for side in size], mode="area")
     box = functools.reduce(torch.kron, map(_box, boxes.shape[2:]))
     return _resized((boxes.flatten(2) @ box.to(boxes)).view(boxes.shape), size)
 
