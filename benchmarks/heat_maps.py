@@ -260,7 +260,7 @@ def _on_ring(row: torch.Tensor, column: torch.Tensor, size: torch.Size) -> torch
 def _images(run: Path, count: int) -> tuple[Images, str]:
     """Some test images of a run, and the name of its data set."""
     model = load_model(run)
-    config: dict[str, Any] = model.record["config"]
+    config: dict[str, Any] = {**model.record["config"]}
     if config["recipe"]["spatial_dims"] != 2:
         raise UserError(f"{run} classifies volumes; give runs of images.")
     items = test_items(
