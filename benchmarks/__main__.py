@@ -70,6 +70,18 @@ def robustness(
 
 
 @app.command()
+def heatmaps(
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs of images, whose test images are at hand.")],
+    images: Annotated[int, typer.Option(min=1, help="Test images of each run, drawn at random.")] = 128,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Measure whether heat maps point at what predictions depend on, beside other maps and occlusion."""
+    from benchmarks.heat_maps import benchmark_heat_maps
+
+    benchmark_heat_maps(runs, images, json)
+
+
+@app.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,

@@ -67,11 +67,11 @@ class Prediction:
 
     @cached_property
     def heat_map(self) -> NDArray[np.float32] | None:
-        """Where in the image the class was seen, as the report shows it (Grad-CAM).
+        """Where in the image the class was seen, as the report shows it (gradient x activation of all layers).
 
         Returns:
-            (h, w), 0 to 1 in steps of 1/255, of the size of the last feature map; it covers the whole image. None
-            where there is none.
+            (h, w), 0 to 1 in steps of 1/255, of the size of the finest feature map that the head reads; it covers the
+            whole image. None where there is none, and with the flags looks different and unknown.
         """
         if self._picture is None or self._picture[1] is None:
             return None

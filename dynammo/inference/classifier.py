@@ -47,7 +47,7 @@ class Result:
 
     Attributes:
         item: what `dynammo.clinic.report.write_report` takes of an item.
-        picture: JPEG and heat map as PNG, None where there is no image.
+        picture: JPEG and heat map as PNG, None where there is no image, or no class that a map could be of.
     """
 
     item: dict[str, Any]
@@ -73,6 +73,7 @@ class _Pending:
         self.notes = {study.note: None} if study.note else {}
         self.total: torch.Tensor | None = None  # (K + 2,): probabilities, unknown, ood_score
         self.picture: tuple[bytes, bytes | None] | None = None
+        self.shown_class: int | None = None  # that of the heat map
 
 
 class StudyClassifier:
@@ -258,18 +259,15 @@ class StudyClassifier:
     def _show(self, batch: list[tuple[_Pending, _Loaded]], found: Output) -> None:
         """Pictures and heat maps of a batch; what has no heat map has a picture still."""
         shown = [i for i, (_, loaded) in enumerate(batch) if loaded.picture is not None]
-        try:
-            heat: list[bytes | None] = [heat_png(image) for image in self._heat(found, shown)]
+        classes = found.rows[:, :-2].argmax(1)
+        try:  # of the whole batch: of fewer images kernels would round otherwise
+            maps = heat_maps(self.network, found.maps, classes).numpy()[shown] if shown else ()
+            heat: list[bytes | None] = [heat_png(image) for image in maps]
         except Exception:
             heat = [self._heat_alone(found, i, batch[i][0]) for i in shown]
         for i, png in zip(shown, heat, strict=True):
             batch[i][0].picture = batch[i][1].picture or b"", png
-
-    def _heat(self, found: Output, shown: list[int]) -> Any:  # noqa: ANN401
-        if not shown:
-            return []
-        # of the whole batch: of fewer images kernels would round otherwise
-        return heat_maps(self.network, found.maps, found.rows[:, :-2].argmax(1)).numpy()[shown]
+            batch[i][0].shown_class = int(classes[i])
 
     def _heat_alone(self, found: Output, number: int, entry: _Pending) -> bytes | None:
         try:
@@ -304,7 +302,7 @@ class StudyClassifier:
             return Result(item | NOTHING, None)
         *probabilities, unknown, ood_score = (entry.total / entry.seen).tolist()
         best = max(range(len(self.classes)), key=probabilities.__getitem__)
-        found = {
+        found: dict[str, Any] = {
             "class": self.classes[best],
             "probability": probabilities[best],
             "probabilities": dict(zip(self.classes, probabilities, strict=True)),
@@ -313,7 +311,9 @@ class StudyClassifier:
             "strangeness": ood_score,  # its name in 0.1, beside the new one for one release
             "flags": self._flags(probabilities[best], unknown, ood_score),
         }
-        return Result(item | found, entry.picture)
+        # a heat map is of a class that is stated: none where a flag denies it, or the slice shown alone is another
+        denied = {"looks different", "unknown"}.intersection(found["flags"]) or entry.shown_class != best
+        return Result(item | found, (entry.picture[0], None) if entry.picture and denied else entry.picture)
 
     def _flags(self, probability: float, unknown: float, ood_score: float) -> list[str]:
         reached = (

@@ -1,76 +1,90 @@
-"""Where in an image a class was seen: Grad-CAM (Selvaraju et al., arXiv 1610.02391) by monai.visualize."""
+"""What is shown of an image: where in it a class was seen, and the picture itself."""
 
+import functools
 import io
 from typing import Any
 
 import numpy as np
 import torch
-from monai.visualize import GradCAM
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import nn
+
+from dynammo.heads.linear import join_heads
 
 __all__ = ["heat_maps", "heat_png", "picture_jpeg"]
 
-
-class _BehindLastMap(nn.Module):
-    """What comes behind the last feature map of one branch: its logit of one class for each image.
-
-    The gradient that Grad-CAM needs ends there, so that heat maps cost next to nothing beside the pass itself.
-    """
-
-    def __init__(self, network: Any, maps: list[torch.Tensor], classes: torch.Tensor) -> None:  # noqa: ANN401
-        super().__init__()
-        self.last = nn.Identity()
-        self._parts = (network, maps[:-1], classes)
-
-    def forward(self, last: torch.Tensor) -> torch.Tensor:
-        """Map the last feature map (B, C, H, W) to logits (B, 1)."""
-        network, below, classes = self._parts
-        features = network.pool([[*below, self.last(last)]])
-        logits = [head[:, :-1] if network.others else head for head in network.logits(features)]
-        return torch.cat(logits, dim=1).gather(1, classes[:, None])
+TINY = 1e-300  # share of the other classes, in double
+REACH = 1 / 4  # of the box around a pixel, in sides of the image
+REDUCED = 12  # pixels a side, where its mean is taken
+SMOOTH = 1 / 24  # sigma in sides of the image
 
 
+@torch.enable_grad()
 def heat_maps(network: Any, maps: list[list[torch.Tensor]], classes: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-    """Heat maps of one class for each image.
+    """Heat maps of one class for each image: gradient x activation, summed over all maps that the head reads.
+
+    The gradient of the log odds of the class goes back through heads and pooling alone, not through the backbone.
+    Activations count from the mean of their surroundings, so that what is even adds nothing, and the border that zero
+    padding makes less. What speaks against the class is left out map by map.
 
     Args:
-        network: a `MergedClassifier`, or the same as TorchScript.
-        maps: its `maps` of B images.
+        network: a `MergedClassifier`.
+        maps: its `maps` of B images; those that are not pooled may be empty.
         classes: (B,) indices of classes.
 
     Returns:
-        (B, h, w), 0 to 1, of the size of the last feature map; of volumes the maximum along their depth.
+        (B, h, w), 0 to 1, of the size of the finest map that is pooled; of volumes the maximum along their depth.
     """
-    if len(maps) == 1:
-        return _branch_maps(network, maps[0], classes)
-    sizes = [len(head.bias) - int(network.others) for head in network.heads]
-    branch_of = torch.repeat_interleave(torch.tensor(sizes))  # unmerged adapters: a branch for each head
-    heat = torch.zeros(len(classes), *maps[0][-1].shape[-2:])
-    for branch in sorted(set(branch_of[classes].tolist())):
-        rows = branch_of[classes] == branch
-        heat[rows] = _branch_maps(network, [m[rows] for m in maps[branch]], classes[rows])
-    return heat
-
-
-def _branch_maps(network: Any, maps: list[torch.Tensor], classes: torch.Tensor) -> torch.Tensor:  # noqa: ANN401
-    behind = _BehindLastMap(network, maps, classes.to(maps[-1].device))
-    cam = GradCAM(behind, target_layers="last", postprocessing=lambda heat: heat)
-    with torch.enable_grad():
-        last = maps[-1].detach().clone().requires_grad_()
-        heat = torch.as_tensor(cam(last, class_idx=0)).detach().cpu()[:, 0]  # (B, h, w) or (B, d, h, w)
-    _release(behind, cam)
+    leaves = [[found.detach().requires_grad_() for found in branch] for branch in maps]
+    flat = [leaf for branch in leaves for leaf in branch]
+    # in double: where a class is almost sure, the others' share must not vanish
+    logits = [head.double() for head in network.logits(network.pool(leaves))]
+    probabilities, _ = join_heads(logits, network.others, network.temperature)
+    others = torch.ones_like(probabilities).scatter(1, classes.to(probabilities.device)[:, None], 0)
+    odds = (probabilities * (1 - others)).sum(1).log() - (probabilities * others).sum(1).clamp(min=TINY).log()
+    slopes = torch.autograd.grad(odds.sum(), flat, allow_unused=True)
+    heat = _together([_evidence(leaf, slope) for leaf, slope in zip(flat, slopes, strict=True) if slope is not None])
     heat = heat.amax(1) if heat.ndim == 4 else heat
     return heat / heat.flatten(1).amax(1).clamp(min=1e-12).view(-1, 1, 1)
 
 
-def _release(behind: _BehindLastMap, cam: GradCAM) -> None:
-    """Let the maps go: MONAI keeps the graph, whose hooks keep MONAI's object, a circle that no collector sees."""
-    cam.nn_module.score = None
-    cam.nn_module.activations.clear()
-    cam.nn_module.gradients.clear()
-    behind.last = nn.Identity()
+def _evidence(found: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+    """What pixels of one map (B, C, H, W) add to the odds: (B, 1, H, W), 0 and more."""
+    with torch.no_grad():
+        return ((found - _surroundings(found)) * slope).sum(1, keepdim=True).relu()
+
+
+def _surroundings(found: torch.Tensor) -> torch.Tensor:
+    """Means of the boxes around all pixels of (B, C, H, W), taken on a reduced copy, since they change slowly."""
+    size = found.shape[2:]
+    boxes = nn.functional.interpolate(found, [min(side, REDUCED) for side in size], mode="area")
+    box = functools.reduce(torch.kron, map(_box, boxes.shape[2:]))
+    return _resized((boxes.flatten(2) @ box.to(boxes)).view(boxes.shape), size)
+
+
+def _box(side: int) -> torch.Tensor:
+    """(side, side): the share of every pixel in the mean around another; beyond the border the last one goes on."""
+    reach = max(1, round(REACH * side))
+    near = torch.arange(side)[:, None] + torch.arange(-reach, reach + 1)
+    return nn.functional.one_hot(near.clamp(0, side - 1), side).float().mean(1).T
+
+
+def _resized(found: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return nn.functional.interpolate(found, size, mode=mode, align_corners=False)
+
+
+def _together(parts: list[torch.Tensor]) -> torch.Tensor:
+    """The sum of maps of several sizes in the size of the finest, smoothed, on the CPU: (B, H, W) or (B, D, H, W)."""
+    finest = max((part.shape[2:] for part in parts), key=torch.Size.numel)
+    heat = torch.zeros(len(parts[0]), 1, *finest)
+    for part in parts:  # what a coarse pixel adds is spread over the fine ones that it covers
+        share = part.shape[2:].numel() / finest.numel()
+        heat += share * _resized(part, finest).cpu()
+    sigmas = [0, *(SMOOTH * side for side in finest)]
+    return torch.from_numpy(gaussian_filter(heat[:, 0].numpy(), sigmas, mode="nearest"))
 
 
 LONGEST = 256  # pixels of the longer side

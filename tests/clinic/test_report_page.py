@@ -164,6 +164,7 @@ def test_heat_map_lies_over_the_picture(show: Open) -> None:
     assert page.evaluate(opacity) == 0
     page.keyboard.press("ArrowLeft")
     assert page.locator("#no-heat").is_visible()
+    assert "No heat map" in page.locator("#no-heat").inner_text()
     assert not page.locator("#heat-controls").is_visible()
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Trained
 from synthetic.datasets import CLASSES, write_image
 
 from dynammo.inference.classifier import StudyClassifier
-from dynammo.io.studies import find_studies
+from dynammo.inference.graph import Output
+from dynammo.io.studies import Study, find_studies
 from dynammo.runs.load import load_model
 
 PACKAGES = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
@@ -59,3 +61,40 @@ def test_nobody_in_the_same_pass_changes_a_result(method: str, trained: Trained,
     together = list(classifier.classify(studies))
     assert together == [result for study in studies for result in classifier.classify([study])]
     assert together == list(classifier.classify(studies[::-1]))[::-1]
+
+
+@pytest.mark.parametrize("flag", ["unknown", "looks different"])
+def test_a_class_that_a_flag_denies_has_no_heat_map(flag: str, trained: Trained, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", CLASSES[0], 0)
+    classifier = StudyClassifier(load_model(trained("dynammo")))
+    for name in ("unknown", "looks_different"):
+        classifier.thresholds[name] = -1.0 if name == flag.replace(" ", "_") else None
+    (result,) = classifier.classify(find_studies(tmp_path, tmp_path / "unpacked").studies)
+    assert result.item["flags"] == [flag] and result.picture and result.picture[1] is None
+    classifier.thresholds |= dict.fromkeys(classifier.thresholds)
+    (result,) = classifier.classify(find_studies(tmp_path, tmp_path / "unpacked").studies)
+    assert not result.item["flags"] and result.picture and result.picture[1]
+
+
+def test_a_slice_of_another_class_has_no_heat_map(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slice shown, in the middle, is outvoted by the two others."""
+    classifier = StudyClassifier(load_model(trained("dynammo")))
+    classifier.thresholds |= dict.fromkeys(classifier.thresholds)
+    for i, name in enumerate((CLASSES[0], CLASSES[1], CLASSES[0])):
+        write_image(tmp_path / f"{i}.png", name, i)
+    files = tuple(tmp_path / f"{i}.png" for i in range(3))
+    real = classifier.engine
+
+    def engine(images: torch.Tensor) -> Output:
+        found = real(images)
+        rows = torch.zeros_like(found.rows)
+        rows[:, 0], rows[1, 0], rows[1, int(outvoted)] = 1, 0, 1
+        return Output(rows, found.maps)
+
+    monkeypatch.setattr(classifier, "engine", engine)
+    for outvoted in (True, False):
+        (result,) = classifier.classify([Study(files, "series", "png")])
+        assert result.item["class"] == CLASSES[0] and result.item["slices"] == 3
+        assert result.picture and (result.picture[1] is None) is outvoted

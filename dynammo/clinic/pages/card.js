@@ -35,6 +35,11 @@ const card = (() => {
     return `${item.class}, probability ${percent(item.probability)}`;
   }
 
+  function noHeat(item) {
+    if (doubtful(item)) return "No heat map: the flags say that the class does not fit.";
+    return item.slices > 1 ? "No heat map: the slice shown, alone, looks like another class." : "No heat map for this item.";
+  }
+
   // Bars of all classes, the most probable first.
   function ranking(item) {
     const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
@@ -98,5 +103,5 @@ const card = (() => {
     return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
   }
 
-  return { number, kind, doubtful, percent, score, badge, headline, ranking, unknownBar, facts, load, paintHeat };
+  return { number, kind, doubtful, percent, score, badge, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
 })();

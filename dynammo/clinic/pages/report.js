@@ -289,6 +289,7 @@
     byId("no-picture").hidden = source !== null;
     byId("heat-controls").hidden = heat === null;
     byId("no-heat").hidden = heat !== null || source === null;
+    byId("no-heat").textContent = card.noHeat(item);
     canvas.width = canvas.height = 0;
     if (source === null) return byId("image").removeAttribute("src");
     byId("image").alt = `Picture of ${item.path}`;

@@ -94,6 +94,8 @@
     part(".stage").hidden = item.picture === null;
     part(".no-picture").hidden = item.picture !== null;
     part(".heat-controls").hidden = item.heat === null;
+    part(".no-heat").hidden = item.heat !== null || item.picture === null;
+    part(".no-heat").textContent = card.noHeat(item);
     if (item.picture === null) return;
     const image = await card.load(item.picture);
     part("img").alt = `Picture of ${item.path}`;
