@@ -8,6 +8,9 @@ from dynammo.errors import UserError
 __all__ = ["bundle_config", "checkout", "shipped_config", "shipped_configs"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
+REMOVED = {
+    "ridge": "was taken out in 0.2.0, since light keeps as little and is better; type light. Its models still work."
+}
 GROUPS = ("methods", "recipes", "datasets")  # of overlays; configs/benchmark.yaml is read by benchmarks alone
 
 
@@ -52,6 +55,8 @@ def shipped_config(name: str) -> Path:
         UserError: there is none of that name, or more than one.
     """
     found = shipped_configs()
+    if PurePosixPath(name).stem in REMOVED:
+        raise UserError(f"there is no config {name!r}; it {REMOVED[PurePosixPath(name).stem]}")
     parts = [part for part in PurePosixPath(name.removesuffix(".yaml")).parts if part != "configs"]
     wanted = "/".join(parts)
     named = [key for key in found if key == wanted] or [key for key in found if key.endswith(f"/{wanted}")]

@@ -151,6 +151,7 @@ TEXT = Rule("a name")
 FOLDER = Rule("a folder (./2024, ./@name, ./%name where it has such a name)", _is_input)
 FILE = Rule("a JSON or CSV file, or null", _is_input)
 OUTPUT = Rule("a folder (./2024, ./@name, ./%name where it has such a name) without # and ::", _is_output)
+COPIES = _one_of("both", "horizontal")
 MERGED = Rule("a strategy that merges", lambda value: value != "none")
 
 _recipe = partial(Setting, part="recipe", combines=True, reuses=True)
@@ -274,13 +275,13 @@ RECIPE = tuple(setting.name for setting in SETTINGS.values() if setting.part == 
 POOLING = tuple(setting.name for setting in SETTINGS.values() if setting.part == "pooling")
 METHODS: dict[str, dict[str, Rule]] = {
     "acl": {"head_layout": _one_of("others"), "merge_strategy": _one_of("none")},
-    "analytic": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("lda")},
+    "analytic": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("lda"), "mirrored": COPIES},
     "dynammo": {"head_layout": _one_of("others"), "merge_strategy": MERGED, "head_refit": _one_of(False)},
     "dynammo_refit": {"head_layout": _one_of("others"), "merge_strategy": MERGED, "head_refit": _one_of(True)},
     "finetune": {"head_layout": _one_of("softmax"), "exemplars": _one_of(0), "distillation": _one_of(0)},
     "joint": {"head_layout": _one_of("softmax"), "exemplars": _one_of("all")},
+    "light": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("lda"), "mirrored": _one_of("none")},
     "lwf": {"head_layout": _one_of("softmax"), "distillation": RATE},
-    "ridge": {"head_layout": _one_of("analytic"), "analytic_head": _one_of("ridge")},
 }
 """Names of the overlays in configs/methods, and the settings without which each would be another method."""
 RECOMMENDED = "analytic"

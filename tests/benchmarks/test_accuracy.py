@@ -15,7 +15,7 @@ from benchmarks.accuracy import AccuracyRun, measures, plan, summary
 from dynammo.errors import UserError
 
 SETTINGS: dict[str, Any] = {
-    "methods": {"ridge": None, "analytic": {}}, "seeds": [0, 1],
+    "methods": {"light": None, "analytic": {}}, "seeds": [0, 1],
     "datasets": {"phantoms": None, "derm8": {"increments": 2}}, "settings": {"mlflow": False},
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def test_every_method_meets_every_data_set_and_seed(config: Path) -> None:
     runs = plan(config)
     assert len({run.folder for run in runs}) == 8
     assert {(run.dataset, run.method, run.seed) for run in runs} == {
-        (d, m, s) for d in ("phantoms", "derm8") for m in ("ridge", "analytic") for s in (0, 1)
+        (d, m, s) for d in ("phantoms", "derm8") for m in ("light", "analytic") for s in (0, 1)
     }
     words = runs[-1].command
     assert words[words.index("--increments") + 1] == "2" and words[words.index("--seed") + 1] == "1"
@@ -103,25 +103,25 @@ def test_a_failed_training_is_named_and_the_others_go_on(
 ) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
         folder = Path(command[command.index("--output_dir") + 1])
-        if folder.name == "ridge_0":
+        if folder.name == "light_0":
             return subprocess.CompletedProcess(command, 1)
         (folder / "run.json").write_text(json.dumps(record))
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(UserError, match=r"2 of 8 trainings failed \(.*phantoms/ridge_0/log.txt"):
+    with pytest.raises(UserError, match=r"2 of 8 trainings failed \(.*phantoms/light_0/log.txt"):
         benchmark.benchmark_accuracy(config)
     assert sum(run.result is not None for run in plan(config)) == 6
 
 
 def test_mean_and_spread_over_seeds(config: Path, record: dict[str, Any]) -> None:
-    runs = plan(config)[:3]  # ridge and analytic of seed 0, ridge of seed 1
+    runs = plan(config)[:3]  # light and analytic of seed 0, light of seed 1
     for run, bonus in zip(runs, (0.0, 0.3, 0.2), strict=True):
         finish(run, record, bonus)
     found = summary(plan(config))["phantoms"]
-    assert found["ridge"]["seeds"] == [0, 1] and found["analytic"]["seeds"] == [0]
-    assert found["ridge"]["last"]["mean"] == pytest.approx(60)
-    assert found["ridge"]["last"]["deviation"] == pytest.approx(math.sqrt(200))
+    assert found["light"]["seeds"] == [0, 1] and found["analytic"]["seeds"] == [0]
+    assert found["light"]["last"]["mean"] == pytest.approx(60)
+    assert found["light"]["last"]["deviation"] == pytest.approx(math.sqrt(200))
     assert math.isnan(found["analytic"]["last"]["deviation"])
 
 
@@ -131,8 +131,8 @@ def test_a_measure_that_a_method_does_not_have_has_no_spread(config: Path, recor
         finish(run, joint)
     benchmark.benchmark_accuracy(config)
     table = json.loads((config.parent.parent.parent / "out" / "table.json").read_text())
-    assert table["phantoms"]["ridge"]["forgetting"] == {"mean": None, "deviation": None}
-    assert table["phantoms"]["ridge"]["last"]["deviation"] == 0
+    assert table["phantoms"]["light"]["forgetting"] == {"mean": None, "deviation": None}
+    assert table["phantoms"]["light"]["last"]["deviation"] == 0
 
 
 def test_measures_of_a_training(record: dict[str, Any]) -> None:
@@ -147,8 +147,8 @@ def test_measures_of_a_training(record: dict[str, Any]) -> None:
     ("change", "sentence"),
     [
         ({"methods": {"magic": {}}}, "names 'magic' under methods, .* give one of acl, analytic"),
-        ({"methods": {"ridge": {"adapters_from": "acl"}}}, "takes its adapters from 'acl', which is no method listed"),
-        ({"methods": ["ridge"]}, r"methods in .* is \['ridge'\]"),
+        ({"methods": {"light": {"adapters_from": "acl"}}}, "takes its adapters from 'acl', which is no method listed"),
+        ({"methods": ["light"]}, r"methods in .* is \['light'\]"),
         ({"seeds": []}, r"seeds in .* is \[\]"),
         ({"method": ["acl"]}, "must have exactly the keys"),
     ],

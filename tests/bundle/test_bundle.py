@@ -20,7 +20,7 @@ from dynammo.runtime.files import load_state
 
 TRAIN, INFERENCE, EVALUATE = (f"bundle/configs/{name}.yaml" for name in ("train", "inference", "evaluate"))
 PREPROCESSING = "bundle/configs/preprocessing.yaml"
-METHODS = ("dynammo", "acl", "finetune", "joint", "analytic", "ridge")
+METHODS = ("dynammo", "acl", "finetune", "joint", "analytic", "light")
 pytestmark = pytest.mark.usefixtures("in_root")
 
 
@@ -91,9 +91,9 @@ def _first_task_only(trained: Trained, folder: Path) -> Path:
 def test_memory_and_cost_are_what_the_methods_promise(trained: Trained) -> None:
     cost = {method: record_of(trained(method))["cost"] for method in METHODS}
     assert {method: cost[method]["images_kept"] for method in METHODS} == {
-        "dynammo": 8, "acl": 8, "finetune": 0, "joint": 24, "analytic": 0, "ridge": 0
+        "dynammo": 8, "acl": 8, "finetune": 0, "joint": 24, "analytic": 0, "light": 0
     }  # fmt: skip
-    for method in ("analytic", "ridge"):
+    for method in ("analytic", "light"):
         assert round(cost[method]["gmac_per_image"] / cost[method]["gmac_backbone"], 2) == 1.00
     assert cost["acl"]["gmac_per_image"] > 1.5 * cost["dynammo"]["gmac_per_image"]
     assert cost["dynammo"]["gmac_per_image"] == pytest.approx(cost["finetune"]["gmac_per_image"], rel=1e-3)

@@ -174,10 +174,10 @@ def test_every_export_of_other_weights_is_another_version(trained: Trained, tmp_
     (to / "notes.txt").write_text("ours")
     assert export_run(trained("analytic"), to, plain).version == first.version == "0.2.0"
     assert not (to / "models" / "model.onnx").exists()  # nothing stale beside what was written now
-    second = export_run(trained("ridge"), to, plain)
+    second = export_run(trained("light"), to, plain)
     assert second.version == "0.3.0"
     assert list(metadata_of(to)["changelog"].values())[-1].startswith("other weights")  # type: ignore[attr-defined]
-    assert load_model(to / "models" / "model.ts").record["method"] == "ridge"
+    assert load_model(to / "models" / "model.ts").record["method"] == "light"
     assert (to / "notes.txt").read_text() == "ours"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again_classification", "again_classification.zip"]
 

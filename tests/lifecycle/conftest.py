@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, weights: str) -> Make:
     """Run of a method on colours, cut into tasks such as `blue,green red`; each is trained once."""
     done: dict[tuple[str, str, str], Path] = {}
 
-    def make(tasks: str, method: str = "analytic", **settings: Any) -> Path:  # noqa: ANN401
+    def make(tasks: str, method: str = "analytic", /, **settings: Any) -> Path:  # noqa: ANN401
         key = (tasks, method, str(settings))
         if key not in done:
             folder = tmp_path_factory.mktemp(method)

@@ -21,7 +21,7 @@ from synthetic.runs import Interrupted, at_epoch, interrupted
 from dynammo.clinic.classify import ClassifySettings, classify
 from dynammo.data.reviews import COLUMNS
 from dynammo.errors import UserError
-from dynammo.lifecycle.commands import LearnSettings, learn
+from dynammo.lifecycle.commands import LearnSettings, forget, learn
 from dynammo.lifecycle.learning_state import load_learnt
 from dynammo.runs import resume as resuming
 from dynammo.runtime import files as checkpoint
@@ -72,6 +72,15 @@ def test_what_was_corrected_in_a_report_is_learnt(made: Make, tmp_path: Path) ->
     assert_same_answers(tmp_path / "learnt", made("blue,green red"))
     with pytest.raises(UserError, match="give the model of the report"):
         learn(tmp_path / "learnt", seen, tmp_path / "more", replace(QUIET, reviews=file))
+
+
+def test_models_of_a_method_that_is_gone_learn_and_forget(made: Make, tmp_path: Path) -> None:
+    settings = {"analytic_head": "ridge", "mirrored": "none", "photometric": 0}
+    old = made("blue,green red", "light", **settings, method="ridge")
+    learn(old, colours(tmp_path / "new", "white"), tmp_path / "learnt", QUIET)
+    assert record_of(tmp_path / "learnt")["method"] == "ridge"
+    forget(tmp_path / "learnt", tmp_path / "less", task=3, mlflow=False)
+    assert_same_answers(tmp_path / "less", old)
 
 
 def test_a_learnt_model_is_a_run_like_any_other(made: Make, tmp_path: Path) -> None:

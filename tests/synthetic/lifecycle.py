@@ -39,7 +39,7 @@ def backbone_weights(file: Path, seed: int = 0) -> str:
     return str(file)
 
 
-def trained(data: Path, run: Path, increments: list[Any], method: str = "analytic", **settings: Any) -> Path:  # noqa: ANN401
+def trained(data: Path, run: Path, increments: list[Any], method: str = "analytic", /, **settings: Any) -> Path:  # noqa: ANN401
     """A finished run, of few features."""
     small = {"epochs": 1, "milestones": [], "pool_centre": False, "pool_deviation": False}
     make_trainer(data, run, method, increments=increments, **{**small, **settings}).learn()

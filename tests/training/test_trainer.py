@@ -25,7 +25,7 @@ def stop_after(trainer: IncrementalTrainer, tasks: int) -> None:
     ("method", "settings"),
     [
         ("dynammo", {"merge_strategy": "fisher", "increments": 2}),
-        ("analytic", {"adapter": "low_rank", "merge_strategy": "ties", "increments": 2, "mirrored": "none"}),
+        ("analytic", {"adapter": "low_rank", "merge_strategy": "ties", "increments": 2, "mirrored": "horizontal"}),
     ],
 )
 def test_learnt_in_two_sittings_or_in_one(
