@@ -30,7 +30,8 @@ from dynammo.lifecycle.compare import Comparison, print_comparison
 from dynammo.lifecycle.compare import compare as compare_runs
 from dynammo.lifecycle.guest import as_guest
 from dynammo.runs.load import load_model
-from dynammo.runtime.plain import expanded, percent
+from dynammo.runs.record import measured
+from dynammo.runtime.plain import expanded
 from dynammo.runtime.unfinished import work_folder
 
 if TYPE_CHECKING:  # what takes seconds to import is imported by the methods that need it
@@ -51,7 +52,7 @@ class Model:
         path: where it lies.
         classes: names in label order.
         method: name of the method that it was trained by; may be empty.
-        mean_class_recall: over all its classes after its last task, 0 to 1; NaN where it was not measured.
+        mean_class_recall: over all its classes after its last task, 0 to 1; NaN where it was not measured on all.
         record: all that `run.json` says; read it, do not change it.
     """
 
@@ -64,13 +65,13 @@ class Model:
         self.record: Mapping[str, Any] = loaded.record
         self.classes: list[str] = list(loaded.record["classes"])
         self.method: str = loaded.record.get("method", "")
-        recall = (loaded.record.get("metrics") or {}).get("last_mean_class_recall")
-        self.mean_class_recall = math.nan if recall is None else float(recall)
+        self._measured = measured(loaded.record)
+        self.mean_class_recall = math.nan if self._measured.whole is None else self._measured.whole
 
     def __repr__(self) -> str:
         facts = [f"{len(self.classes)} classes ({', '.join(self.classes)})", self.method]
-        if not math.isnan(self.mean_class_recall):
-            facts.append(f"mean class recall {percent(self.mean_class_recall)} %")
+        if self._measured.recall is not None:
+            facts.append(f"mean class recall {self._measured}")
         return printable(f"<Model {self.name}: {', '.join(filter(None, facts))}>")
 
     @overload  # lists first: to a type checker without pydicom's types a Dataset may be anything
@@ -197,8 +198,8 @@ class Model:
             return self._new(to)
 
     def combine(
-        self, other: "Model | Folder", to: Folder, *, same_classes: bool = False, mlflow: bool = True,
-        verbose: bool = False,
+        self, other: "Model | Folder", to: Folder, *, same_classes: bool = False, test_data: Folder | None = None,
+        mlflow: bool = True, verbose: bool = False,
     ) -> "Model":  # fmt: skip
         """Put this model and that of another site together, without an image of either.
 
@@ -206,6 +207,7 @@ class Model:
             other: a model from the same backbone; its new classes come behind those of this one.
             to: folder of the new run.
             same_classes: classes of the same name are the same; their images count together.
+            test_data: test images of all classes, a folder for each; else those of earlier trainings are looked for.
             mlflow: record it in MLflow.
             verbose: print what `dynammo combine` prints.
 
@@ -218,7 +220,8 @@ class Model:
         from dynammo.lifecycle.commands import combine
 
         with as_guest(verbose):
-            combine(self.path, other.path if isinstance(other, Model) else Path(other), Path(to), same_classes, mlflow)
+            second = other.path if isinstance(other, Model) else Path(other)
+            combine(self.path, second, Path(to), same_classes, mlflow, _path(test_data))
             return self._new(to)
 
     def export(

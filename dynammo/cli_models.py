@@ -95,6 +95,7 @@ def combine(
     same_classes: Annotated[
         bool, typer.Option("--same-classes", help="Classes of the same name are the same; count their images together.")
     ] = False,
+    test_data: Annotated[Path | None, typer.Option(help="Test images of all classes: a folder for each.")] = None,
     mlflow: Mlflow = True,
 ) -> None:
     """Combine two sites' models without sharing an image: write a new run that knows the classes of both."""
@@ -103,9 +104,11 @@ def combine(
 
     find_model(first), find_model(second)
     from dynammo.lifecycle.commands import combine as run
+    from dynammo.runs.record import measured, read_record
 
-    both = run(first, second, output, same_classes, mlflow)
+    both = run(first, second, output, same_classes, mlflow, test_data)
     say(f"{output} knows {len(both.classes)} classes: {', '.join(both.classes)}")
+    say(f"mean class recall {measured(read_record('run', output / 'model.pt'))}")
 
 
 def export(

@@ -1,6 +1,5 @@
 """`dynammo doctor`: what is there, what would fail and what to type, on one screen."""
 
-import math
 import os
 import platform
 import shutil
@@ -20,7 +19,7 @@ from dynammo.errors import UserError
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.plain import expanded, percent
+from dynammo.runtime.plain import expanded
 from dynammo.runtime.terminal import Terminal
 
 __all__ = [
@@ -329,7 +328,7 @@ def _check_default(models: Sequence[ModelInfo]) -> Check:
     if damaged:
         return Check("model", "fails", f"{name}: model.pt is not the file of its run.json; copy both, or train again")
     trained = f", trained {model.finished:%Y-%m-%d}" if model.finished else ""
-    recall = "" if math.isnan(model.mean_class_recall) else f", recall {percent(model.mean_class_recall, 0)} %"
+    recall = "" if model.measured is None or model.measured.recall is None else f", recall {model.measured}"
     return Check("model", "ok", f"{name} ({model.kind}): {len(model.classes)} classes{recall}{trained}")
 
 

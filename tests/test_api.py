@@ -36,7 +36,7 @@ PUBLIC = {
     "Model.learn": "(self, folder, to, *, max_drop, test_data, reviews, without_exemplars, skip_unreadable, "
     "overlays, mlflow, verbose)",
     "Model.forget": "(self, *, class_name, task, to, mlflow, verbose)",
-    "Model.combine": "(self, other, to, *, same_classes, mlflow, verbose)",
+    "Model.combine": "(self, other, to, *, same_classes, test_data, mlflow, verbose)",
     "Model.export": "(self, to, *, images, intended_use, data_source, modality, data_license, onnx, verbose)",
     "Prediction.top": "(self, k)",
 }

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dynammo.runs.load import Model
+from dynammo.runs.record import measured
 from dynammo.runtime.files import write_atomically
 from dynammo.runtime.plain import percent_or_words, rounded
 
@@ -81,7 +83,7 @@ def model_facts(model: Model) -> dict[str, Any]:
         "trained": record.get("finished", ""),
         "classes": record["classes"],
         "method": record.get("method", ""),
-        "mean_class_recall": (record.get("metrics") or {}).get("last_mean_class_recall"),
+        "measured": asdict(measured(record)),
         "calibrates_itself": record["config"].get("head_layout") == "analytic",
         **{name: trust.get(name) for name in TRUST},
     }

@@ -93,7 +93,10 @@ class IncrementImages:
         places = [expanded(folder) / "test"] if folder is not None else []
         for place in [*places, *([_test_folder(expanded(test_dir))] if test_dir is not None else [])]:
             if place.is_dir():
-                found += _missing(class_images(place, "test", self._skip, self._slices), found, classes)
+                given = class_images(place, "test", self._skip, self._slices)
+                if strangers := sorted({record.class_name for record in given} - {*classes}):
+                    say(f"test images of {', '.join(strangers)} are left out: the model has no such class")
+                found += _missing(given, found, classes)
         for source in earlier:
             if {*classes} - {record.class_name for record in found}:
                 found += _missing(_if_usable(source, self._slices), found, classes)

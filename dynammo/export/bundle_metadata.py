@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from dynammo import NOTICE
-from dynammo.runs.record import Record
+from dynammo.runs.record import Record, measured, measured_after
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.plain import percent, percent_or_words, rounded
+from dynammo.runtime.plain import percent_or_words, rounded
 
 __all__ = ["INTENDED_USE", "changes", "class_recalls", "metadata", "model_card"]
 
@@ -47,7 +47,7 @@ def metadata(
     formats = base["network_data_format"]
     formats["inputs"]["image"]["spatial_shape"] = size
     formats["inputs"]["image"]["modality"] = modality or formats["inputs"]["image"]["modality"]
-    classes = list(record["classes"])
+    classes, found = list(record["classes"]), measured(record)
     _describe(formats["outputs"]["pred"], [*classes, UNKNOWN])
     _describe(formats["post_processed_outputs"]["pred"], classes)
     return {
@@ -61,8 +61,9 @@ def metadata(
         "data_type": "DICOM, NIfTI, PNG, JPEG, TIFF",
         "intended_use": intended_use,
         "eval_metrics": {
-            "mean_class_recall": rounded(record["results"][-1]["mean_class_recall"], DIGITS),
-            "accuracy": rounded(record["results"][-1]["accuracy"], DIGITS),
+            "mean_class_recall": rounded(found.whole, DIGITS),
+            "measured": {"classes": found.classes, "images": found.images},
+            "accuracy": None if found.whole is None else rounded(record["results"][-1]["accuracy"], DIGITS),
             "recall": {name: rounded(value, DIGITS) for name, value in class_recalls(record).items()},
         },
     }
@@ -92,8 +93,8 @@ def changes(record: Record, before: Mapping[str, str] | None = None) -> dict[str
 
 
 def _after(result: Mapping[str, Any]) -> str:
-    recall = result["mean_class_recall"]
-    return "" if recall is None else f"; mean class recall {percent(recall)} % on its test images"
+    found = measured_after(result)
+    return f"; mean class recall {found}" + ("" if found.recall is None else " on its test images")
 
 
 def _describe(output: dict[str, Any], names: Sequence[str]) -> None:
@@ -105,7 +106,7 @@ ABOUT = {
     "model.pt": "weights, a state dict",
     "model.ts": "TorchScript with metadata and inference config inside",
     "model.onnx": "ONNX, opset 18 and up, for ONNX Runtime",
-    "learning.pt": "what `dynammo learn` needs to teach one more class: statistics and adapters, no image",
+    "learning.pt": "what `dynammo learn` needs to teach one more class; no image",
 }
 
 
@@ -130,7 +131,10 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         tasks=tasks,
         loop_task={name: number for number, task in enumerate(tasks, start=1) for name in task},
         recalls={name: percent_or_words(value) for name, value in class_recalls(record).items()},
-        mean_class_recall=percent_or_words(last["mean_class_recall"]),
+        measured=measured(record),
+        recall=percent_or_words(last["mean_class_recall"]),
+        forgetting=percent_or_words((record.get("metrics") or {}).get("forgetting")),
+        branches=record["network"].get("branches", 1),
         accuracy=percent_or_words(last["accuracy"]),
         ece=percent_or_words(last["ece"]),
         files=digests,

@@ -78,7 +78,7 @@ class MeasureChange:
         """
         if not self.report["accepted"]:
             raise UserError(
-                f"the {len(self.model.classes)} known classes lost {decimals(self.report['lost_points'], 1)} points "
+                f"the {self._known()} lost {decimals(self.report['lost_points'], 1)} points "
                 f"of mean class recall, more than {self.max_drop:g}; to accept that, type --max-drop "
                 f"{np.ceil(self.report['lost_points']):.0f}, or give more images of the known classes."
             )
@@ -117,12 +117,18 @@ class MeasureChange:
             "lost_points": lost,
             "max_drop": self.max_drop,
             "measured": not np.isnan(lost),
+            "measured_classes": {"old": _count(self._before), "new": _count(after[len(old) :])},
             "accepted": bool(np.isnan(lost) or lost <= self.max_drop),
             "notice": NOTICE,
         }
         engine.refused = not self.report["accepted"]
         write_json(self.folder / REPORT, self.report)
         self._print(engine.tasks.classes, after)
+
+    def _known(self) -> str:
+        """What a mean over the known classes is of."""
+        known, measured = len(self.model.classes), _count(self._before)
+        return f"{known} known classes" if measured in (0, known) else f"{measured} measured of {known} known classes"
 
     def _print(self, classes: Sequence[str], after: Recalls) -> None:
         console, old = Terminal(), len(self.model.classes)
@@ -134,7 +140,7 @@ class MeasureChange:
             before = percent(self._before[label]) if label < old else "-"
             table.add_row(name, str(tests.get(name, 0)), before, percent(after[label]))
         table.add_section()
-        table.add_row("mean of the known classes", "", percent(_mean(self._before)), percent(_mean(after[:old])))
+        table.add_row(f"mean of the {self._known()}", "", percent(_mean(self._before)), percent(_mean(after[:old])))
         if self.images.new_classes:
             table.add_row("mean of the new classes", "", "-", percent(_mean(after[old:])))
         console.print(table)
@@ -143,6 +149,10 @@ class MeasureChange:
                 "of the known classes no test image is available, so nobody knows what they lost; type --test-data "
                 "FOLDER to measure it.", soft_wrap=True,
             )  # fmt: skip
+
+
+def _count(recalls: Recalls) -> int:
+    return int(np.isfinite(recalls).sum())
 
 
 def _mean(recalls: Recalls) -> float:

@@ -105,23 +105,40 @@ def forget(
     return _record(lambda folder: without(known, labels, folder), output, mlflow)
 
 
-def combine(first: Path, second: Path, output: Path, same_classes: bool = False, mlflow: bool = True) -> LearntModel:
+def combine(
+    first: Path,
+    second: Path,
+    output: Path,
+    same_classes: bool = False,
+    mlflow: bool = True,
+    test_data: Path | None = None,
+) -> LearntModel:
     """Write one model that knows the classes of two models from the same backbone as a new run.
+
+    Args:
+        first: finished run or exported bundle; its labels stay.
+        second: another one.
+        output: folder of the new run; it must hold no finished one.
+        same_classes: classes of the same name are the same; their images count together.
+        mlflow: record it in MLflow.
+        test_data: folder with test images; those of earlier trainings are used for classes that it lacks.
 
     Raises:
         UserError: anything that the user can mend.
     """
     models = load_learnt(first), load_learnt(second)
-    return _record(lambda folder: combined(*models, same_classes, folder), output, mlflow)
+    return _record(lambda folder: combined(*models, same_classes, folder), output, mlflow, test_data)
 
 
-def _record(change: Callable[[Path], LearntModel], output: Path, mlflow: bool) -> LearntModel:
+def _record(
+    change: Callable[[Path], LearntModel], output: Path, mlflow: bool, test_data: Path | None = None
+) -> LearntModel:
     """Write a changed model as a complete run: evaluated on the available test images, with every file."""
     output = _new_folder(output)
     with work_folder("dynammo-lifecycle-") as folder:
         model = change(folder)
         overrides = {
-            "model": model, "mlflow": mlflow, "max_drop": 100.0,
+            "model": model, "mlflow": mlflow, "max_drop": 100.0, "test_dir": str(test_data) if test_data else None,
             "settings#dataset_dir": model.record["config"].get("dataset_dir"),
         }  # fmt: skip
         bundle = _bundle(output, overrides, ours={"incremental#trainer#handlers": UNTAUGHT})

@@ -51,13 +51,15 @@ def print_history(path: Path) -> None:
 def _cells(entry: Entry) -> Sequence[str]:
     number = f" {entry['task']}" if "task" in entry else ""
     site = f", site {entry['site']}" if "site" in entry else ""
-    recall = (entry.get("metrics") or {}).get("mean_class_recall")
+    metrics = entry.get("metrics") or {}
+    recall, measured, of = (metrics.get(name) for name in ("mean_class_recall", "measured_classes", "known_classes"))
+    part = f"\n({measured} of {of} classes)" if recall is not None and measured != of else ""
     return [
         str(entry.get("when", "-"))[:16].replace("T", " "),
         f"{'task' + number + ' ' if number else ''}{entry.get('event', '-')}{site}",
         ", ".join(map(str, entry.get("classes", []))),
         str(sum(entry.get("images", {}).values()) or "-"),
-        percent(recall if isinstance(recall, float | int) else None),
+        percent(recall if isinstance(recall, float | int) else None) + part,
         str((entry.get("sha256") or {}).get("model.pt", "-"))[:12],
     ]
 

@@ -2,12 +2,14 @@
 
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from ignite.engine import Events
 from rich import box
 from rich.table import Table
 
+from dynammo.runs.record import measured_after
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.plain import percent
 from dynammo.runtime.progress import WholeProgress
@@ -57,10 +59,12 @@ class PrintTaskTable:
     def _line(self, engine: IncrementalTrainer) -> None:
         result, task = engine.results[-1], engine.task
         seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
+        found = measured_after(asdict(result))
+        part = "" if found.classes in (0, found.of) else f" on {found.classes} of {found.of} classes"
         self.console.print(
             f"task {task.index + 1}/{len(engine.tasks)}  {task.seen:>3} classes seen  "
-            f"accuracy {percent(result.accuracy):>5} %  mean class recall {percent(result.mean_class_recall):>5} %  "
-            f"{seconds:>5.0f} s  {', '.join(task.classes)}",
+            f"accuracy {percent(result.accuracy):>5} %  mean class recall {percent(result.mean_class_recall):>5} %"
+            f"{part}  {seconds:>5.0f} s  {', '.join(task.classes)}",
             soft_wrap=True,
         )
 

@@ -5,13 +5,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dynammo.errors import UserError
-from dynammo.runs.record import FOLDER, HISTORY, contribution_file
+from dynammo.runs.record import FOLDER, HISTORY, contribution_file, measured_after
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import load_state, prepare_output_dir, save_state, sha256, write_json
 from dynammo.runtime.plain import expanded
@@ -114,7 +115,12 @@ def measures(engine: IncrementalTrainer) -> dict[str, float]:
     """Accuracy and mean class recall of the network of this moment; NaN where no test image is available."""
     if not engine.results:
         return {}
-    return {"accuracy": engine.results[-1].accuracy, "mean_class_recall": engine.results[-1].mean_class_recall}
+    result = engine.results[-1]
+    found = measured_after(asdict(result))
+    return {
+        "accuracy": result.accuracy, "mean_class_recall": result.mean_class_recall,
+        "measured_classes": found.classes, "known_classes": found.of,
+    }  # fmt: skip
 
 
 def load_contribution(folder: Path | None, index: int, classes: Sequence[str] | None = None) -> dict[str, Any] | None:

@@ -1,9 +1,8 @@
 """Which trained models are on this machine; reads records alone, so that the answer comes at once."""
 
-import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,17 @@ from rich import box
 from rich.table import Table
 
 from dynammo.errors import UserError
-from dynammo.runs.record import Kind, Record, check_usable, embedded_record, locate_model, read_record
-from dynammo.runtime.plain import expanded, percent
+from dynammo.runs.record import (
+    Kind,
+    Measured,
+    Record,
+    check_usable,
+    embedded_record,
+    locate_model,
+    measured,
+    read_record,
+)
+from dynammo.runtime.plain import expanded
 from dynammo.runtime.terminal import Terminal
 
 __all__ = [
@@ -50,7 +58,7 @@ class ModelInfo:
         method: name of the method.
         classes: names in label order.
         finished: end of the training; None where unknown.
-        mean_class_recall: over all classes after the last task, 0 to 1, NaN where unknown.
+        measured: after the last task; None where the record cannot be used.
         fault: why it cannot be used, one sentence; empty where it can.
     """
 
@@ -61,7 +69,7 @@ class ModelInfo:
     method: str = ""
     classes: tuple[str, ...] = ()
     finished: datetime | None = None
-    mean_class_recall: float = math.nan
+    measured: Measured | None = None
     fault: str = ""
 
 
@@ -116,7 +124,8 @@ def described() -> list[dict[str, Any]]:
             "method": model.method,
             "classes": model.classes,
             "finished": model.finished and model.finished.isoformat(),
-            "mean_class_recall": model.mean_class_recall,
+            "mean_class_recall": model.measured and model.measured.whole,
+            "measured": model.measured and asdict(model.measured),
             "bytes": model.size,
             "fault": model.fault,
         }
@@ -169,7 +178,7 @@ def _inform(kind: Kind, weights: Path) -> ModelInfo:
     except UserError as error:
         return ModelInfo(path, kind, weights, size, fault=str(error))
     method, classes = record.get("method", ""), tuple(record["classes"])
-    return ModelInfo(path, kind, weights, size, method, classes, _finished(record), _recall(record))
+    return ModelInfo(path, kind, weights, size, method, classes, _finished(record), measured(record))
 
 
 def _path_to_give(kind: Kind, weights: Path) -> Path:
@@ -186,11 +195,6 @@ def _finished(record: Record) -> datetime | None:
         return time
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-
-
-def _recall(record: Record) -> float:
-    value = (record.get("metrics") or {}).get("last_mean_class_recall")
-    return math.nan if value is None else value
 
 
 def _table(models: Sequence[ModelInfo]) -> Table:
@@ -210,10 +214,15 @@ def _table(models: Sequence[ModelInfo]) -> Table:
             f"{model.kind}\n{model.method}".rstrip(),
             _names(model.classes),
             model.finished.strftime("%Y-%m-%d") if model.finished else "-",
-            "-" if math.isnan(model.mean_class_recall) else f"{percent(model.mean_class_recall)} %",
+            _short(model.measured),
             f"{model.size / 1e6:.0f}",
         )
     return table
+
+
+def _short(found: Measured | None) -> str:
+    """A recall, and below it on how many classes where not on all."""
+    return "-" if found is None or found.recall is None else str(found).replace(" on ", "\non ")
 
 
 def _names(classes: Sequence[str], room: int = 50) -> str:

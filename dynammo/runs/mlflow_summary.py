@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from dynammo import NOTICE
 from dynammo.errors import printable
+from dynammo.runs.record import measured_after
 from dynammo.runtime.plain import percent
 from dynammo.runtime.provenance import without_folders
 from dynammo.training.metrics import TaskResult, summarise
@@ -45,9 +47,11 @@ def description_of(results: Sequence[TaskResult], tasks: Sequence[Sequence[str]]
     }
     measures = summarise(list(results))
     said = ", ".join(f"{name} {percent(measures.get(key))} %" for key, name in names.items())
+    found = measured_after(asdict(results[-1]))
+    part = f" Measured on {found.classes} of {found.of} classes." if found.classes < found.of else ""
     lines = [
         *(["**Refused: the known classes lost too much.**", ""] if refused else []),
-        f"Accuracy after {len(results)} of {len(tasks)} tasks: {said}.",
+        f"Accuracy after {len(results)} of {len(tasks)} tasks: {said}.{part}",
         "",
         f"| {' | '.join(f'{head}&emsp;' for head in HEADS)} |",  # MLflow draws tables without space between columns
         "|---|---|---|---|---|---|",

@@ -2,7 +2,8 @@
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from dynammo.errors import UserError
 from dynammo.runs.record_schema import MOST_BYTES, Record, read_typed
 from dynammo.runtime.aliases import current_names
 from dynammo.runtime.files import sha256
+from dynammo.runtime.plain import percent_or_words
 from dynammo.training.settings import RECIPE
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "HISTORY",
     "UNFINISHED",
     "Kind",
+    "Measured",
     "Record",
     "check_finished",
     "check_tasks",
@@ -25,6 +28,8 @@ __all__ = [
     "digests",
     "embedded_record",
     "locate_model",
+    "measured",
+    "measured_after",
     "read_history",
     "read_record",
     "refuse_other_files",
@@ -35,6 +40,46 @@ CHANNELS = 3
 FOLDER = "tasks"  # what each task contributed, beside the record
 HISTORY = "history.json"  # in that folder
 UNFINISHED = "unfinished.json"  # beside the record for as long as the training is not at its end
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How well a model tells its classes apart, and what that was measured on.
+
+    Attributes:
+        recall: mean recall of the classes that have test images, 0 to 1; None where none has.
+        classes: how many have.
+        of: how many the model knows.
+        images: test images.
+    """
+
+    recall: float | None
+    classes: int
+    of: int
+    images: int
+
+    @property
+    def whole(self) -> float | None:
+        """The mean class recall of the model: None where it was measured on a part of its classes."""
+        return self.recall if self.classes == self.of else None
+
+    def __str__(self) -> str:
+        if self.recall is None:
+            return "not measured"
+        part = "" if self.classes == self.of else f" on {self.classes} of {self.of} classes"
+        return f"{percent_or_words(self.recall)}{part}"
+
+
+def measured(record: Record) -> Measured:
+    """What a record says of its model after the last task."""
+    results = record.get("results") or []
+    return measured_after(results[-1]) if results else Measured(None, 0, len(record["classes"]), 0)
+
+
+def measured_after(result: Mapping[str, Any]) -> Measured:
+    """What one entry of `results` says, of the classes known then."""
+    images = [sum(row) for row in result["confusion"]]
+    return Measured(result["mean_class_recall"], sum(map(bool, images)), len(images), sum(images))
 
 
 def locate_model(path: Path) -> tuple[Kind, Path] | None:

@@ -170,6 +170,15 @@ class Result(TypedDict, total=False):
     confusion: Required[list[list[Annotated[int, Field(ge=0)]]]]
 
 
+class MeasuredOn(TypedDict, total=False):
+    """A `dynammo.runs.record.Measured`; not before 0.2."""
+
+    recall: Fraction | None
+    classes: Annotated[int, Field(ge=0)]
+    of: Annotated[int, Field(ge=0)]
+    images: Annotated[int, Field(ge=0)]
+
+
 class Record(TypedDict, total=False):
     """What `dynammo.runs.save_run.SaveRun` writes. What stands here is checked; what else there is, is kept."""
 
@@ -180,6 +189,7 @@ class Record(TypedDict, total=False):
     tasks_learnt: Annotated[int, Field(ge=1)]
     results: list[Result]
     metrics: Measures | None
+    measured: MeasuredOn
     cost: Measures
     trust: Trust
     method: Line

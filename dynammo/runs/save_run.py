@@ -10,7 +10,7 @@ from typing import IO, Any
 from dynammo import NOTICE
 from dynammo.errors import UserError
 from dynammo.runs.plots import result_figures, save_figure
-from dynammo.runs.record import digests
+from dynammo.runs.record import digests, measured_after
 from dynammo.runtime import provenance
 from dynammo.runtime.distributed import is_first
 from dynammo.runtime.files import prepare_output_dir, save_state, sha256, write_atomically, write_json
@@ -91,6 +91,7 @@ class SaveRun:
             "tasks_learnt": len(learnt),
             "network": engine.network.classifier_spec(),
             "metrics": summarise(engine.results),
+            "measured": asdict(measured_after(asdict(engine.results[-1]))),  # what they were measured on
             "cost": engine.cost,
             "trust": engine.trust,
             "test_images": self._test_images,  # by which runs are known to be comparable

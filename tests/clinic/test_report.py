@@ -140,7 +140,8 @@ def test_sentences_say_the_fitted_numbers(tmp_path: Path) -> None:
 
 def test_what_was_not_fitted_is_said(tmp_path: Path) -> None:
     items = [make_item("a.png")]
-    run = make_run(items, mean_class_recall=None, temperature=None, ece_before=None, ece_after=None)
+    nothing = {"recall": None, "classes": 0, "of": 4, "images": 0}
+    run = make_run(items, measured=nothing, temperature=None, ece_before=None, ece_after=None)
     run["thresholds"] = dict.fromkeys(run["thresholds"])
     page = write(tmp_path / "report.html", items, run)
     assert "no limit for the unknown score" in page.text

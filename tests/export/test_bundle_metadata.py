@@ -7,7 +7,7 @@ from dynammo.export.bundle_metadata import INTENDED_USE, changes, class_recalls,
 
 def test_a_task_more_is_one_version_more() -> None:
     tasks = [["MEL", "NV"], ["BCC"], ["AK"]]
-    results = [{"mean_class_recall": 0.9}, {"mean_class_recall": 0.8}, {"mean_class_recall": 0.7}]
+    results = [{"mean_class_recall": value, "confusion": [[1, 0], [0, 1]]} for value in (0.9, 0.8, 0.7)]
     before = changes({"tasks": tasks, "tasks_learnt": 2, "results": results[:2]})
     assert list(before) == ["0.1.0", "0.2.0"]
     after = changes({"tasks": tasks, "tasks_learnt": 3, "results": results}, before)

@@ -25,6 +25,7 @@ from dynammo.inference.onnx import onnx_outputs
 from dynammo.runs.load import load_model
 from dynammo.runs.record import embedded_record
 from dynammo.runtime.files import save_state, sha256
+from dynammo.runtime.plain import percent_or_words
 
 Trained = Callable[..., Path]
 INFERENCE, EVALUATE = "configs/inference.yaml", "configs/evaluate.yaml"
@@ -314,3 +315,15 @@ def test_a_failed_export_keeps_the_one_before(
     with pytest.raises(UserError, match="nothing was exported"):
         export(run, tmp_path / "out")
     assert {file.name: sha256(file) for file in models.iterdir()} == before
+
+
+@pytest.mark.parametrize("method", ["analytic", "acl"])
+def test_the_card_claims_nothing_that_the_record_contradicts(trained: Trained, tmp_path: Path, method: str) -> None:
+    bundle = tmp_path / f"{method}_classification"
+    export_run(trained(method), bundle, ExportSettings(onnx=False))
+    card = (bundle / "docs" / "README.md").read_text()
+    record = load_model(trained(method)).record
+    assert f"best on average: {percent_or_words(record['metrics']['forgetting'])}." in card
+    assert "without forgetting" not in card
+    assert ("one pass through one network" in card) == (record["network"].get("branches", 1) == 1)
+    assert ("adapter" in card) <= (record["config"]["adapter"] != "none")

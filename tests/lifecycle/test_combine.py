@@ -14,11 +14,14 @@ from synthetic.lifecycle import (
     trained,
 )
 
+from dynammo.clinic.classify import ClassifySettings, classify
 from dynammo.errors import UserError
+from dynammo.export.export_run import ExportSettings, export_run
 from dynammo.lifecycle.combine import combined
 from dynammo.lifecycle.commands import LearnSettings, combine, forget, learn
 from dynammo.lifecycle.learning_state import load_learnt
 from dynammo.runs.load import load_model
+from dynammo.runs.record import measured
 
 pytestmark = pytest.mark.usefixtures("in_root")
 
@@ -41,6 +44,30 @@ def test_two_sites_equal_one_sequence(made: Make, form: str, tmp_path: Path) -> 
     assert [(entry.get("site", 1), entry.get("task")) for entry in both.history[:3]] == [(1, 1), (2, 1), (2, 2)]
     measured = record_of(tmp_path / "both")["metrics"]["last_accuracy"]
     assert (measured is not None) == (form == "run")
+
+
+def test_test_images_that_are_given_measure_all_classes(made: Make, tmp_path: Path) -> None:
+    sites = [made("blue,green"), exported(made("red white"), tmp_path / "b")]
+    combine(*sites, tmp_path / "part", mlflow=False)
+    part = load_model(tmp_path / "part").record
+    assert str(measured(part)).endswith("% on 2 of 4 classes") and measured(part).whole is None
+    page = tmp_path / "out" / "report.html"
+    classify(colours(tmp_path / "new", "red"), page.parent, ClassifySettings(model=tmp_path / "part"))
+    assert "measured on 2 of its 4 classes alone" in " ".join(page.read_text().split())
+    assert "test images of 2 of its 4 classes. How it does" in description_of_card(
+        tmp_path / "part", tmp_path / "card_classification"
+    )
+    tests = colours(tmp_path / "tests", "blue", "green", "red", "white") / "test"
+    combine(*sites, tmp_path / "all", mlflow=False, test_data=tests)
+    whole = load_model(tmp_path / "all").record
+    assert measured(whole).whole is not None and whole["measured"]["classes"] == 4
+    assert part["measured"] == {**whole["measured"], "classes": 2, "images": 6, "recall": measured(part).recall}
+
+
+def description_of_card(run: Path, bundle: Path) -> str:
+    """The model card that an export writes."""
+    export_run(run, bundle, ExportSettings(onnx=False))
+    return (bundle / "docs" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("method", ["analytic", "dynammo"])

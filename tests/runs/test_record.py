@@ -9,7 +9,33 @@ from synthetic.datasets import CLASSES
 from synthetic.records import RECORD, export
 
 from dynammo.errors import UserError
-from dynammo.runs.record import check_usable, embedded_record, locate_model, read_record
+from dynammo.runs.record import (
+    Measured,
+    check_usable,
+    embedded_record,
+    locate_model,
+    measured,
+    measured_after,
+    read_record,
+)
+
+
+@pytest.mark.parametrize(
+    ("recall", "confusion", "words", "whole"),
+    [
+        (0.75, [[3, 1], [1, 3]], "75.0 %", 0.75),
+        (0.75, [[3, 1], [0, 0]], "75.0 % on 1 of 2 classes", None),
+        (None, [[0, 0], [0, 0]], "not measured", None),
+    ],
+)
+def test_a_recall_of_a_part_is_never_that_of_the_model(
+    recall: float | None, confusion: list[list[int]], words: str, whole: float | None
+) -> None:
+    result = {**RECORD["results"][0], "mean_class_recall": recall, "confusion": confusion}
+    found = measured({**RECORD, "results": [result]})
+    assert (str(found), found.whole, found.images) == (words, whole, sum(map(sum, confusion)))
+    assert measured_after(result) == found and isinstance(found, Measured)
+    assert str(measured({**RECORD, "results": []})) == "not measured"
 
 
 @settings(max_examples=40, deadline=None)
