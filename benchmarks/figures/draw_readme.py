@@ -16,7 +16,9 @@ from PIL import Image
 
 from dynammo.runs.curves import Curve, chance, curve_figure
 
-METHODS = {"finetune": "fine-tuning", "dynammo": "DynaMMo (paper)", "analytic": "dynammo train"}
+RECORDS = {
+    "derm8_finetune": "fine-tuning", "derm8_dynammo": "DynaMMo (paper)", "recommended_derm8": "dynammo train"
+}  # fmt: skip
 HEIGHT, GAP, MARGIN = 1000, 40, 24  # pixels; shown at half of them
 WINDOW = (500, 940)  # of the browser
 LIKELY = 0.8  # probability of the class of the picture that is shown
@@ -26,8 +28,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def curves(results: Path) -> list[Curve]:
     """Recall of the methods on derm8, and chance."""
     found = []
-    for method, name in METHODS.items():
-        record = json.loads((results / f"derm8_{method}.json").read_text())
+    for file, name in RECORDS.items():
+        record = json.loads((results / f"{file}.json").read_text())
         seen = list(accumulate(map(len, record["tasks"])))
         found.append(Curve(name, seen, [result["mean_class_recall"] for result in record["results"]]))
     return [*found, chance(found[0].classes_seen)]

@@ -37,7 +37,7 @@ def test_the_curves_of_the_picture_are_those_of_the_result_files() -> None:
     results = ROOT / "docs" / "results"
     *methods, chance = curves(results)
     assert [curve.name for curve in methods] == ["fine-tuning", "DynaMMo (paper)", "dynammo train"]
-    record = json.loads((results / "derm8_analytic.json").read_text())
+    record = json.loads((results / "recommended_derm8.json").read_text())
     assert methods[-1].values[-1] == record["metrics"]["last_mean_class_recall"] and chance.name == "chance"
 
 
