@@ -138,7 +138,11 @@ def _connected(address: str) -> Iterator[Any]:
     if address == LOCAL:
         options["include_dashboard"] = False
     try:
-        ray.init(address, **options)
+        try:
+            ray.init(address, **options)
+        except ConnectionAbortedError:  # a busy cluster was late with the process that it starts for each client
+            ray.shutdown()
+            ray.init(address, **options)
     except Exception as error:  # Ray raises many kinds, plain ones too
         raise UserError(
             f"no Ray cluster answers at {address} ({type(error).__name__}); start one with ray start --head "
