@@ -8,9 +8,7 @@ from dynammo.errors import UserError
 __all__ = ["bundle_config", "checkout", "shipped_config", "shipped_configs"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
-REMOVED = {
-    "ridge": "was taken out in 0.2.0, since light keeps as little and is better; type light. Its models still work."
-}
+REMOVED = {"ridge": "was taken out in 0.2.0, since light keeps as little and is about as good or better; type light."}
 GROUPS = ("methods", "recipes", "datasets")  # of overlays; configs/benchmark.yaml is read by benchmarks alone
 
 
