@@ -39,6 +39,7 @@ FORMER = {
 """Options of 0.1 by command, and what they are called now; 0.3 knows them no more."""
 STDOUT = "dynammo.stdout"  # of the context of a command: what was stdout before --quiet
 _for_programs: ContextVar[TextIO] = ContextVar("for_programs")  # what was stdout before --json and --quiet
+COMMON = ("quiet", "trust_model", "verbose")  # what acts by its callback alone
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -92,17 +93,28 @@ def command(app: typer.Typer, panel: str, function: Callable[..., Any], name: st
     """
 
     @wraps(function)
-    def run(*args: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:  # noqa: ANN401
-        function(*args, **options)
+    def run(*args: Any, **options: Any) -> None:  # noqa: ANN401
+        function(*args, **{name: value for name, value in options.items() if name not in COMMON})
 
     signature = inspect.signature(function)
+    options = {"quiet": Quiet, "verbose": Verbose}
+    if {"model", "backbone", "runs", "first"} & signature.parameters.keys():
+        options = {"trust_model": TrustModel, **options}
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+        for name, annotation in options.items()
     ]
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])  # type: ignore[attr-defined]
-    run.__annotations__ = {**function.__annotations__, "quiet": Quiet, "verbose": Verbose}
+    run.__annotations__ = {**function.__annotations__, **options}
     app.command(name, cls=Command, rich_help_panel=panel)(run)
+
+
+def _trust(wanted: bool) -> bool:
+    if wanted:
+        from dynammo.networks.encoder_sources import trust_programs
+
+        trust_programs()
+    return wanted
 
 
 def print_json(value: object) -> None:
@@ -136,5 +148,8 @@ def _be_verbose(wanted: bool) -> bool:
 
 
 Json = Annotated[bool, typer.Option("--json", callback=_be_json, help="Print JSON alone, for programs.")]
+TrustModel = Annotated[
+    bool, typer.Option("--trust-model", callback=_trust, help="Let an encoder run that is a program of others.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="Print errors alone.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", callback=_be_verbose, help="Print what libraries say too.")]

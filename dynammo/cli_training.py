@@ -37,7 +37,9 @@ def train(
     order: Annotated[
         str | None, typer.Option(help="Of the classes: sorted, random, or their names: MEL,NV,BCC; sorted.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(help="resnet18, resnet34 or resnet50; resnet18.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="resnet18, resnet34, resnet50, or any frozen encoder: hf:FOLDER, monai:CLASS ...")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Of the backbone: a file, first_task to train it on that, or imagenet, as usual.")
     ] = None,

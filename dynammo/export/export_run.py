@@ -21,6 +21,7 @@ from dynammo.export.bundle_configs import standalone_evaluation, standalone_infe
 from dynammo.export.bundle_metadata import INTENDED_USE, changes, metadata, model_card
 from dynammo.inference.onnx import check_onnx_packages, write_onnx
 from dynammo.lifecycle.learning_state import LEARNING_FILE, learning_state_of
+from dynammo.networks.encoders import scripted
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.load import Model, load_model
 from dynammo.runs.record import Record, check_tasks
@@ -116,6 +117,8 @@ def export_run(run: Path, to: Path, settings: ExportSettings | None = None) -> E
         check_onnx_packages()
     model, images = load_model(run), settings.images
     check_tasks(model.record, str(run), DESCRIBED)
+    if settings.onnx and (model.record["network"].get("encoder") or {"build": {}})["build"].get("script"):
+        raise UserError("torch writes no ONNX of an encoder that is a TorchScript file; give --no-onnx.")
     data_set = model.record["config"].get("dataset_dir")
     if images is None and data_set is not None:
         images = Path(data_set)
@@ -177,6 +180,7 @@ def _write_models(
     models: Path, network: MergedClassifier, record: Record, about: Mapping[str, Any], inference: str, onnx: bool
 ) -> dict[str, str]:
     """Write every form of the network; sha256 by file."""
+    sides = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
     write_atomically(models / "model.pt", partial(torch.save, network.state_dict()))
     record["files"] = {"model.pt": sha256(models / "model.pt")}
     with warnings.catch_warnings():
@@ -185,12 +189,11 @@ def _write_models(
             "run.json": json.dumps(record, ensure_ascii=False).encode(),
             "inference.json": json.dumps(yaml.safe_load(inference)).encode(),
         }
-        script = torch.jit.script(network)
+        script = scripted(network, (3, *sides))
         save_net_with_metadata(
             script, str(models / "model.ts"), meta_values=inert(dict(about)), more_extra_files=inside
         )
     if onnx:
-        sides = [record["config"]["image_size"]] * record["network"].get("spatial_dims", 2)
         write_onnx(network, sides, models / "model.onnx")
     return {file.name: sha256(file) for file in sorted(models.iterdir())}
 

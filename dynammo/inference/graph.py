@@ -47,7 +47,7 @@ class InferenceGraph(nn.Module):
     def __init__(self, network: "MergedClassifier", with_maps: bool = True) -> None:
         super().__init__()
         self.network = network
-        last = len(network.backbone.layers)
+        last = network.backbone.depth
         pooled = [tap for tap in range(last + 1) if tap in network.pooling.taps or tap == last]
         self.taken = pooled if with_maps else []
         self.dtype = torch.float32  # of the convolutions

@@ -2,7 +2,7 @@
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from dynammo.runtime.plain import say
 __all__ = ["train", "train_methods"]
 
 TEST_SHARE = 0.2
+MOST_FEATURES = 4096  # an analytic head keeps a matrix of their square
 
 
 def train(data: Path, output: Path | None = None, settings: TrainSettings | None = None, dry_run: bool = False) -> Path:
@@ -81,6 +82,8 @@ def _learn(plan: TrainingPlan) -> None:
     values: dict[str, Any] = {**plan.values, "output_dir": str(plan.output), **chosen_device(plan.device)}
     if plan.weights_file is not None:
         values["stages"] = stages_in(plan.weights_file)
+    if plan.from_encoder:
+        values |= explained(lambda: _settings_of_encoder(plan, values))
     if plan.undivided:
         values["data_list"] = str(_write_split(plan, values.get("seed", 0)))
     try:
@@ -89,6 +92,28 @@ def _learn(plan: TrainingPlan) -> None:
         return
     explained(lambda: bundle.get_parsed_content("network"))  # its weights may be missing: said before images are read
     explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
+
+
+def _settings_of_encoder(plan: TrainingPlan, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The size that an encoder was trained with, and its last maps, as many as make no more than `MOST_FEATURES`."""
+    from dynammo.networks.encoder_sources import open_encoder
+    from dynammo.runtime.config import config_with
+
+    config = config_with(plan.files, values)
+    names = ("architecture", "weights", "spatial_dims", "image_size", "pool_deviation", "pool_centre")
+    name, weights, dimensions, size, *moments = (config.get_parsed_content(setting) for setting in names)
+    encoder = open_encoder(name, weights, None if "image_size" in plan.from_encoder else size, dimensions)
+    taps: list[int] = []
+    features = 0
+    for tap in reversed(range(len(encoder.channels))):
+        features += encoder.channels[tap] * (1 if tap in encoder.about["points"] else 2 ** sum(map(bool, moments)))
+        if taps and features > MOST_FEATURES:
+            break
+        taps.insert(0, tap)
+    found = {"stages": len(encoder.channels) - 1, "taps": taps, "image_size": encoder.about["seen"]}
+    chosen = {setting: found[setting] for setting in sorted(plan.from_encoder)}
+    say(f"{name}: {', '.join(f'{setting} {value}' for setting, value in chosen.items())}")
+    return chosen
 
 
 def _write_split(plan: TrainingPlan, seed: int) -> Path:

@@ -20,7 +20,8 @@ from dynammo.training.settings import RECOMMENDED, REMOVED, SETTINGS
 
 __all__ = ["TrainSettings", "TrainingPlan", "make_plan", "parse_value"]
 
-WEIGHTS = ("imagenet", "first_task")
+FROM_ENCODER = {"image_size", "stages", "taps"}
+WEIGHTS = ("imagenet", "first_task", "own")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class TrainSettings:
         method: name of an overlay in `configs/methods`, or a YAML file.
         classes_per_task: a number, `all`, or the number of each task, such as `2,2,3`.
         order: `sorted`, `random` (by seed), or all class names, with commas between them.
-        backbone: architecture.
-        weights: of the backbone: `imagenet`, `first_task`, or a file.
+        backbone: a ResNet, or an encoder of others, such as `hf:FOLDER`.
+        weights: of the backbone: `imagenet`, `first_task`, or a file; None is `own` for an encoder.
         recipe: name of an overlay in `configs/recipes`, or a YAML file.
         overlays: more names or files, over train.yaml and below method and recipe, such as `datasets/derm8`.
         values: other settings of train.yaml, by id; they win.
@@ -68,6 +69,7 @@ class TrainingPlan:
         records: the images.
         undivided: whether a share of the images still has to be split off for testing.
         weights_file: from which the number of stages follows; None where it is given.
+        from_encoder: settings that follow from the encoder that was named, since nothing else was said.
         device: as typed.
         lines: what will be done, for people.
     """
@@ -79,6 +81,7 @@ class TrainingPlan:
     records: tuple[ImageRecord, ...]
     undivided: bool
     weights_file: Path | None
+    from_encoder: frozenset[str]
     device: str
     lines: tuple[str, ...]
 
@@ -112,7 +115,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         check_classes(records)
     typed = {
         "architecture": settings.backbone,
-        "weights": _weights(settings.weights),
+        "weights": _weights(settings.weights, settings.backbone),
         "increments": _increments(settings.classes_per_task, config["increments"], len(classes)),
         "class_order": _order(settings.order),
         "seed": settings.seed,
@@ -131,13 +134,15 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     shown = {**config, **values}
     tasks = TaskSequence(classes, shown["increments"], shown["class_order"], shown["seed"])
     weights = str(shown["weights"])
-    follows = weights not in WEIGHTS and not weights.startswith("$") and not {"stages"} & {*given, *values}
+    encoder = ":" in str(shown["architecture"])
+    said = {name for name in (*given, *values) if name != "taps"} | {*settings.values}  # a method speaks of ResNets
+    follows = weights not in WEIGHTS and not weights.startswith("$") and "stages" not in said and not encoder
     method = Path(settings.method).stem
     output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
     undivided = not any(record.split for record in records)
     return TrainingPlan(
         output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records), undivided,
-        Path(weights) if follows else None, settings.device,
+        Path(weights) if follows else None, frozenset(FROM_ENCODER - said if encoder else ()), settings.device,
         (
             *_task_lines(tasks), *_image_lines(records, undivided),
             f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
@@ -209,9 +214,9 @@ def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, li
     return data, None, read_undivided(inside)
 
 
-def _weights(weights: str | None) -> str | None:
+def _weights(weights: str | None, backbone: str | None) -> str | None:
     if weights is None:
-        return None
+        return "own" if backbone is not None and ":" in backbone else None
     if weights not in WEIGHTS and not expanded(weights).is_file():
         raise UserError(f"there is no file of weights {weights}; give --weights imagenet, first_task or a file.")
     return weights if weights in WEIGHTS else str(expanded(weights))

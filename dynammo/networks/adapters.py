@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import TypeVar, cast
 
 import torch
@@ -13,7 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dynammo.errors import UserError
 from dynammo.merging import State
+from dynammo.networks.encoders import Encoder
 
 __all__ = [
     "ADAPTERS",
@@ -80,21 +82,26 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class LowRankAdapter(nn.Module):
-    """A linear branch of low rank parallel to every convolution of a layer: `W' = W + B A` (LoRA, arXiv 2106.09685).
+    """A branch of low rank parallel to every linear layer and convolution: `W' = W + B A` (LoRA, arXiv 2106.09685).
 
     It changes nothing at birth, since B starts at zero.
 
     Args:
-        layer: frozen layer of a backbone; only the shapes of its weights are read.
-        rank: channels between A, a convolution like the frozen one, and B, a 1 x 1 convolution.
+        layer: frozen layer of a backbone, or an encoder; only the shapes of its weights are read.
+        rank: channels between A, a convolution like the frozen one, and B, a 1 x 1 convolution; alike in linear layers.
+
+    Raises:
+        UserError: there is nothing that it could change.
     """
 
     def __init__(self, layer: nn.Module, rank: int = 8) -> None:
         super().__init__()
-        self.names = [name for name, _ in _modules(layer, _ConvNd)]
+        found = [*_modules(layer, _ConvNd), *_modules(layer, nn.Linear)]
+        _check_found(found, "low_rank", "a convolution or a linear layer")
+        self.names = [name for name, _ in found]
         self.down, self.up = nn.ParameterList(), nn.ParameterList()
-        for _, convolution in _modules(layer, _ConvNd):
-            shape = cast(_ConvNd, convolution).weight.shape  # (out, in, k, k)
+        for _, changed in found:
+            shape = cast(_ConvNd, changed).weight.shape  # (out, in, k, k), of a linear layer (out, in)
             self.down.append(torch.randn(rank, *shape[1:]) / shape[1:].numel() ** 0.5)
             self.up.append(torch.zeros(shape[0], rank))
 
@@ -111,12 +118,16 @@ class ScaleShiftAdapter(nn.Module):
     zero.
 
     Args:
-        layer: frozen layer of a backbone.
+        layer: frozen layer of a backbone, or an encoder.
+
+    Raises:
+        UserError: there is nothing that it could change.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.names = [name for name, _ in _modules(layer, _BatchNorm)]
+        _check_found(self.names, "scale_shift", "a BatchNorm")
         sizes = [cast(_BatchNorm, norm).num_features for _, norm in _modules(layer, _BatchNorm)]
         self.scale = nn.ParameterList(torch.zeros(size) for size in sizes)
         self.shift = nn.ParameterList(torch.zeros(size) for size in sizes)
@@ -168,7 +179,10 @@ def fused(network: Network) -> Network:
     Its outputs are the same but for rounding, its state dict is another: to classify with, not to save.
     """
     copied = copy.deepcopy(network).eval()
+    foreign = {id(part) for found in copied.modules() if isinstance(found, Encoder) for part in found.modules()}
     for parent in list(copied.modules()):
+        if id(parent) in foreign:
+            continue  # which layer stands behind which is not known there
         children = list(parent.named_children())
         for (name, first), (behind, second) in itertools.pairwise(children):
             if isinstance(first, _ConvNd) and isinstance(second, _BatchNorm):
@@ -176,6 +190,11 @@ def fused(network: Network) -> Network:
                 setattr(parent, name, fuse_conv_bn_eval(first, second, transpose=turned))
                 setattr(parent, behind, nn.Identity())
     return copied
+
+
+def _check_found(found: Sized, kind: str, what: str) -> None:
+    if not found:
+        raise UserError(f"adapter is {kind}, but there is not {what} that it could change; type --adapter none.")
 
 
 def _modules(layer: nn.Module, kind: type[nn.Module]) -> Iterator[tuple[str, nn.Module]]:

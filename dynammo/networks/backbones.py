@@ -1,4 +1,4 @@
-"""Frozen ResNets and where their weights come from."""
+"""Frozen backbones, ResNets or an encoder of others, and where the weights of ResNets come from."""
 
 import os
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from torch import nn
 
 from dynammo.errors import UserError
 from dynammo.merging import State
+from dynammo.networks.encoders import Encoder
 
 __all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained", "stages_in"]
 
@@ -30,7 +31,7 @@ IMAGENET = {
 
 
 class Backbone(nn.Module):
-    """A ResNet up to one of its four layers, without its classifier.
+    """A ResNet up to one of its four layers, without its classifier, or an encoder of others.
 
     It is frozen unless `unfreeze` says otherwise: no gradient, and BatchNorm in eval mode whatever `train()` says.
 
@@ -39,19 +40,45 @@ class Backbone(nn.Module):
         stages: number of layers kept, 1 to 4.
         spatial_dims: 2 for images, 3 for volumes.
         in_channels: channels of the input.
+        encoder: takes the place of stem and layers.
 
     Attributes:
-        sites: for each layer, the number of channels of its input, where an adapter may sit.
+        sites: for each layer, the number of channels of its input, where an adapter may sit; none in an encoder.
         channels: channels of the stem's feature map and of every layer's.
+        depth: number of the last map.
         features: number of pooled features.
     """
 
     def __init__(
-        self, architecture: str = "resnet18", stages: int = 4, spatial_dims: int = 2, in_channels: int = 3
+        self,
+        architecture: str = "resnet18",
+        stages: int = 4,
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
+        self.architecture = architecture
+        self.encoder = encoder
+        self.stem, self.layers = nn.Sequential(), nn.ModuleList()
+        self.sites: list[int] = []
+        self.channels: list[int] = []
+        self.frozen = True
+        if encoder is None:
+            self._build(architecture, stages, spatial_dims, in_channels)
+        else:
+            self.channels = encoder.channels
+        self.features: int = self.channels[-1]
+        self.depth = len(self.channels) - 1
+        self.requires_grad_(False)
+        self.train(False)
+
+    def _build(self, architecture: str, stages: int, spatial_dims: int, in_channels: int) -> None:
         if architecture not in ARCHITECTURES:
-            raise UserError(f"architecture is {architecture!r}; expected one of {', '.join(ARCHITECTURES)}.")
+            raise UserError(
+                f"architecture is {architecture!r}; expected one of {', '.join(ARCHITECTURES)}, or an encoder such as "
+                "hf:FOLDER (docs/backbones.md)."
+            )
         if stages not in (1, 2, 3, 4):
             raise UserError(f"stages is {stages!r}; a ResNet has layers 1 to 4, give one of 1, 2, 3, 4.")
         if spatial_dims not in (2, 3):
@@ -59,16 +86,23 @@ class Backbone(nn.Module):
         if isinstance(in_channels, bool) or not isinstance(in_channels, int) or in_channels < 1:
             raise UserError(f"in_channels is {in_channels!r}; expected a whole number from 1, such as 3 for RGB.")
         net = _resnet(architecture, spatial_dims, in_channels)
-        self.architecture = architecture
         self.stem = nn.Sequential(net.conv1, net.bn1, net.act, net.maxpool)
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4][:stages])
         outputs = [_channels(layer) for layer in self.layers]
-        self.sites: list[int] = [net.conv1.out_channels, *outputs[:-1]]
-        self.channels: list[int] = [net.conv1.out_channels, *outputs]
-        self.features: int = outputs[-1]
-        self.frozen = True
-        self.requires_grad_(False)
-        self.train(False)
+        self.sites = [net.conv1.out_channels, *outputs[:-1]]
+        self.channels = [net.conv1.out_channels, *outputs]
+
+    def foldable_layers(self) -> nn.ModuleList:
+        """What foldable adapters change: the layers, or the whole of an encoder."""
+        return self.layers if self.encoder is None else nn.ModuleList([self.encoder])
+
+    def full_name(self, name: str) -> str:
+        """Name in the state of the backbone of a tensor of `foldable_layers`, such as `0.conv1.weight`."""
+        return f"layers.{name}" if self.encoder is None else f"encoder.{name.partition('.')[2]}"
+
+    def first_map(self, images: torch.Tensor) -> torch.Tensor:
+        """The stem's map of images (B, C, H, W), or the first one of an encoder."""
+        return self.stem(images) if self.encoder is None else self.encoder(images)[0]  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> "Backbone":
         """Follow `mode` only while not frozen."""
@@ -86,9 +120,12 @@ class Backbone(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (B, C, H, W), or volumes (B, C, D, H, W), to pooled features (B, F)."""
-        x = self.stem(images)  # (B, 64, H/4, W/4); the depth of a volume shrinks alike
-        for layer in self.layers:
-            x = layer(x)
+        if self.encoder is not None:
+            x = self.encoder(images)[-1]
+        else:
+            x = self.stem(images)  # (B, 64, H/4, W/4); the depth of a volume shrinks alike
+            for layer in self.layers:
+                x = layer(x)
         pooled: torch.Tensor = x.flatten(2).mean(2)
         return pooled
 

@@ -11,6 +11,8 @@ from dynammo.heads.linear import BackgroundScore, grow_head
 from dynammo.merging import State
 from dynammo.networks.adapters import ADAPTERS, FOLDABLE, adapt, copy_state, fold, make_adapters, weight_changes
 from dynammo.networks.backbones import Backbone, load_pretrained
+from dynammo.networks.encoder_sources import open_encoder, rebuilt_encoder, trust_programs
+from dynammo.networks.encoders import Encoder
 from dynammo.networks.merged_classifier import MergedClassifier, build_classifier
 from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
@@ -28,9 +30,10 @@ class IncrementalNetwork(nn.Module):
     `MergedClassifier` that `classifier` makes.
 
     Args:
-        architecture: see `Backbone`.
-        stages: see `Backbone`.
-        weights: path, `imagenet` or `first_task`, see `dynammo.networks.backbones.load_pretrained`.
+        architecture: see `Backbone`, or an encoder of others, see `dynammo.networks.encoder_sources.open_encoder`.
+        stages: see `Backbone`; the last map that is kept of an encoder.
+        weights: path, `imagenet` or `first_task`, see `dynammo.networks.backbones.load_pretrained`; of an encoder
+            `own`, as it comes.
         adapter: kind of adapter, a name of `dynammo.networks.adapters.ADAPTERS` or, foldable,
             `dynammo.networks.adapters.FOLDABLE`.
         head_layout: `others` (one head for each task, with an "others" output), `softmax` (one head over all
@@ -40,6 +43,8 @@ class IncrementalNetwork(nn.Module):
         in_channels: channels of the input.
         image_size: height and width of the input in pixels, checked against what the adapters need.
         pooling: arguments of `Pooling` beside the channels.
+        encoder: what a record says of an encoder of others, which is built anew for weights to be loaded.
+        trust_model: the user knows who wrote the encoder, which is a program.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class IncrementalNetwork(nn.Module):
         in_channels: int = 3,
         image_size: int = 224,
         pooling: Mapping[str, Any] | None = None,
+        encoder: Mapping[str, Any] | None = None,
+        trust_model: bool = False,
     ) -> None:
         super().__init__()
         if adapter not in (*ADAPTERS, *FOLDABLE):
@@ -69,15 +76,32 @@ class IncrementalNetwork(nn.Module):
             "others": head_layout == "others",
             "pooling": dict(pooling or {}),
         }
-        self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
-        _check_image_size(image_size, stages, adapter)
-        if weights != "first_task":
-            load_pretrained(self.backbone, weights, spatial_dims, in_channels)
+        if trust_model:
+            trust_programs()
+        foreign = None
+        if encoder or ":" in architecture:
+            if adapter == "conv":
+                raise UserError(
+                    f"adapter is conv, which sits between the layers of a ResNet; for {architecture} type --adapter "
+                    "low_rank, or none."
+                )
+            if encoder:
+                foreign = rebuilt_encoder(encoder, stages)
+            else:
+                foreign = open_encoder(architecture, weights, image_size, spatial_dims, in_channels)
+            _keep_maps(foreign, architecture, stages)
+            self.spec["encoder"] = dict(encoder or foreign.about)
+        self.backbone = Backbone(architecture, stages, spatial_dims, in_channels, foreign)
+        if foreign is None:
+            _check_image_size(image_size, stages, adapter)
+            if weights != "first_task":
+                load_pretrained(self.backbone, weights, spatial_dims, in_channels)
         self.adapters = self._new_adapters()
         self.branches = nn.ModuleList()
         self.changes: State = {}  # of foldable adapters, what is added to the layers of the one branch
         _check_pooling(self.spec["pooling"], stages)
-        self.pooling = Pooling(self.backbone.channels, **self.spec["pooling"])
+        points = self.spec.get("encoder", {}).get("points", ())
+        self.pooling = Pooling(self.backbone.channels, points=points, **self.spec["pooling"])
         self.pooling.draw_projection()
         self.heads = nn.ModuleList()
         self.background: BackgroundScore | None = None
@@ -120,11 +144,20 @@ class IncrementalNetwork(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, k + 1), or (B, K) with one head, of images (B, C, H, W) through the newest adapters."""
-        maps = [self.backbone.stem(images)]  # (B, 64, H/4, W/4)
-        for adapter, layer in zip(self.adapters, self.backbone.layers, strict=True):
-            maps.append(adapt(adapter, layer, maps[-1]))
+        if self.backbone.encoder is not None:
+            maps = self._maps_of_encoder(self.backbone.encoder, images)
+        else:
+            maps = [self.backbone.stem(images)]  # (B, 64, H/4, W/4)
+            for adapter, layer in zip(self.adapters, self.backbone.layers, strict=True):
+                maps.append(adapt(adapter, layer, maps[-1]))
         logits: torch.Tensor = self.heads[-1](self.pooling(maps))
         return logits
+
+    def _maps_of_encoder(self, encoder: Encoder, images: torch.Tensor) -> list[torch.Tensor]:
+        maps: list[torch.Tensor] = (
+            adapt(self.adapters[0], encoder, images) if self.foldable else encoder(images)  # type: ignore[assignment]
+        )
+        return maps
 
     @property
     def foldable(self) -> bool:
@@ -133,7 +166,11 @@ class IncrementalNetwork(nn.Module):
 
     def adapter_state(self) -> State:
         """The newest adapters as merge strategies take them: parameters and buffers, or changes of weights."""
-        return weight_changes(self.adapters, self.backbone.layers) if self.foldable else copy_state(self.adapters)
+        return (
+            weight_changes(self.adapters, self.backbone.foldable_layers())
+            if self.foldable
+            else copy_state(self.adapters)
+        )
 
     def branch_state(self) -> State:
         """The adapters that predict."""
@@ -190,7 +227,7 @@ class IncrementalNetwork(nn.Module):
             parts["background"] = self.background
         if self.out_of_distribution is not None:
             parts["out_of_distribution"] = self.out_of_distribution
-        folded = {f"backbone.layers.{name}": change for name, change in self.changes.items()}
+        folded = {f"backbone.{self.backbone.full_name(name)}": change for name, change in self.changes.items()}
         state = {
             f"{name}.{key}": value.detach().clone()
             for name, part in parts.items()
@@ -211,7 +248,7 @@ class IncrementalNetwork(nn.Module):
 
     def _new_adapters(self) -> nn.ModuleList:
         if self.foldable:
-            return nn.ModuleList(FOLDABLE[self.spec["adapter"]](layer) for layer in self.backbone.layers)
+            return nn.ModuleList(FOLDABLE[self.spec["adapter"]](layer) for layer in self.backbone.foldable_layers())
         return make_adapters(self.spec["adapter"], self.backbone.sites, self.spec["spatial_dims"])
 
 
@@ -227,6 +264,18 @@ def _parts(state: State, count: int) -> list[State]:
 def _loaded(module: Module, state: State) -> Module:
     module.load_state_dict(state)
     return module
+
+
+def _keep_maps(encoder: Encoder, name: str, stages: int) -> None:
+    """Keep the maps of an encoder up to `stages`.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    last = len(encoder.about["channels"]) - 1
+    if stages not in range(1, last + 1):
+        raise UserError(f"stages is {stages!r}, but {name} has maps from 0 to {last}; type --stages {last}.")
+    encoder.count, encoder.channels = stages + 1, encoder.channels[: stages + 1]
 
 
 def _check_image_size(image_size: int, stages: int, adapter: str) -> None:

@@ -10,6 +10,7 @@ from dynammo.heads.linear import BackgroundScore, join_heads
 from dynammo.merging import State
 from dynammo.networks.adapters import make_adapters
 from dynammo.networks.backbones import Backbone
+from dynammo.networks.encoder_sources import rebuilt_encoder
 from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
 
@@ -31,6 +32,7 @@ class MergedClassifier(nn.Module):
         background: the unknown score is that of a `BackgroundScore` on the logits of the one head.
         pooling: arguments of `Pooling` beside the channels; none for the mean of the last layer.
         out_of_distribution: classes whose images `OutOfDistribution` compares an image with; 0 for none.
+        encoder: what a record says of an encoder of others; None for a ResNet.
 
     Attributes:
         temperature: divides the scores of all classes before their softmax, so that probabilities mean what they
@@ -52,14 +54,16 @@ class MergedClassifier(nn.Module):
         background: bool = False,
         pooling: Mapping[str, Any] | None = None,
         out_of_distribution: int = 0,
+        encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.others = others
-        self.backbone = Backbone(architecture, stages, spatial_dims, in_channels)
+        foreign = rebuilt_encoder(encoder, stages) if encoder else None
+        self.backbone = Backbone(architecture, stages, spatial_dims, in_channels, foreign)
         self.branches = nn.ModuleList(
             make_adapters(adapter, self.backbone.sites, spatial_dims) for _ in range(branches)
         )
-        self.pooling = Pooling(self.backbone.channels, **(pooling or {}))
+        self.pooling = Pooling(self.backbone.channels, points=(encoder or {}).get("points", ()), **(pooling or {}))
         self.heads = nn.ModuleList(nn.Linear(self.pooling.features, count + int(others)) for count in heads)
         self.background = BackgroundScore(sum(heads)) if background else None
         classes = out_of_distribution
@@ -87,6 +91,8 @@ class MergedClassifier(nn.Module):
     @torch.jit.export
     def maps(self, images: torch.Tensor) -> list[list[torch.Tensor]]:
         """Feature maps of the stem and of every layer, for each branch, of images (B, C, H, W)."""
+        if self.backbone.encoder is not None:
+            return [self.backbone.encoder(images)]
         stem = self.backbone.stem(images)  # (B, 64, H/4, W/4)
         branches: list[list[torch.Tensor]] = []
         for adapters in self.branches:
@@ -132,7 +138,11 @@ class MergedClassifier(nn.Module):
 
 def build_classifier(spec: Mapping[str, Any], state: State) -> MergedClassifier:
     """The network of `IncrementalNetwork.classifier_spec` with these weights, in eval mode, on their device."""
-    with torch.device("meta"):  # no time and no random numbers for weights that are replaced at once
+    # no time and no random numbers for weights that are replaced at once; encoders hold more than their state
+    with torch.device("cpu" if spec.get("encoder") else "meta"):
         classifier = MergedClassifier(**spec)
+    if spec.get("encoder"):  # TorchScript files hold tables too that an encoder makes itself
+        known = classifier.state_dict().keys()
+        state = {name: value for name, value in state.items() if name in known or ".encoder." not in name}
     classifier.load_state_dict(state, assign=True)
     return classifier.requires_grad_(False).eval()

@@ -47,6 +47,7 @@ class Pooling(nn.Module):
         centre: pool the same moments of the central half of the map too, where the finding usually lies.
         power: every feature f becomes sign(f) |f|^power; 0.5, the square root, evens out large activations.
         projection: size M of a fixed random layer ReLU(f W) on top; 0 for none (RanPAC, arXiv 2307.02251).
+        points: maps of one pixel, such as class tokens, of which there is nothing but the pixel to pool.
 
     Attributes:
         features: number F of features.
@@ -54,6 +55,7 @@ class Pooling(nn.Module):
 
     if TYPE_CHECKING:  # seen by TorchScript, it would make the buffer an attribute that does not move with the module
         random: torch.Tensor | None  # (pooled, projection)
+    points: list[int]  # may be empty, of which TorchScript tells no type
 
     def __init__(
         self,
@@ -63,13 +65,16 @@ class Pooling(nn.Module):
         centre: bool = False,
         power: float = 1.0,
         projection: int = 0,
+        points: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        self.points = [int(point) for point in points]
         self.taps = [len(channels) - 1] if taps is None else [int(tap) for tap in taps]
         self.deviation = deviation
         self.centre = centre
         self.power = float(power)
-        pooled = sum(channels[tap] for tap in self.taps) * (2 if deviation else 1) * (2 if centre else 1)
+        moments_of_map = (2 if deviation else 1) * (2 if centre else 1)
+        pooled = sum(channels[tap] * (1 if tap in self.points else moments_of_map) for tap in self.taps)
         self.features = projection or pooled
         self.register_buffer("random", torch.empty(pooled, projection) if projection else None)
 
@@ -83,7 +88,8 @@ class Pooling(nn.Module):
         """Map the stem's and every layer's feature map, (B, C_i, H_i, W_i) each, to features (B, F)."""
         pooled: list[torch.Tensor] = []
         for tap in self.taps:
-            pooled.extend(moments(maps[tap], self.deviation, self.centre))
+            area = tap not in self.points
+            pooled.extend(moments(maps[tap], self.deviation and area, self.centre and area))
         features = torch.cat(pooled, dim=1)
         if self.power != 1.0:
             features = torch.sign(features) * (features.abs() + 1e-8).pow(self.power)

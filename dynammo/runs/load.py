@@ -91,7 +91,7 @@ def _load_weights(kind: Kind, weights: Path, record: Record) -> tuple["MergedCla
         return build_classifier(record["network"], state), digest
     except UserError:
         raise
-    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(
             f"the weights {weights} do not fit the network that their record describes ({type(error).__name__}); "
             "copy both from the same run, or use the version of dynammo that made them."

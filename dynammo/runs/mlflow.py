@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ignite.engine import Events
 from mlflow.entities import Metric
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from dynammo.networks.encoders import scripted
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.mlflow_place import ARTIFACTS, DATABASE, address_of, locked, places_for, prepare_store
 from dynammo.runs.mlflow_store import (
@@ -272,7 +272,7 @@ def _save_model(folder: Path, classifier: MergedClassifier, shape: tuple[int, ..
         inputs=Schema([TensorSpec(floats, (-1, *shape))]), outputs=Schema([TensorSpec(floats, (-1, classes + 1))])
     )
     pytorch.save_model(
-        torch.jit.script(classifier.cpu()),
+        scripted(classifier.cpu(), shape),
         str(folder),
         signature=signature,
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in ("mlflow", "torch", "numpy")],

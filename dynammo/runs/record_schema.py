@@ -67,17 +67,34 @@ ClassName = Annotated[str, Field(max_length=255), AfterValidator(_line), AfterVa
 Switch = Annotated[Any, AfterValidator(_switch)]
 Dimensions = Literal[2, 3]
 Fraction = Annotated[float, AfterValidator(_fraction)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+MOST_MAPS = 64  # of an encoder; a ResNet has five
 Measures = dict[Line, float | None]  # null where nothing was measured: JSON knows no NaN
 
 
 class Pooling(TypedDict, total=False):
     """Arguments of `dynammo.networks.pooling.Pooling`."""
 
-    taps: Annotated[list[Annotated[int, Field(ge=0, le=4)]], Field(min_length=1, max_length=5)] | None
+    taps: Annotated[list[Annotated[int, Field(ge=0, lt=MOST_MAPS)]], Field(min_length=1, max_length=MOST_MAPS)] | None
     deviation: Switch
     centre: Switch
     power: Annotated[float, Field(gt=0, le=1)]
     projection: Annotated[int, Field(ge=0, le=2**20)]
+
+
+class Encoder(TypedDict):
+    """What `dynammo.networks.encoders.examined` has found; `build` holds plain values for a class of its library."""
+
+    name: Required[PathText]
+    build: dict[Line, Any]
+    mean: Annotated[list[Number], Field(min_length=1, max_length=1000)]
+    std: Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=1, max_length=1000)]
+    size: Annotated[int, Field(ge=1, le=MOST_PIXELS)] | None
+    seen: Annotated[int, Field(ge=1, le=MOST_PIXELS)]
+    channels: Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Field(min_length=2, max_length=MOST_MAPS)]
+    points: list[Annotated[int, Field(ge=0, lt=MOST_MAPS)]]
+    lone: Switch
+    digest: Line
 
 
 class Network(TypedDict, total=False):
@@ -87,13 +104,14 @@ class Network(TypedDict, total=False):
     others: Switch
     branches: Annotated[int, Field(ge=1)]
     architecture: Line
-    stages: Annotated[int, Field(ge=1, le=4)]
+    stages: Annotated[int, Field(ge=1, lt=MOST_MAPS)]
     adapter: Line
     spatial_dims: Dimensions
     in_channels: Annotated[int, Field(ge=1, le=1000)]
     background: Switch
     pooling: Pooling | None
     out_of_distribution: Annotated[int, Field(ge=0, le=2**20)]
+    encoder: Encoder | None
 
 
 class Recipe(TypedDict, total=False):

@@ -37,7 +37,7 @@ CHANGEABLE = recorded_names(lambda setting: setting.changes == "task")
 """Settings that may change on the way, with `resume_changed`: every task has them for itself."""
 WITHOUT_EFFECT = recorded_names(lambda setting: setting.changes == "always")
 """Settings that change no number."""
-UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class ResumeRun:

@@ -97,7 +97,7 @@ def extract_stem_features(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`stem_features` (N, 2 C) of every item, and the labels (N,), on the CPU; the stem alone is run."""
     rows = [
-        (stem_features(classifier.backbone.stem(images)).cpu(), batch["label"])
+        (stem_features(classifier.backbone.first_map(images)).cpu(), batch["label"])
         for images, batch in _batches(classifier, dataset, batch_size, "out_of_distribution")
     ]
     features, labels = (all_gather_rows(torch.cat([row[i] for row in rows])) for i in range(2))

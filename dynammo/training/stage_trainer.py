@@ -124,7 +124,7 @@ class StageTrainer:
             return
         try:
             self._load(resumed)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(

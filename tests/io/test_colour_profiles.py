@@ -51,7 +51,7 @@ def test_transparent_colours_and_palettes_too(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "x.png").array, np.asarray(turned).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("profile", [None, SRGB, b"broken", OTHER[:200]])
+@pytest.mark.parametrize("profile", [None, SRGB, b"broken", OTHER[:200]], ids=["none", "srgb", "broken", "cut"])
 def test_nothing_changes_without_a_profile_or_with_that_of_srgb(tmp_path: Path, profile: bytes | None) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "x.png", icc_profile=profile)
     image = read_image(tmp_path / "x.png")

@@ -78,6 +78,16 @@ def test_a_state_of_another_network_is_refused() -> None:
         fit(stages, network)
 
 
+def test_random_numbers_that_are_none_are_refused() -> None:
+    stages, network = make_stages()
+    fit(stages, network)
+    state = stages.state()
+    state["random"]["python"]["words"][0] = -1
+    stages.resumed = state
+    with pytest.raises(UserError, match=r"does not fit this network .* delete stage\.pt"):
+        fit(stages, network)
+
+
 @pytest.mark.parametrize("where", ["loss", "weight", "running statistic"])
 def test_a_training_that_diverges_stops_in_its_first_epoch(where: str) -> None:
     stages, network = make_stages()

@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+from synthetic.encoders import SIZE, write_sources
+
+from dynammo.errors import UserError
+from dynammo.networks import encoder_sources
+from dynammo.networks.encoder_sources import open_encoder
+
+
+@pytest.fixture(autouse=True)
+def untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves trust behind for the next."""
+    monkeypatch.setattr(encoder_sources, "_trusted", False)
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What is typed, by kind."""
+    return write_sources(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("nan", "not finite"),
+        ("draws", "answers otherwise"),
+        ("tokens", r"expected \(B, C, H, W\)"),
+        ("words", "returns no feature maps"),
+        ("moves", "changes its weights|answers otherwise"),
+        ("raises", r"cannot look at images of 32 pixels \(only 7 x 7 images\)"),
+        ("number", "returns int"),
+        ("missing", "cannot be called"),
+    ],
+)
+def test_encoders_that_break_the_contract(function: str, words: str, sources: dict[str, str]) -> None:
+    encoder_sources.trust_programs()
+    with pytest.raises(UserError, match=words):
+        open_encoder(f"python:my_encoder:{function}", "own", SIZE)
