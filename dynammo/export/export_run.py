@@ -21,7 +21,7 @@ from dynammo.export.bundle_configs import standalone_evaluation, standalone_infe
 from dynammo.export.bundle_metadata import INTENDED_USE, changes, metadata, model_card
 from dynammo.inference.onnx import check_onnx_packages, write_onnx
 from dynammo.lifecycle.learning_state import LEARNING_FILE, learning_state_of
-from dynammo.networks.encoders import scripted
+from dynammo.networks.encoders import scripted, short_name
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.runs.load import Model, load_model
 from dynammo.runs.record import Record, check_tasks
@@ -230,6 +230,9 @@ def _shareable(record: Record) -> Record:
     shared: Record = plain(record)
     shared.pop("command", None)
     shared["source"] = _source(record)
+    encoder = shared["network"].get("encoder")
+    if encoder:
+        encoder["name"] = short_name(encoder["name"])
     config: dict[str, Any] = shared["config"]  # type: ignore[assignment]  # a place may stand in any of them
     config |= {key: Path(config[key]).name for key in PATHS if isinstance(config.get(key), str)}
     return shared

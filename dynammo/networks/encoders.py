@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from dynammo.errors import UserError
 
-__all__ = ["Encoder", "digest_of", "examined", "scripted"]
+__all__ = ["Encoder", "digest_of", "examined", "scripted", "short_name"]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What preprocessing.yaml has taken from the images already."""
@@ -109,6 +110,16 @@ def examined(module: nn.Module, name: str, facts: Mapping[str, Any], shape: tupl
         "seen": shape[-1],
         "digest": before,
     }
+
+
+def short_name(architecture: str) -> str:
+    """Name of a backbone for others to read: of a place on this machine the last part, such as `hf:skin`."""
+    kind, colon, rest = architecture.partition(":")
+    public = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", rest)  # OWNER/NAME of the hub
+    if not colon or public or kind == "python":
+        return architecture
+    last = re.split(r"[/\\]", rest.rstrip("/\\"))[-1]
+    return f"{kind}:{last}"
 
 
 def digest_of(module: nn.Module) -> str:

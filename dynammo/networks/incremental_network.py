@@ -12,7 +12,7 @@ from dynammo.merging import State
 from dynammo.networks.adapters import ADAPTERS, FOLDABLE, adapt, copy_state, fold, make_adapters, weight_changes
 from dynammo.networks.backbones import Backbone, load_pretrained
 from dynammo.networks.encoder_sources import open_encoder, rebuilt_encoder, trust_programs
-from dynammo.networks.encoders import Encoder
+from dynammo.networks.encoders import Encoder, short_name
 from dynammo.networks.merged_classifier import MergedClassifier, build_classifier
 from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
@@ -68,7 +68,7 @@ class IncrementalNetwork(nn.Module):
             raise UserError(f"head_layout is {head_layout!r}; expected one of {', '.join(HEAD_LAYOUTS)}.")
         self.head_layout = head_layout
         self.spec: dict[str, Any] = {
-            "architecture": architecture,
+            "architecture": short_name(architecture),
             "stages": stages,
             "adapter": adapter,
             "spatial_dims": spatial_dims,

@@ -12,6 +12,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from dynammo import NOTICE
 from dynammo.errors import printable
+from dynammo.networks.encoders import short_name
 from dynammo.runs.record import measured_after
 from dynammo.runtime.plain import percent
 from dynammo.runtime.provenance import without_folders
@@ -101,6 +102,9 @@ def record_without_folders(folder: Path, key: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None
     shortened = {name: without_folders(value) if isinstance(value, str) else value for name, value in config}
+    network = record["network"]
+    if network.get("encoder"):
+        network["encoder"]["name"] = short_name(network["encoder"]["name"])
     return {**record, "config": shortened}
 
 

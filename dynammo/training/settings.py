@@ -194,7 +194,7 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
     "network": (
         Setting("architecture", "resnet18", Rule("resnet18, resnet34, resnet50 or an encoder, such as hf:FOLDER"),
                 "backbone: resnet18, resnet34, resnet50, or an encoder (docs/backbones.md)", combines=True,
-                reuses=True),
+                reuses=True, recorded="$short_name(@architecture)"),
         Setting("stages", 4, FROM_1, "layers of the ResNet kept, 1 to 4; of an encoder the last map", combines=True,
                 reuses=True),
         Setting("weights", "imagenet", Rule("imagenet, own, a file or first_task"),

@@ -5,6 +5,7 @@ import torch
 from synthetic.encoders import KINDS, SIZE, hugging_face, keeps_the_contract
 
 from dynammo.errors import UserError
+from dynammo.networks.encoder_libraries import BUILDERS, MapsOf
 from dynammo.networks.encoder_sources import open_encoder
 
 
@@ -58,3 +59,23 @@ def test_another_size_than_it_was_trained_with(tmp_path: Path) -> None:
     assert open_encoder(name, "own").about["seen"] == SIZE
     with pytest.raises(UserError, match="it was trained with 32 pixels: type --set image_size=32"):
         open_encoder(name, "own", 64)
+
+
+@pytest.mark.parametrize("name", ["os.system", "__builtins__", "__loader__", "DenseNet121()", ""])
+def test_a_record_names_networks_of_monai_alone(name: str) -> None:
+    with pytest.raises(UserError, match="MONAI has no network"):
+        BUILDERS["monai"]({"class": name, "dims": 2, "channels": 3})
+
+
+def test_a_record_names_no_other_code_of_transformers() -> None:
+    pytest.importorskip("transformers")
+    config = {"model_type": "vit", "auto_map": {"AutoModel": "evil--Model"}, "_attn_implementation": "evil/kernels"}
+    built = BUILDERS["hf"]({"config": {**config, **KINDS["vit"][1]}})
+    assert type(built.model).__module__.startswith("transformers.models.vit")
+    with pytest.raises((UserError, ValueError, KeyError)):
+        BUILDERS["hf"]({"config": {"model_type": "evil"}})
+
+
+def test_one_vector_an_image_is_a_map_of_one_pixel() -> None:
+    maps = MapsOf(torch.nn.Flatten())(torch.rand(2, 3, 4, 4))
+    assert [found.shape for found in maps] == [(2, 48, 1, 1)]

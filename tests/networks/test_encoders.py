@@ -6,6 +6,7 @@ from synthetic.encoders import SIZE, write_sources
 from dynammo.errors import UserError
 from dynammo.networks import encoder_sources
 from dynammo.networks.encoder_sources import open_encoder
+from dynammo.networks.encoders import short_name
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +19,22 @@ def untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What is typed, by kind."""
     return write_sources(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "short"),
+    [
+        ("resnet18", "resnet18"),
+        ("hf:owner/name", "hf:owner/name"),
+        ("hf:/home/doe/skin/", "hf:skin"),
+        ("hf:../models/skin", "hf:skin"),
+        ("torchscript:C:\\doe\\skin.ts", "torchscript:skin.ts"),
+        ("python:lab.encoders:make", "python:lab.encoders:make"),
+        ("monai:DenseNet121", "monai:DenseNet121"),
+    ],
+)
+def test_records_name_no_folders(architecture: str, short: str) -> None:
+    assert short_name(architecture) == short
 
 
 @pytest.mark.parametrize(
