@@ -1,4 +1,4 @@
-"""A symmetric matrix turned into a band, in which it is solved with anything added to its diagonal at next to no cost."""
+"""A symmetric matrix turned into a band: solved there with anything added to its diagonal, at next to no cost."""
 
 from collections.abc import Sequence
 
