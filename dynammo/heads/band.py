@@ -1,6 +1,7 @@
 """A symmetric matrix turned into a band: solved there with anything added to its diagonal, at next to no cost."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class Band:
         return solved.T.contiguous().view(len(shrinkages), *targets.shape[-2:])
 
     def _solve(self, shrinkage: float, columns: torch.Tensor) -> torch.Tensor:
-        shrunk: NDArray[np.floating] = self._band * self._band.dtype.type(1 - shrinkage)
+        shrunk: NDArray[Any] = self._band * self._band.dtype.type(1 - shrinkage)
         shrunk[0] += self._band.dtype.type(shrinkage)
         return torch.from_numpy(solveh_banded(shrunk, columns.numpy(), overwrite_ab=True, lower=True))
 

@@ -214,7 +214,7 @@ def _sum_up(
     mixed = torch.zeros(rows, size * (size + 1) // 2, dtype=torch.float64)
     square = torch.zeros(size, size, dtype=torch.float64)
     kept = []
-    for of_classes in torch.arange(classes).split(TOGETHER):
+    for of_classes in torch.arange(classes).split(TOGETHER):  # type: ignore[no-untyped-call]
         scatters = []
         for new in of_classes:
             add_gram(square.zero_(), features[labels == new])
