@@ -127,6 +127,17 @@ def training(
 
 
 @app.command()
+def refit(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    repeats: Annotated[int, typer.Option(help="Measurements of each contender, interleaved.")] = 5,
+) -> None:
+    """Time the recommended head from features to classifier, beside scikit-learn's refitted on all features."""
+    from benchmarks.refit import benchmark_refit
+
+    benchmark_refit(repeats, json)
+
+
+@app.command()
 def growth(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,

@@ -99,8 +99,9 @@ class ClassStatistics:
     @property
     def within(self) -> torch.Tensor:
         """(F, F) covariance of the features around the mean of their class."""
-        centred = self.means - self.shares @ self.means
-        return self.total.addmm_((self.shares[:, None] * centred).T, centred, alpha=-1)
+        weight = float(len(self.counts) if self.balanced else self.counts.sum())
+        means = self.means
+        return torch.addmm(self.gram, (self.shares[:, None] * means).T, means, beta=1 / weight, alpha=-1)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""

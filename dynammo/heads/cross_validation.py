@@ -4,7 +4,7 @@ One pass over the features gives the statistics of all images and those without 
 are computed once and taken away one by one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +20,13 @@ from dynammo.heads.analytic import (
     count_new_classes,
 )
 from dynammo.heads.linear import grow_head
-from dynammo.heads.linear_algebra import CHUNK, add_gram, mirror, sum_images
-from dynammo.heads.scatters import ClassScatters, packed
+from dynammo.heads.linear_algebra import CHUNK, add_gram, in_double, mirror, packed, upper_of
+from dynammo.heads.scatters import ClassScatters
 
 __all__ = ["FOLDS", "CrossValidated", "Fold", "assign_folds", "fit_with_folds", "held_out_logits"]
 
 FOLDS = 5
+TOGETHER = 8  # classes whose scatters are weighted at a time
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def fit_with_folds(
     counts = count_new_classes(known, shard.labels)
     parts = min(folds, int(counts.min()))
     numbers = assign_folds(shard.labels, parts)
-    inside = torch.stack([_count(shard.labels[numbers == i], known, len(counts)) for i in range(parts)])
+    inside = [_count(shard.labels[numbers == i], known, len(counts)) for i in range(parts)] if parts > 1 else []
     here = numbers[shard.here]
     statistics, scatters = _learn(known, features, labels, here, counts, inside, shard, keep_scatters)
     if parts < 2:
@@ -164,43 +165,72 @@ def _learn(
     labels: torch.Tensor,
     fold: torch.Tensor,
     counts: torch.Tensor,
-    inside: torch.Tensor,
+    inside: Sequence[torch.Tensor],
     shard: Shard,
     keep_scatters: bool,
 ) -> tuple[list[ClassStatistics], ClassScatters | None]:
-    """Statistics without each of P folds and, last, of all images; `inside` (P, k) counts the images of a fold."""
-    counted = torch.cat([counts - inside, counts[None]])  # (P + 1, k)
+    """Statistics without each of P folds and, last, of all images; `inside`, P times (k,), counts those of a fold."""
+    counted = torch.stack([*(counts - of_fold for of_fold in inside), counts])  # (P + 1, k)
     weights = 1 / counted if known.balanced else torch.ones_like(counted)
-    size = features.shape[2]
-    sums = torch.zeros(*counted.shape, size, dtype=torch.float64)
-    grams = [torch.zeros(size, size, dtype=torch.float64) for _ in counted]
-    whole, part = (torch.empty(size, size, dtype=torch.float64) for _ in range(2))
-    kept = []
-    for new in range(len(counts)):
-        whole.zero_()
-        for i in range(len(inside)):
-            rows = features[(labels == new + len(known.counts)) & (fold == i)]
-            add_gram(part.zero_(), rows)
-            whole += part
-            grams[i].sub_(part, alpha=float(weights[i, new]))
-            sums[i, new] = -sum_images(rows)
-        sums[-1, new] = -sums[:-1, new].sum(0)
-        for of_images, weight in zip(grams, weights[:, new], strict=True):
-            of_images.add_(whole, alpha=float(weight))
-        if keep_scatters:
-            kept.append(shard.total(packed(whole)))
-    sums[:-1] += sums[-1].clone()
+    sums, grams, kept = _sum_up(features, labels - len(known.counts), fold, weights, shard if keep_scatters else None)
     sums = shard.total(sums)
     learnt = [
         ClassStatistics(
             torch.cat([known.counts, n]),
             torch.cat([known.sums, total]),
-            shard.total(mirror(of_images)).add_(known.gram),
+            shard.total(of_images).add_(known.gram),
             known.balanced,
         )
         for n, total, of_images in zip(counted, sums, grams, strict=True)
     ]
     return learnt, ClassScatters(counts, sums[-1], torch.stack(kept)) if keep_scatters else None
+
+
+def _sum_up(
+    features: torch.Tensor, labels: torch.Tensor, fold: torch.Tensor, weights: torch.Tensor, shard: Shard | None
+) -> tuple[torch.Tensor, Iterator[torch.Tensor], list[torch.Tensor]]:
+    """What the images available come to without each of P folds and, last, in all.
+
+    Matrices come and go packed, many classes at a time: what costs here is passing them through memory.
+
+    Args:
+        features: (n, C, F).
+        labels: (n,) from 0.
+        fold: (n,) from 0.
+        weights: (P + 1, k) of each class, without a fold and of all.
+        shard: to sum the scatters of classes over all processes and keep them; None to keep none.
+
+    Returns:
+        Sums (P + 1, k, F) and Gram matrices without each fold and of all; the scatters kept.
+    """
+    (rows, classes), size, parts = weights.shape, features.shape[2], len(weights) - 1
+    of_folds = torch.zeros(max(parts, 1) * classes, size, dtype=torch.float64)
+    places = (fold * classes + labels).split(CHUNK)  # type: ignore[no-untyped-call]
+    for chunk, place in zip(features.split(CHUNK), places, strict=True):  # type: ignore[no-untyped-call]
+        of_folds.index_add_(0, place, in_double(chunk))
+    of_folds = of_folds.view(-1, classes, size)
+    whole = of_folds.sum(0)
+    sums = torch.cat([whole - of_folds[:parts], whole[None]])
+    mixed = torch.zeros(rows, size * (size + 1) // 2, dtype=torch.float64)
+    square = torch.zeros(size, size, dtype=torch.float64)
+    kept = []
+    for of_classes in torch.arange(classes).split(TOGETHER):  # type: ignore[no-untyped-call]
+        scatters = []
+        for new in of_classes:
+            add_gram(square.zero_(), features[labels == new])
+            scatters.append(packed(square))
+        mixed.addmm_(weights[:, of_classes], torch.stack(scatters))
+        if shard:
+            kept += [shard.total(scatter) for scatter in scatters]
+
+    def grams() -> Iterator[torch.Tensor]:
+        for i, of_weights in enumerate(mixed):
+            matrix = upper_of(of_weights, size)
+            if i < parts:
+                add_gram(matrix, features[fold == i], weights[i, labels[fold == i]], sign=-1)
+            yield mirror(matrix)
+
+    return sums, grams(), kept
 
 
 def _losses(heads: LinearHeads, features: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.linalg import blas, lapack, solveh_banded
+from scipy.linalg import blas, lapack
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["CHUNK", "add_gram", "gram", "in_double", "mirror", "solve_shrunk", "sum_images"]
+from dynammo.heads.band import Band
+
+__all__ = ["CHUNK", "add_gram", "gram", "in_double", "mirror", "packed", "solve_shrunk", "sum_images", "upper_of"]
 
 CHUNK = 1024  # images that are taken to float64 at a time: 16 MiB of 2048 features
 BLOCK = 256  # rows that are mirrored at a time: two blocks fit into a core's cache
@@ -27,8 +28,10 @@ def gram(features: torch.Tensor, weights: torch.Tensor | None = None) -> torch.T
     return mirror(found)
 
 
-def add_gram(upper: torch.Tensor, features: torch.Tensor, weights: torch.Tensor | None = None) -> None:
-    """Add the `gram` of features to the upper triangle of a matrix (F, F) and leave what lies below it as it is.
+def add_gram(
+    upper: torch.Tensor, features: torch.Tensor, weights: torch.Tensor | None = None, sign: float = 1.0
+) -> None:
+    """Add the `gram` of features, times a sign, to the upper triangle of a matrix (F, F); below it nothing changes.
 
     By BLAS's `syrk`, half of the work of a matrix product, which is all that torch offers.
     """
@@ -37,7 +40,7 @@ def add_gram(upper: torch.Tensor, features: torch.Tensor, weights: torch.Tensor 
         rows = features[start : start + CHUNK]
         rows = rows.double() if roots is None else rows * roots[start : start + CHUNK]  # in float64 at once
         columns = rows.flatten(0, 1).numpy().T  # BLAS counts by columns: these are the rows as they lie in memory
-        blas.dsyrk(1 / rows.shape[1], columns, beta=1.0, c=upper.numpy().T, lower=1, overwrite_c=1)
+        blas.dsyrk(sign / rows.shape[1], columns, beta=1.0, c=upper.numpy().T, lower=1, overwrite_c=1)
 
 
 def in_double(features: torch.Tensor) -> torch.Tensor:
@@ -63,17 +66,29 @@ def mirror(upper: torch.Tensor) -> torch.Tensor:
     return upper
 
 
+def packed(matrix: torch.Tensor) -> torch.Tensor:
+    """The upper triangle (F (F + 1) / 2) of a symmetric matrix (F, F), row by row."""
+    (pack,) = lapack.get_lapack_funcs(("trttp",), (matrix.numpy(),))
+    return torch.from_numpy(pack(matrix.numpy().T, uplo="L")[0])  # LAPACK counts by columns
+
+
+def upper_of(triangle: torch.Tensor, features: int) -> torch.Tensor:
+    """A matrix (F, F) with this upper triangle, and zeros below it."""
+    (unpack,) = lapack.get_lapack_funcs(("tpttr",), (triangle.numpy(),))
+    return torch.from_numpy(unpack(features, triangle.numpy(), uplo="L")[0].T)
+
+
 LIBRARIES = ThreadpoolController()
 LEAST = 1e-8  # variance; pooled features are of the order of 1
-
-Matrix = NDArray[np.float64]
+LARGE = 512  # features from which on a band pays
+ROUGH = 0.15  # shrinkage below which float32 alone loses more than five digits
 
 
 def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tensor:
     """`((1 - g) S + g diag(S))^-1 v` for every shrinkage g and every row v of the targets.
 
-    In the units of its deviations a shrunk covariance is the correlation matrix with ones added to its diagonal,
-    and orthogonal reflections that make the one tridiagonal make all of them so. Features that hardly vary get the
+    In the units of its deviations a shrunk covariance is the correlation matrix with ones added to its diagonal, and
+    the reflections that make a band of the one make bands of all of them (`Band`). Features that hardly vary get the
     variance of a ten-thousandth of the mean, so that noise in them is not taken for evidence, and at least `LEAST`:
     classes of one image each vary by rounding alone.
 
@@ -83,16 +98,16 @@ def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Se
         shrinkages: G values in (0, 1).
 
     Returns:
-        (G, K, F).
+        (G, K, F) float64. Many large systems at once are solved in float32 and corrected: to five digits and more.
     """
     variance = covariance.diagonal()
     deviation = variance.clamp_min(max(1e-4 * float(variance.mean()), LEAST)).sqrt()
-    if len(shrinkages) == 1 or len(covariance) < 3:
-        return torch.stack([_solve_once(covariance, deviation, targets, shrinkage) for shrinkage in shrinkages])
-    correlation = (covariance / deviation).div_(deviation[:, None]).numpy()
-    with LIBRARIES.limit(limits=1, user_api="blas"):
-        solved = _solve_reduced(correlation, (targets / deviation).numpy().T, shrinkages)
-    return torch.from_numpy(solved).div_(deviation)
+    if len(shrinkages) > 1 and len(covariance) >= LARGE:
+        try:
+            return _solve_by_band(covariance, deviation, targets, shrinkages)
+        except np.linalg.LinAlgError:  # smaller shrinkages than float32 can tell from none
+            pass
+    return torch.stack([_solve_once(covariance, deviation, targets, shrinkage) for shrinkage in shrinkages])
 
 
 def _solve_once(
@@ -103,28 +118,23 @@ def _solve_once(
     return torch.cholesky_solve(targets.T, torch.linalg.cholesky(shrunk)).T
 
 
-def _solve_reduced(correlation: Matrix, targets: Matrix, shrinkages: Sequence[float]) -> Matrix:
-    """`((1 - g) R + g I)^-1 v` (G, K, F) of the columns v of the targets (F, K), by R = Q T Q', T tridiagonal.
+def _solve_by_band(
+    covariance: torch.Tensor, deviation: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[float]
+) -> torch.Tensor:
+    """All shrinkages by one reduction in float32; where that is rough, corrected by what float64 says is missing.
 
-    The correlation matrix R is overwritten. To be called with OpenBLAS on one core: two threads take half the time on
-    an idle machine, and twenty times as long beside one busy process, since they wait for each other in every column.
+    OpenBLAS, which solves the bands, gets one core: its threads wait for each other in every column, and take twenty
+    times as long beside one busy process.
     """
-    lwork, _ = lapack.dsytrd_lwork(len(correlation), lower=1)
-    reduced = lapack.dsytrd(correlation.T, lower=1, lwork=int(lwork), overwrite_a=1)  # R is its own transpose
-    reflectors, diagonal, beside, scales, _ = reduced
-    reflectors = np.asfortranarray(reflectors[1:, :-1])  # Q leaves the first row as it is
-    beside = np.append(beside, 0.0)
-    rotated = _reflect(reflectors, scales, targets, transposed=True)
-    solved = [
-        solveh_banded(np.stack([(1 - g) * diagonal + g, (1 - g) * beside]), rotated, lower=True) for g in shrinkages
-    ]
-    found = _reflect(reflectors, scales, np.concatenate(solved, axis=1), transposed=False)
-    return np.ascontiguousarray(found.T).reshape(len(shrinkages), *targets.shape[::-1])
-
-
-def _reflect(reflectors: Matrix, scales: Matrix, columns: Matrix, transposed: bool) -> Matrix:
-    """Q times the columns (F, K), or Q' times them."""
-    trans, below = "T" if transposed else "N", np.asfortranarray(columns[1:])
-    _, work, _ = lapack.dormqr("L", trans, reflectors, scales, below, lwork=-1)
-    turned, _, _ = lapack.dormqr("L", trans, reflectors, scales, below, lwork=int(work[0]))
-    return np.concatenate([columns[:1], turned])
+    single = deviation.float()
+    scaled = targets / deviation
+    band = Band(covariance.float().div_(single).div_(single[:, None]))
+    with LIBRARIES.limit(limits=1, user_api="blas"):
+        solved = band.solve(scaled.float(), shrinkages).double()
+        rough = [row for row, shrinkage in enumerate(shrinkages) if shrinkage < ROUGH]
+        if rough:
+            kept = torch.tensor([shrinkages[row] for row in rough], dtype=torch.float64)[:, None, None]
+            found = solved[rough]
+            missing = scaled - (1 - kept) * (found / deviation @ covariance / deviation) - kept * found
+            solved[rough] += band.solve(missing.float(), [shrinkages[row] for row in rough])
+    return solved.div_(deviation)

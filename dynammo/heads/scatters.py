@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from dynammo.heads.analytic import ClassStatistics, Shard
-from dynammo.heads.linear_algebra import add_gram, sum_images
+from dynammo.heads.linear_algebra import add_gram, mirror, packed, sum_images, upper_of
 
 __all__ = [
     "ClassScatters",
@@ -154,18 +154,9 @@ def update_classes(
     return ClassStatistics(counts, sums, gram, balanced)
 
 
-def packed(matrix: torch.Tensor) -> torch.Tensor:
-    """The upper triangle (F (F + 1) / 2) of a symmetric matrix (F, F), row by row."""
-    return torch.cat([row[i:] for i, row in enumerate(matrix)])
-
-
 def unpacked(triangle: torch.Tensor, features: int) -> torch.Tensor:
     """The symmetric matrix (F, F) of its upper triangle."""
-    matrix = torch.zeros(features, features, dtype=triangle.dtype)
-    lengths = list(range(features, 0, -1))
-    for i, row in enumerate(triangle.split(lengths)):  # type: ignore[no-untyped-call]
-        matrix[i, i:] = row
-    return matrix + matrix.triu(1).T
+    return mirror(upper_of(triangle, features))
 
 
 def _check_same(statistics: ClassStatistics, parts: ClassScatters, labels: Sequence[int]) -> None:

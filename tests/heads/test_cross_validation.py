@@ -14,8 +14,9 @@ from dynammo.heads.analytic import (
     add_classes,
     choose,
 )
-from dynammo.heads.cross_validation import assign_folds, fit_with_folds, held_out_logits
+from dynammo.heads.cross_validation import FOLDS, assign_folds, fit_with_folds, held_out_logits
 from dynammo.heads.linear import grow_head, tune_heads
+from dynammo.heads.linear_algebra import LARGE
 from dynammo.heads.scatters import pool, scatter_classes
 
 FEATURES = 6
@@ -104,6 +105,30 @@ def test_shares_of_images_sum_to_the_whole() -> None:
     torch.testing.assert_close(torch.stack(sums[:2]), whole.scatters.scatters, atol=1e-9, rtol=0)
     torch.testing.assert_close(sums[2][-1], whole.statistics.sums, atol=1e-9, rtol=0)
     torch.testing.assert_close(sums[-2], whole.statistics.gram, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_many_features_choose_as_if_each_fold_were_learnt_and_solved_apart(seed: int) -> None:
+    """The slow way: statistics of the other images, a Cholesky factor in float64 for every fold and shrinkage."""
+    generator = torch.Generator().manual_seed(seed)
+    size, count = LARGE + 8, 20 + 40 * seed
+    known = torch.randn(60, 2, size, generator=generator), torch.arange(60) % 2
+    labels = torch.arange(2 * count) % 2
+    shift = (0.1 + 0.1 * seed) * torch.randn(2, 1, size, generator=generator)
+    features = torch.randn(2 * count, 2, size, generator=generator) + shift[labels]
+    statistics, labels = add_classes(ClassStatistics.empty(size), *known), labels + 2
+    fitted = fit_with_folds(statistics, features, labels, "lda")
+    losses = torch.zeros_like(fitted.losses)
+    fold = assign_folds(labels, FOLDS)
+    for i in range(FOLDS):
+        without = add_classes(statistics, features[fold != i], labels[fold != i])
+        for row, shrinkage in enumerate(SHRINKAGES):
+            logits = HEADS["lda"](without, [shrinkage]).logits(features[fold == i, 0])[0]
+            for column, factor in enumerate(INVERSE_TEMPERATURES):
+                loss = torch.nn.functional.cross_entropy(factor * logits, labels[fold == i], reduction="none")
+                losses[:, row, column].index_add_(0, labels[fold == i] - 2, loss / count)
+    torch.testing.assert_close(fitted.losses, losses, rtol=1e-4, atol=1e-6)
+    assert choose(fitted.losses) == choose(losses)
 
 
 @pytest.mark.parametrize("count", [2, 5, 13])

@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.linalg import lapack
+from scipy.linalg import solveh_banded
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from dynammo.heads import linear_algebra
-from dynammo.heads.linear_algebra import add_gram, gram, mirror, solve_shrunk
+from dynammo.heads import band, linear_algebra
+from dynammo.heads.analytic import SHRINKAGES
+from dynammo.heads.linear_algebra import add_gram, gram, mirror, packed, solve_shrunk, upper_of
 
 
 @settings(deadline=None, max_examples=40)
@@ -43,17 +44,40 @@ def test_one_core_of_blas_solves_many_shrinkages(monkeypatch: pytest.MonkeyPatch
     def cores() -> list[int]:
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    def reduce(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+    def solve(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401
         seen.extend(cores())
-        return dsytrd(*arguments, **options)
+        return solveh_banded(*arguments, **options)
 
-    dsytrd = lapack.dsytrd
-    monkeypatch.setattr(lapack, "dsytrd", reduce)
+    monkeypatch.setattr(band, "solveh_banded", solve)
+    monkeypatch.setattr(linear_algebra, "LARGE", 4)
     with threadpool_limits(2, user_api="blas"):
         before = cores()
         solve_shrunk(torch.eye(4, dtype=torch.float64), torch.ones(1, 4, dtype=torch.float64), [0.1, 0.5])
         assert cores() == before
     assert max(before) == 2 and seen and max(seen) == 1
+
+
+@pytest.mark.parametrize("images", [150, 900])
+def test_large_systems_are_solved_as_small_ones_are(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 and corrected; features are all alike but for noise, so some shrunk covariances are steep."""
+    generator = torch.Generator().manual_seed(images)
+    rows = torch.randn(images, 1, generator=generator) + 0.3 * torch.randn(images, 230, generator=generator)
+    covariance = gram(rows[:, None]) / images
+    wanted = torch.randn(3, 230, generator=generator, dtype=torch.float64)
+    exact = solve_shrunk(covariance, wanted, SHRINKAGES)
+    monkeypatch.setattr(linear_algebra, "LARGE", 200)
+    found = solve_shrunk(covariance, wanted, SHRINKAGES)
+    assert not torch.equal(found, exact)
+    assert ((found - exact).norm(dim=(1, 2)) / exact.norm(dim=(1, 2))).max() < 2e-5
+
+
+def test_a_shrinkage_too_small_for_float32_is_solved_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    covariance = torch.ones(150, 150, dtype=torch.float64)
+    wanted = torch.arange(150, dtype=torch.float64)[None]
+    shrinkages = [1e-9, 1e-8]
+    exact = solve_shrunk(covariance, wanted, shrinkages)
+    monkeypatch.setattr(linear_algebra, "LARGE", 100)
+    torch.testing.assert_close(solve_shrunk(covariance, wanted, shrinkages), exact, rtol=1e-4, atol=1.0)
 
 
 def test_features_that_never_vary_stay_small() -> None:
@@ -112,3 +136,18 @@ def test_mirrored_matrices_are_symmetric(size: int) -> None:
     mirrored = mirror(matrix)
     assert torch.equal(mirrored, mirrored.T)
     assert torch.equal(mirrored.triu(), upper)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_upper_triangles_are_packed_row_by_row(dtype: torch.dtype) -> None:
+    matrix = mirror(torch.randn(5, 5, dtype=dtype))
+    triangle = packed(matrix)
+    assert torch.equal(triangle, torch.cat([row[i:] for i, row in enumerate(matrix)]))
+    assert torch.equal(upper_of(triangle, 5), matrix.triu())
+
+
+def test_a_gram_is_taken_away_again() -> None:
+    rows, weights = torch.randn(9, 2, 4), torch.rand(9)
+    upper = gram(rows, weights)
+    add_gram(upper, rows, weights, sign=-1)
+    assert upper.triu().abs().max() < 1e-12
