@@ -63,7 +63,7 @@ SIZES = {
 }
 OURS, REFERENCE = "analytic, the shrinkage chosen by five folds", "scikit-learn LDA (lsqr, auto), refitted"
 
-Found = Mapping[str, Mapping[str, Refit]]
+Timed = Mapping[str, Mapping[str, Refit]]
 
 
 def benchmark_refit(repeats: int = 5, json_file: Path | None = None, sizes: Mapping[str, Size] = SIZES) -> None:
@@ -109,7 +109,7 @@ def measure_refit(size: Size, repeats: int) -> dict[str, Refit]:
     return _timed(calls, repeats)
 
 
-def compare(found: Found, sizes: Mapping[str, Size] = SIZES) -> list[Bar]:
+def compare(found: Timed, sizes: Mapping[str, Size] = SIZES) -> list[Bar]:
     """What a task may take."""
     return [Bar.at_most(sizes[name].seconds, name, rows[OURS].wall.median) for name, rows in found.items()]
 
@@ -145,7 +145,7 @@ def _timed(calls: Mapping[str, Call], repeats: int) -> dict[str, Refit]:
     }
 
 
-def _print(found: Found, sizes: Mapping[str, Size], repeats: int, machine: str) -> None:
+def _print(found: Timed, sizes: Mapping[str, Size], repeats: int, machine: str) -> None:
     console = Console(highlight=False)
     words = f"seconds, median of {repeats}, {torch.get_num_threads()} threads ({machine})"
     made = table(words, "", "", "seconds", "range", "core seconds", "range", words=2)

@@ -19,6 +19,7 @@ FORBIDDEN = {
 }  # fmt: skip
 TORCHSCRIPT = {  # runs what is in the file: our own export, and the app, whose bundle is a program
     "dynammo/export/agreement.py", "dynammo/export/monai_label_app/lib/loading.py",
+    "dynammo/networks/encoder_sources.py",  # where the user has typed --trust-model
 }  # fmt: skip
 WEIGHTS_ONLY = {"torch.load", "torch.hub.load_state_dict_from_url"}
 

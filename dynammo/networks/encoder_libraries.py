@@ -13,6 +13,7 @@ from torch import nn
 
 from dynammo.errors import UserError
 from dynammo.networks.encoders import MEAN, STD
+from dynammo.runtime.plain import expanded
 
 __all__ = ["BUILDERS", "OPENERS", "MapsOf", "Opened", "Request"]
 
@@ -126,7 +127,7 @@ def _hugging_face(request: Request) -> Opened:
     transformers = _transformers()
     from transformers.image_processing_base import ImageProcessingMixin
 
-    place = str(Path(request.rest).expanduser()) if Path(request.rest).expanduser().exists() else request.rest
+    place = str(expanded(request.rest)) if expanded(request.rest).exists() else request.rest
     try:
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=request.trusted)
         remote = bool(getattr(config, "auto_map", None)) and request.trusted
@@ -254,7 +255,7 @@ def _build_monai(build: Mapping[str, Any]) -> _Stages:
 
 def _fill(network: nn.Module, request: Request) -> None:
     """Load a file of weights; classifiers may differ, since they are not used."""
-    file = Path(request.weights).expanduser()
+    file = expanded(request.weights)
     try:
         if file.suffix == ".safetensors":
             state = _package("safetensors.torch", "hf").load_file(file)

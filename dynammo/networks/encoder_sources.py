@@ -6,7 +6,6 @@ beside weights are programs: they run where the user has typed `--trust-model`, 
 
 import importlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 from dynammo.errors import UserError
 from dynammo.networks.encoder_libraries import BUILDERS, OPENERS, MapsOf, Opened, Request
 from dynammo.networks.encoders import Encoder, digest_of, examined
+from dynammo.runtime.plain import expanded
 
 __all__ = ["SOURCES", "open_encoder", "rebuilt_encoder", "trust_programs"]
 
@@ -80,7 +80,7 @@ def _opener(kind: str) -> Callable[[Request], Opened]:
 
 
 def _torchscript(request: Request) -> Opened:
-    file = Path(request.rest).expanduser()
+    file = expanded(request.rest)
     _check_trusted(request.name)
     try:
         module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
