@@ -14,7 +14,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.frozen import METHODS, Frozen, check_sets, draw, extract, of_tasks, orders
+from benchmarks.frozen import Frozen, check_names, check_sets, draw, extract, of_tasks, orders, read_record
 from benchmarks.learners import PENALTY, Learner, Refitted
 from benchmarks.material import SETS
 from benchmarks.peers import CONTENDERS, Contender, recall, shown, spread
@@ -41,36 +41,45 @@ Recalls = dict[str, list[float]]
 
 
 def benchmark_few_shot(
-    json_file: Path | None = None, features: Path | None = None, plot: Path | None = None, draws: int = 2
+    json_file: Path | None = None,
+    features: Path | None = None,
+    plot: Path | None = None,
+    draws: int = 2,
+    sets: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> None:
     """Measure, print, and write the figures to `json_file` and the picture to `plot`.
 
     Args:
-        json_file: where to, if anywhere.
+        json_file: where to, if anywhere; rows of other sets and learners that it holds stay.
         features: folder that keeps features from one benchmark to the next, see `benchmarks.frozen.extract`.
         plot: a PNG file, if any.
         draws: of the images of a new disease in each class order; those of a new field are drawn once for each order.
+        sets: names of benchmark sets, none for all.
+        names: of `LEARNERS`, none for all.
 
     Raises:
-        UserError: no benchmark sets, or a file that cannot be written.
+        UserError: no benchmark sets, a name that is unknown, or a file that cannot be written.
     """
     for file in (json_file, plot):
         check_writable(file)
-    check_sets()
-    origin = provenance.origin()
+    check_sets(sets or SETS)
+    check_names("method", names, LEARNERS)
+    origin, record = provenance.origin(), read_record(json_file)
+    origin["versions"]["scikit-learn"] = sklearn.__version__
     say = Terminal(stderr=True).print
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
-    for name in SETS:
-        say(f"{name}: features")
-        frozen = {method: extract(name, method, features) for method in METHODS}
-        found[name] = {}
-        for words in LEARNERS:
+    found: dict[str, dict[str, dict[str, Any]]] = record.get("sets", {})
+    for name in sets or SETS:
+        rows = found.setdefault(name, {})
+        for words in names or LEARNERS:
             say(f"{name}: {words}")
-            found[name][words] = _measure(name, CONTENDERS[words], frozen[CONTENDERS[words].features], draws)
+            contender = CONTENDERS[words]
+            frozen = extract(name, contender.features, features)
+            rows[words] = {"recall": _measure(name, contender, frozen, draws), "draws": draws, **origin}
+            found[name] = {key: rows[key] for key in LEARNERS if key in rows}
+            if json_file is not None:
+                write_json(json_file, {"sets": found, "images": IMAGES, "penalty": PENALTY})
         _print(name, found[name])
-    if json_file is not None:
-        origin["versions"]["scikit-learn"] = sklearn.__version__
-        write_json(json_file, {"sets": found, "images": IMAGES, "draws": draws, "penalty": PENALTY, **origin})
     if plot is not None:
         write_atomically(plot, lambda file: save_figure(few_shot_figure(found), file))
 
@@ -121,9 +130,9 @@ def few_shot_figure(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Fig
     grid = figure.subplots(len(MEASURES), len(found), sharex=True, squeeze=False)
     for row, (measure, title) in zip(grid, MEASURES.items(), strict=True):
         for axes, (name, learners) in zip(row, found.items(), strict=True):
-            for (words, values), (colour, marker, line) in zip(learners.items(), STYLES, strict=True):
-                numbers = [int(number) for number in values[measure]]
-                means = [one["mean"] for one in values[measure].values()]
+            for (words, values), (colour, marker, line) in zip(learners.items(), STYLES, strict=False):
+                numbers = [int(number) for number in values["recall"][measure]]
+                means = [one["mean"] for one in values["recall"][measure].values()]
                 axes.plot(numbers, means, line, color=colour, marker=marker, label=words, markersize=5, lw=1.6)
             axes.set_xscale("log")
             axes.set_xticks(numbers, [str(number) for number in numbers])
@@ -166,5 +175,5 @@ def _print(name: str, found: Mapping[str, Mapping[str, Any]]) -> None:
     for measure, title in MEASURES.items():
         made = table(f"{name}, {title}, %", "method", *(f"n = {number}" for number in IMAGES))
         for words, values in found.items():
-            made.add_row(words, *(shown(values[measure][str(number)]) for number in IMAGES))
+            made.add_row(words, *(shown(values["recall"][measure][str(number)]) for number in IMAGES))
         Terminal().print(made)

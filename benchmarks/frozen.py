@@ -5,7 +5,7 @@ The backbone is frozen, so a set passes it once, whatever the head, the order an
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ from dynammo.runtime.files import fingerprint, prepare_output_dir
 from dynammo.training.copies import Copy, copies_of
 from dynammo.training.prediction import extract_copies
 
-__all__ = ["BENCHMARK", "METHODS", "Frozen", "check_sets", "draw", "extract", "of_tasks", "orders"]
+__all__ = [
+    "BENCHMARK", "METHODS", "Frozen", "check_names", "check_sets", "draw", "extract", "of_tasks", "orders",
+    "read_record",
+]  # fmt: skip
 
 METHODS = ("light", "analytic")
 """Overlays in configs/methods whose features are read."""
@@ -59,20 +62,40 @@ class Frozen:
         return replace(self, classes=tasks.classes, labels=places[self.labels], test_labels=places[self.test_labels])
 
 
-def check_sets() -> None:
-    """Prove that the benchmark sets and the configs are at hand.
+def check_sets(names: Sequence[str]) -> None:
+    """Prove that these benchmark sets and the configs are at hand.
 
     Raises:
         UserError: they are not.
     """
-    folders = [shared_folder() / "data" / name for name in SETS]
+    check_names("set", names, SETS)
+    folders = [shared_folder() / "data" / name for name in names]
     if not all(folder.is_dir() for folder in folders):
         raise UserError(
-            f"there are no benchmark sets {', '.join(SETS)} in {folders[0].parent}; set DYNAMMO_SHARED to the folder "
+            f"there are no benchmark sets {', '.join(names)} in {folders[0].parent}; set DYNAMMO_SHARED to the folder "
             "that holds data/ and weights/."
         )
     if not BENCHMARK.is_file():
         raise UserError(f"there is no {BENCHMARK}; type this command in a checkout, which has the configs.")
+
+
+def check_names(option: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Prove that every name given to an option is known.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in names:
+        if name not in known:
+            raise UserError(f"--{option} is {name!r}; expected one of {', '.join(known)}.")
+
+
+def read_record(file: Path | None) -> dict[str, Any]:
+    """What an earlier call has written, of which this one replaces a part; empty where there is none."""
+    if file is None or not file.is_file():
+        return {}
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return record
 
 
 def extract(name: str, method: str, folder: Path | None = None) -> Frozen:

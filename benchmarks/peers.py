@@ -13,7 +13,7 @@ from typing import Any
 import sklearn
 from sklearn.metrics import recall_score
 
-from benchmarks.frozen import METHODS, Frozen, check_sets, extract, of_tasks, orders
+from benchmarks.frozen import Frozen, check_names, check_sets, extract, of_tasks, orders, read_record
 from benchmarks.learners import PENALTY, ClosedForm, Learner, Refitted, discriminant, logistic, unbalanced
 from benchmarks.material import SETS
 from benchmarks.report import check_writable, table
@@ -76,7 +76,6 @@ CONTENDERS = {
     "analytic": Contender("analytic", ClosedForm),
     "logistic regression": Contender("analytic", partial(Refitted, logistic)),
     "logistic regression, unbalanced": Contender("analytic", partial(Refitted, unbalanced)),
-    "LDA of scikit-learn": Contender("analytic", partial(Refitted, discriminant)),
 }
 """By name; those of scikit-learn are fitted anew after every task on the features of all images so far."""
 
@@ -98,38 +97,44 @@ QUOTED: tuple[dict[str, Any], ...] = (
 96 pixels; quoted, not rerun."""
 
 
-def benchmark_peers(json_file: Path | None = None, features: Path | None = None) -> None:
+def benchmark_peers(
+    json_file: Path | None = None, features: Path | None = None, sets: Sequence[str] = (), names: Sequence[str] = ()
+) -> None:
     """Measure, print, and write the figures to `json_file`.
 
     Args:
-        json_file: where to, if anywhere.
+        json_file: where to, if anywhere; rows of other sets and contenders that it holds stay.
         features: folder that keeps features from one benchmark to the next, see `benchmarks.frozen.extract`.
+        sets: names of benchmark sets, none for all.
+        names: of `CONTENDERS`, none for all.
 
     Raises:
-        UserError: no benchmark sets, or a file that cannot be written.
+        UserError: no benchmark sets, a name that is unknown, or a file that cannot be written.
     """
     check_writable(json_file)
-    check_sets()
-    origin = provenance.origin()
+    check_sets(sets or SETS)
+    check_names("method", names, list(CONTENDERS))
+    origin, record = provenance.origin(), read_record(json_file)
+    origin["versions"]["scikit-learn"] = sklearn.__version__
     say = Terminal(stderr=True).print
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name in SETS:
-        say(f"{name}: features")
-        frozen = {method: extract(name, method, features) for method in METHODS}
-        found[name] = {}
-        for words, contender in CONTENDERS.items():
+    found: dict[str, dict[str, dict[str, Any]]] = record.get("sets", {})
+    for name in sets or SETS:
+        frozen: dict[str, Frozen] = {}
+        rows = found.setdefault(name, {})
+        for words in names or CONTENDERS:
             say(f"{name}: {words}")
-            of = frozen[contender.features]
+            contender = CONTENDERS[words]
+            of = frozen.setdefault(contender.features, extract(name, contender.features, features))
             learnt = {
                 seed: learn_order(contender, of, TaskSequence(of.classes, **how)) for seed, how in orders(name).items()
             }
-            found[name][words] = {**summary(learnt), "features": of.train.shape[2], "feature_seconds": of.seconds}
+            rows[words] = {**summary(learnt), "features": of.train.shape[2], "feature_seconds": of.seconds, **origin}
+            found[name] = {key: rows[key] for key in CONTENDERS if key in rows}
+            if json_file is not None:
+                quoted = {"note": "quoted, not rerun; one class order, that of the overlays", "rows": QUOTED}
+                write_json(json_file, {"sets": found, "penalty": PENALTY, "quoted": quoted})
         _print(name, found[name])
     _print_quoted()
-    if json_file is not None:
-        quoted = {"note": "quoted, not rerun; one class order, that of the overlays", "rows": QUOTED}
-        origin["versions"]["scikit-learn"] = sklearn.__version__
-        write_json(json_file, {"sets": found, "penalty": PENALTY, "quoted": quoted, **origin})
 
 
 def learn_order(contender: Contender, frozen: Frozen, tasks: TaskSequence) -> Learnt:

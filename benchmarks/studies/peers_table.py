@@ -47,7 +47,8 @@ def table_of_quoted(record: dict[str, Any]) -> str:
 def row_of_readme(record: dict[str, Any]) -> str:
     """The joint reference: logistic regression on the features of all images at once."""
     cells = [shown(record["sets"][name][REFERENCE]["recall_last"]) for name in SETS]
-    return f"| logistic regression on the features of all images at once | {' | '.join(cells)} | features of all | 1.00 x |"
+    words = "logistic regression on the features of all images at once"
+    return f"| {' | '.join([words, *cells, 'features of all', '1.00 x'])} |"
 
 
 def table_of_few_shot(record: dict[str, Any], measure: str) -> str:
@@ -56,7 +57,7 @@ def table_of_few_shot(record: dict[str, Any], measure: str) -> str:
     rows = [f"| set | method | {' | '.join(numbers)} |\n|{'---|' * (len(numbers) + 2)}"]
     for name, methods in record["sets"].items():
         for method, values in methods.items():
-            rows.append(f"| {name} | {method} | {' | '.join(shown(values[measure][n]) for n in numbers)} |")
+            rows.append(f"| {name} | {method} | {' | '.join(shown(values['recall'][measure][n]) for n in numbers)} |")
     return "\n".join(rows)
 
 

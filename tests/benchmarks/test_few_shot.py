@@ -44,19 +44,18 @@ def test_classes_that_are_far_apart_need_few_images(name: str) -> None:
 def test_the_command_writes_figures_and_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_shared(tmp_path)
-    monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
-    monkeypatch.setattr("benchmarks.frozen.SETS", ("derm8",))
-    monkeypatch.setattr(few_shot, "SETS", ("derm8",))
+    monkeypatch.setenv("DYNAMMO_SHARED", str(make_shared(tmp_path)))
     monkeypatch.setattr(few_shot, "IMAGES", (1, 3))
-    benchmark_few_shot(tmp_path / "few.json", None, tmp_path / "few.png", draws=1)
+    names = ("light", "logistic regression, features of light")
+    benchmark_few_shot(tmp_path / "few.json", None, tmp_path / "few.png", 1, ["derm8"], names)
     record = json.loads((tmp_path / "few.json").read_text())
-    assert {"commit", "command", "versions"} <= record.keys() and record["images"] == [1, 3]
+    assert record["images"] == [1, 3]
     rows = record["sets"]["derm8"]
-    assert list(rows) == list(LEARNERS)
+    assert tuple(rows) == names
     for row in rows.values():
-        assert row.keys() == {"all_classes", "new_classes", "every_class_few"}
-        assert all(len(one["values"]) == 3 for measure in row.values() for one in measure.values())
+        assert {"commit", "command", "versions"} <= row.keys() and row["draws"] == 1
+        assert row["recall"].keys() == {"all_classes", "new_classes", "every_class_few"}
+        assert all(len(one["values"]) == 3 for measure in row["recall"].values() for one in measure.values())
     assert (tmp_path / "few.png").stat().st_size > 10_000
     assert "a new disease" in capsys.readouterr().out
     assert len(few_shot_figure(record["sets"]).axes) == 3

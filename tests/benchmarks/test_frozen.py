@@ -22,8 +22,12 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_shared(tmp_path)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_learning_them_gives_the_head_that_the_bundle_learns(shared: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "images"), zip(METHODS, (6, 1), strict=True))  # 1: no folds, which take seconds
+def test_learning_them_gives_the_head_that_the_bundle_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, images: int
+) -> None:
+    monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
+    shared = make_shared(tmp_path, train=images)
     configs = [f"configs/{name}.yaml" for name in ("datasets/derm8", f"methods/{method}")]
     run_bundle(
         "training", ["bundle/configs/train.yaml", *configs], output_dir=str(shared / "run"), mlflow=False, seed=1,
@@ -67,4 +71,9 @@ def test_fewer_images_are_among_more() -> None:
 def test_no_sets_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
     with pytest.raises(UserError, match="set DYNAMMO_SHARED"):
-        check_sets()
+        check_sets(["derm8"])
+
+
+def test_an_unknown_set_is_a_sentence() -> None:
+    with pytest.raises(UserError, match="--set is 'derm9'; expected one of derm8, path11, radio12"):
+        check_sets(["derm9"])

@@ -25,30 +25,40 @@ def frozen(classes: int = 4, images: int = 12) -> Frozen:
     return Frozen(tuple("abcdefgh"[:classes]), train, labels, test, labels, 1.0)
 
 
-@pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
-    monkeypatch.setattr("benchmarks.frozen.SETS", ("derm8",))
-    monkeypatch.setattr(peers, "SETS", ("derm8",))
-    return make_shared(tmp_path)
+LIGHT = ("light", "logistic regression, features of light")
 
 
-def test_the_command_writes_what_it_prints(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = shared / "peers.json"
+def run(*words: str) -> int:
     with pytest.raises(SystemExit) as stopped:
-        main(["peers", "--json", str(file), "--features", str(shared / "features")])
-    assert stopped.value.code in (0, None)
+        main(["peers", "--set", "derm8", *words])
+    return int(stopped.value.code or 0)
+
+
+def test_the_command_writes_what_it_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DYNAMMO_SHARED", str(make_shared(tmp_path)))
+    file, kept = tmp_path / "peers.json", tmp_path / "features"
+    for name in LIGHT[::-1]:  # what is there stays
+        assert run("--json", str(file), "--features", str(kept), "--method", name) == 0
     out, record = capsys.readouterr().out, json.loads(file.read_text())
-    assert {"commit", "command", "versions", "machine", "penalty"} <= record.keys()
-    assert "scikit-learn" in record["versions"] and record["penalty"] == 0.01
     rows = record["sets"]["derm8"]
-    assert list(rows) == list(CONTENDERS)
-    assert all(row["seeds"] == [0, 1, 2] and len(row["recall_last"]["values"]) == 3 for row in rows.values())
-    assert (rows["analytic"]["images_kept"], rows["logistic regression"]["images_kept"]) == (0, 24)
-    assert (rows["light"]["features"], rows["analytic"]["features"]) == (256, 2048)
-    assert rows["light"]["state_bytes"] < rows["analytic"]["state_bytes"]
+    assert list(rows) == list(LIGHT) and record["penalty"] == 0.01
+    for row in rows.values():
+        assert {"commit", "command", "versions", "machine", "date"} <= row.keys() and row["features"] == 256
+        assert row["seeds"] == [0, 1, 2] and len(row["recall_last"]["values"]) == 3
+        assert "scikit-learn" in row["versions"]
+    assert [rows[name]["images_kept"] for name in LIGHT] == [0, 24]
     assert record["quoted"]["note"].startswith("quoted, not rerun") and len(record["quoted"]["rows"]) == len(QUOTED)
     assert "quoted, not rerun" in out and all(row["name"] in out for row in QUOTED)
+
+
+def test_an_unknown_method_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DYNAMMO_SHARED", str(make_shared(tmp_path)))
+    assert run("--method", "magic") == 1
+    assert capsys.readouterr().err.startswith("error: --method is 'magic'; expected one of light, ")
 
 
 @pytest.mark.parametrize("name", CONTENDERS)

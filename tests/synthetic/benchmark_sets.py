@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from monai.networks.nets import resnet18
+
 from synthetic.datasets import make_data
 
 
