@@ -184,15 +184,16 @@ def shown(found: Mapping[str, Any]) -> str:
 
 
 def _print(name: str, found: Mapping[str, Mapping[str, Any]]) -> None:
-    made = table(
-        f"{name}: mean class recall in percent, over class orders", "method", "average", "last", "last task, core s",
-        "all tasks, core s", "state, MB", "features kept of",
-    )  # fmt: skip
+    headings = ("method", "average", "last", "core s", "MB", "images")
+    made = table(f"{name}: mean class recall in percent", *headings, padding=(0, 1, 0, 0))
     for words, row in found.items():
-        seconds = (decimals(row[key]["mean"], 2) for key in ("seconds_last_task", "seconds_all_tasks"))
-        recalls = shown(row["recall_average"]), shown(row["recall_last"])
-        made.add_row(words, *recalls, *seconds, decimals(row["state_bytes"] / 1e6, 1), f"{row['images_kept']} images")
+        recalls = (shown(row[key]).replace(" ", "") for key in ("recall_average", "recall_last"))
+        seconds = decimals(row["seconds_last_task"]["mean"], 2)
+        made.add_row(words, *recalls, seconds, decimals(row["state_bytes"] / 1e6, 1), str(row["images_kept"]))
     Terminal().print(made)
+    Terminal().print(
+        "mean ± standard deviation over class orders; core s: the last task; images: whose features are kept"
+    )
 
 
 def _print_quoted() -> None:
