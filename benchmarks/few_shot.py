@@ -130,7 +130,8 @@ def few_shot_figure(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Fig
     grid = figure.subplots(len(MEASURES), len(found), sharex=True, squeeze=False)
     for row, (measure, title) in zip(grid, MEASURES.items(), strict=True):
         for axes, (name, learners) in zip(row, found.items(), strict=True):
-            for (words, values), (colour, marker, line) in zip(learners.items(), STYLES, strict=False):
+            for words, values in learners.items():
+                colour, marker, line = STYLES[LEARNERS.index(words)]
                 numbers = [int(number) for number in values["recall"][measure]]
                 means = [one["mean"] for one in values["recall"][measure].values()]
                 axes.plot(numbers, means, line, color=colour, marker=marker, label=words, markersize=5, lw=1.6)
