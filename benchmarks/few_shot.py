@@ -174,7 +174,8 @@ def _learn_all(learner: Learner, parts: Sequence[tuple[torch.Tensor, torch.Tenso
 
 def _print(name: str, found: Mapping[str, Mapping[str, Any]]) -> None:
     for measure, title in MEASURES.items():
-        made = table(f"{name}, {title}, %", "method", *(f"n = {number}" for number in IMAGES))
+        made = table(f"{name}, {title}, %", "method", *(f"n {number}" for number in IMAGES), padding=(0, 1, 0, 0))
         for words, values in found.items():
-            made.add_row(words, *(shown(values["recall"][measure][str(number)]) for number in IMAGES))
+            cells = (shown(values["recall"][measure][str(number)]).replace(" ", "") for number in IMAGES)
+            made.add_row(words, *cells)
         Terminal().print(made)
