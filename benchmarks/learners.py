@@ -50,7 +50,7 @@ class ClosedForm:
 
     @property
     def state_bytes(self) -> int:
-        """Of statistics, losses and the head; ours have the out-of-distribution score besides, 0.3 MB."""
+        """Of statistics, losses and the head; `run.json` counts all that a training keeps, 0.2 MB more."""
         statistics = self.statistics or ClassStatistics.empty(0)
         tensors = [value for value in statistics.state_dict().values() if isinstance(value, torch.Tensor)]
         return tensor_bytes([*tensors, self.losses, *(self.head.parameters() if self.head else ())])
