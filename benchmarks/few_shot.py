@@ -32,7 +32,7 @@ LEARNERS = ("light", "analytic", "logistic regression, features of light", "logi
 """Names of `benchmarks.peers.CONTENDERS`."""
 MEASURES = {
     "all_classes": "a new disease: recall of all classes", "new_classes": "a new disease: recall of the new classes",
-    "every_class_few": "a new field: recall of all classes, n images of each",
+    "every_class_few": "a new field: recall of all classes",
 }  # fmt: skip
 # of the colour-blind safe palette of Okabe and Ito; markers tell the lines apart in grey print
 STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "-"), ("#009E73", "^", "--"), ("#CC79A7", "D", ":"))
