@@ -155,6 +155,34 @@ def growth(
 
 
 @app.command()
+def peers(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Keep features in this folder, or take them from it.")] = None,
+    of: Annotated[list[str] | None, typer.Option("--set", help="Only this one; may be given again.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Compare our heads with classifiers of scikit-learn that are refitted on all features after every task."""
+    from benchmarks.peers import benchmark_peers
+
+    benchmark_peers(json, features, tuple(of or ()), tuple(method or ()))
+
+
+@app.command(name="few_shot")
+def few_shot(
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Keep features in this folder, or take them from it.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw them into this PNG file.")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the images of a new disease in each order.")] = 2,
+    of: Annotated[list[str] | None, typer.Option("--set", help="Only this one; may be given again.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again.")] = None,
+) -> None:
+    """Measure how well classes are told apart that have 1 to 20 training images."""
+    from benchmarks.few_shot import benchmark_few_shot
+
+    benchmark_few_shot(json, features, plot, draws, tuple(of or ()), tuple(method or ()))
+
+
+@app.command()
 def accuracy(
     config: Annotated[Path, typer.Option(help="Methods, data sets and seeds.")] = Path("configs/benchmark.yaml"),
 ) -> None:
