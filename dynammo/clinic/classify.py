@@ -12,6 +12,7 @@ import pydicom
 
 from dynammo import NOTICE, __version__
 from dynammo.clinic.journal import Contents, Journal
+from dynammo.clinic.levels import count_levels, level_of
 from dynammo.clinic.report import model_facts, write_report
 from dynammo.clinic.sort_files import sort_studies
 from dynammo.clinic.structured_report import write_study_reports
@@ -217,6 +218,7 @@ def _run(
             "unreadable": sum("unreadable" in item["flags"] for item in items),
             "ignored_files": listed.ignored,
             "flagged": sum(bool(item["flags"]) for item in items),
+            "levels": count_levels(item["flags"] for item in items),
         },
         "seconds": seconds,
         "input": source.name,
@@ -233,7 +235,9 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
     if settings.with_patient_id:
         rows = [{**row, "patient_id": _patient(studies[item["path"]])} for row, item in zip(rows, items, strict=True)]
     write_atomically(folder / "predictions.csv", lambda file: file.write(csv_bytes(list(rows[0]), rows)))
-    write_json(folder / "predictions.json", {**run, "items": items})
+    write_json(
+        folder / "predictions.json", {**run, "items": [{**item, "level": level_of(item["flags"])} for item in items]}
+    )
     write_report(
         folder / "report.html",
         run,
@@ -308,6 +312,7 @@ def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
         "unknown_score": rounded(item["unknown"], DIGITS),  # its name in 0.1, beside the new one for one release
         "ood_score": rounded(item["ood_score"], DIGITS),
         "strangeness": rounded(item["ood_score"], DIGITS),  # its name in 0.1, beside the new one for one release
+        "level": level_of(item["flags"]),
         "flags": "; ".join(item["flags"]),
         "reason": item["reason"],
         **{f"p_{name}": rounded(item["probabilities"].get(name), DIGITS) for name in classes},

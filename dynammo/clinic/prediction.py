@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dynammo import NOTICE
-from dynammo.clinic.report import FLAGS, page_environment
+from dynammo.clinic.levels import FLAGS, level_of
+from dynammo.clinic.report import page_environment
 from dynammo.errors import printable
 from dynammo.inference.classifier import Result
 
@@ -54,6 +55,11 @@ class Prediction:
     _picture: tuple[bytes, bytes | None] | None = field(default=None)
     _limits: Mapping[str, float | None] = field(default_factory=dict)
     _model: str = ""
+
+    @property
+    def level(self) -> str:
+        """What the flags come to: `do not use`, `check` or `fine`."""
+        return level_of(self.flags)
 
     def top(self, k: int = SHOWN) -> list[tuple[str, float]]:
         """The k most probable classes with their probabilities (0 to 1), the most probable first."""

@@ -13,17 +13,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dynammo.clinic.levels import FLAGS, LEVELS, count_levels, level_of
 from dynammo.runs.load import Model
 from dynammo.runs.record import measured
 from dynammo.runtime.files import write_atomically
 from dynammo.runtime.plain import percent_or_words, rounded
 
-__all__ = ["FLAGS", "Picture", "model_facts", "page_asset", "page_environment", "policy_source", "write_report"]
+__all__ = ["Picture", "model_facts", "page_asset", "page_environment", "policy_source", "write_report"]
 
 TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
 SCRIPTS = ("card.js", "review.js", "report.js")  # in their order
-FLAGS = ("unreadable", "looks different", "unknown", "low confidence")  # what needs a look first, first
 
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
@@ -61,10 +61,12 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
         policy=_policy(style, script),
         settings={
             "flags": FLAGS,
+            "levels": tuple(LEVELS),
             "unknown": rounded(run["thresholds"]["unknown"], _DIGITS),
             "model": run["model"]["sha256"],
         },
         classes=_count_classes(items),
+        levels=count_levels(item["flags"] for item in items),
         flags=Counter(flag for item in items for flag in set(item["flags"])),
         files=sum(item["files"] for item in items),
         rows=map(_row, items),
@@ -135,6 +137,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
         "files": item["files"],
         "slices": item["slices"],
         "flags": [flag for flag in FLAGS if flag in item["flags"]],
+        "level": level_of(item["flags"]),
         "probability": rounded(item["probability"], _DIGITS),
         "unknown": rounded(item["unknown"], _DIGITS),
         "probabilities": {name: rounded(value, _DIGITS) for name, value in (item["probabilities"] or {}).items()},

@@ -23,6 +23,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from dynammo import NOTICE, __version__
+from dynammo.clinic.levels import level_of
 from dynammo.errors import UserError
 from dynammo.runtime.files import write_atomically
 
@@ -296,7 +297,8 @@ def _group(finding: Finding, names: Mapping[str, Any], algorithm: Any) -> Any:  
         measurements=list(_measurements(finding)),
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(image) for image in images.values()],
     )
-    for words in (f"Predicted class: {finding.predicted_class}", *finding.flags, NOTICE):
+    level = f"Level: {level_of(finding.flags)}"
+    for words in (f"Predicted class: {finding.predicted_class}", level, *finding.flags, NOTICE):
         group[0].ContentSequence.append(
             hd.sr.TextContentItem(codes.DCM.Comment, words, hd.sr.RelationshipTypeValues.CONTAINS)
         )

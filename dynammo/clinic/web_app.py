@@ -12,7 +12,7 @@ and answers with JSON:
     thresholds      unknown, false_alarm_rate, low_confidence, looks_different; null where not fitted
     ignored_files   number of files that are no images
     items           a list; of each: path, files, slices, format, modality, study_uid, series_uid, instance_uid, class,
-                    probability and probabilities (0 to 1), unknown (0 to 1), ood_score, flags, reason,
+                    probability and probabilities (0 to 1), unknown (0 to 1), ood_score, flags, level, reason,
                     picture and heat (data: URLs of a JPEG and of a grey PNG that covers the same area, or null)
 
 or, with status 400 to 500, with `notice` and `error`, one sentence. Nothing is kept: files lie in a temporary folder
@@ -32,7 +32,8 @@ from markupsafe import Markup
 from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
 
 from dynammo import NOTICE, __version__
-from dynammo.clinic.report import FLAGS, page_asset, page_environment, policy_source
+from dynammo.clinic.levels import FLAGS, LEVELS, level_of
+from dynammo.clinic.report import page_asset, page_environment, policy_source
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, without_folder
 from dynammo.errors import UserError
 from dynammo.inference.classifier import Result, StudyClassifier
@@ -157,6 +158,7 @@ def _item(result: Result, folder: Path) -> dict[str, Any]:
     jpeg, heat = result.picture or (None, None)
     return {
         **{name: item[name] for name in TEXTS},
+        "level": level_of(item["flags"]),
         **{name: plain(item[name]) for name in (*NUMBERS, "probabilities")},
         "reason": without_folder(item["reason"] or "", folder),
         "picture": _data_url("image/jpeg", jpeg),
@@ -202,6 +204,7 @@ def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits) -> tu
         .render(
             about=about,
             flags=FLAGS,
+            levels=tuple(LEVELS),
             limits=limits,
             too_large=too_large(limits),
             style=Markup(style),

@@ -18,6 +18,7 @@ from synthetic.images import dicom
 
 from dynammo.cli import main
 from dynammo.clinic import classify as module
+from dynammo.clinic.levels import LEVELS, level_of
 from dynammo.errors import UserError
 from dynammo.runs.find import find_models
 from dynammo.runs.record import locate_model
@@ -50,9 +51,15 @@ def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Tr
     rows, record = table(out), json.loads((out / "classification.json").read_text())
     found = json.loads((out / "predictions.json").read_text())
     assert len(rows) == 11 and record["counts"] == {
-        "items": 11, "unreadable": 1, "ignored_files": 1, "flagged": sum(bool(row["flags"]) for row in rows.values())
+        "items": 11, "unreadable": 1, "ignored_files": 1, "flagged": sum(bool(row["flags"]) for row in rows.values()),
+        "levels": {level: sum(row["level"] == level for row in rows.values()) for level in LEVELS},
     }  # fmt: skip
     bad = rows["cut.jpg"]
+    assert all(row["level"] == level_of(row["flags"].split("; ") if row["flags"] else []) for row in rows.values())
+    assert {item["path"]: item["level"] for item in found["items"]} == {
+        path: row["level"] for path, row in rows.items()
+    }
+    assert bad["level"] == "do not use"
     assert bad["flags"] == "unreadable" and bad["reason"] and bad["predicted_class"] == ""
     assert "looks different" in rows["stripes.png"]["flags"]
     series = next(row for row in rows.values() if row["series_uid"] == "1.2.3.4")

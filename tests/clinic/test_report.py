@@ -17,7 +17,8 @@ from jinja2 import UndefinedError
 from synthetic.datasets import ROOT
 from synthetic.report import NOTICE, make_item, make_run, make_unreadable, picture_of
 
-from dynammo.clinic.report import FLAGS, write_report
+from dynammo.clinic.levels import FLAGS
+from dynammo.clinic.report import write_report
 
 HOSTILE = [
     "<script>alert(1)</script>.png",

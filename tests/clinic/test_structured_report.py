@@ -63,7 +63,7 @@ def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
         "Probability of the predicted class": 0.7, "Probability of MEL": 0.7, "Probability of NV": 0.25,
         "Probability of SCC": 0.05, "Unknown score": 0.125,
     }  # fmt: skip
-    assert texts(group) == ["Predicted class: MEL", "low confidence", "größer", NOTICE]
+    assert texts(group) == ["Predicted class: MEL", "Level: check", "low confidence", "größer", NOTICE]
     (source,) = group.source_images
     assert source.referenced_sop_instance_uid == image.SOPInstanceUID
     assert (dataset.PatientName, dataset.PatientID, dataset.StudyDate) == ("Müller^Jörg", "7", "20240229")

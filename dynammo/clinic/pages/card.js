@@ -28,6 +28,15 @@ const card = (() => {
     return mark;
   }
 
+  // What the flags come to, in words and by a sign: colour alone would not tell everybody.
+  function levelMark(item) {
+    const mark = document.createElement("span");
+    mark.className = "level";
+    mark.dataset.level = item.level;
+    mark.textContent = item.level;
+    return mark;
+  }
+
   function headline(item) {
     if (item.class === null) return "No prediction";
     if (item.flags.includes("looks different")) return `Unlike the training pictures (nearest: ${item.class})`;
@@ -103,5 +112,5 @@ const card = (() => {
     return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
   }
 
-  return { number, kind, doubtful, percent, score, badge, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
+  return { number, kind, doubtful, percent, score, badge, levelMark, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
 })();

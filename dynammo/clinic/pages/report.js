@@ -1,7 +1,8 @@
 // The table and the large picture; card.js stands before it. Every text of a file goes in as textContent, never as HTML.
 (() => {
   const ROWS_PER_PAGE = 50;
-  const { number, kind, doubtful, percent, score, badge } = card;
+  const FILTERS = ["by-class", "by-level", "by-flag", "by-review", "by-text"];
+  const { number, kind, doubtful, percent, score, badge, levelMark } = card;
 
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
@@ -54,22 +55,24 @@
   function update() {
     const chosen = byId("by-class").selectedOptions[0].dataset.name;
     const flag = byId("by-flag").value;
+    const level = byId("by-level").value;
     const reviewed = byId("by-review").value;
     const words = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (i) =>
       (chosen === undefined || items[i].class === chosen) &&
       hasFlag(items[i], flag) &&
+      (level === "" || items[i].level === level) &&
       (reviewed === "" || (review.verdict(i, items[i]) || "none") === reviewed) &&
       words.every((word) => searchable[i].includes(word));
     view.shown = needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1));
     view.page = 0;
     draw();
-    byId("filtered-by").textContent = describeFilter(chosen, flag, reviewed, words);
+    byId("filtered-by").textContent = describeFilter(chosen, level, flag, reviewed, words);
   }
 
-  function describeFilter(chosen, flag, reviewed, words) {
+  function describeFilter(chosen, level, flag, reviewed, words) {
     const parts = [
-      chosen && `class ${chosen}`, flag && `flag ${flag}`, reviewed && `review ${reviewed}`, words.length && `text ${words.join(" ")}`,
+      chosen && `class ${chosen}`, level && `level ${level}`, flag && `flag ${flag}`, reviewed && `review ${reviewed}`, words.length && `text ${words.join(" ")}`,
     ];
     const used = parts.filter(Boolean);
     return used.length ? `Only: ${used.join(", ")}` : "";
@@ -115,7 +118,7 @@
     cell("probability").textContent = percent(item.probability);
     cell("probability").classList.toggle("doubtful", doubtful(item));
     cell("unknown").textContent = score(item.unknown);
-    cell("flags").append(...item.flags.map(badge));
+    cell("flags").append(levelMark(item), ...item.flags.map(badge));
     cell("kind").textContent = kind(item);
     cell("slices").textContent = item.slices ? number(item.slices) : "–";
     showThumbnail(row);
@@ -273,7 +276,7 @@
 
   function showFindings(item) {
     byId("large-class").textContent = card.headline(item);
-    byId("large-flags").replaceChildren(...item.flags.map(badge));
+    byId("large-flags").replaceChildren(levelMark(item), ...item.flags.map(badge));
     byId("large-reason").textContent = item.reason || "";
     byId("large-numbers").hidden = item.class === null;
     byId("bars").replaceChildren(...card.ranking(item));
@@ -357,7 +360,7 @@
   const on = (id, event, act) => byId(id).addEventListener(event, act);
 
   function choose(select, option) {
-    for (const id of ["by-class", "by-flag", "by-review", "by-text"]) byId(id).value = "";
+    for (const id of FILTERS) byId(id).value = "";
     option.selected = true;
     update();
     byId("items-title").scrollIntoView();
@@ -365,14 +368,14 @@
   }
 
   function wireFilter() {
-    for (const id of ["by-class", "by-flag", "by-review", "by-text"]) on(id, "input", update);
+    for (const id of FILTERS) on(id, "input", update);
     const form = document.querySelector(".filter");
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => setTimeout(update)); // the fields are empty only after the event
-    for (const [list, key] of [["by-class", "name"], ["by-flag", "value"]]) {
-      const wanted = key === "name" ? "class" : "flag";
+    for (const wanted of ["class", "level", "flag"]) {
+      const list = `by-${wanted}`;
       for (const button of document.querySelectorAll(`.summary button[data-${wanted}]`)) {
-        const fits = (option) => (key === "name" ? option.dataset.name : option.value) === button.dataset[wanted];
+        const fits = (option) => (option.dataset.name ?? option.value) === button.dataset[wanted];
         button.addEventListener("click", () => choose(byId(list), [...byId(list).options].find(fits)));
       }
     }

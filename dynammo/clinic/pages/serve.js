@@ -71,6 +71,7 @@
     part("h3 bdi").textContent = item.path;
     part(".headline").textContent = card.headline(item);
     part(".told").append(...item.flags.map(told));
+    part(".mark").append(card.levelMark(item));
     part(".reason").textContent = item.reason;
     part(".numbers").hidden = item.class === null;
     part(".ranked").append(...card.ranking(item));

@@ -10,6 +10,7 @@ from monai.deploy.core import Operator, OperatorSpec
 from study_loader import DAMAGED
 
 from dynammo import NOTICE
+from dynammo.clinic.levels import level_of
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.runtime.files import prepare_output_dir, write_json
 
@@ -101,5 +102,6 @@ def _row(result: Classified, found: Mapping[str, Any]) -> dict[str, Any]:
         "probabilities": result.probabilities,
         "unknown": result.unknown,
         "flags": found.get("flags", ["unreadable"]),
+        "level": level_of(found.get("flags", ["unreadable"])),
         "reason": result.fault,
     }
