@@ -13,17 +13,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dynammo.clinic.languages import PageTexts
 from dynammo.clinic.levels import FLAGS, LEVELS, count_levels, level_of
 from dynammo.runs.load import Model
 from dynammo.runs.record import measured
 from dynammo.runtime.files import write_atomically
-from dynammo.runtime.plain import percent_or_words, rounded
+from dynammo.runtime.plain import rounded
 
 __all__ = ["Picture", "model_facts", "page_asset", "page_environment", "policy_source", "write_report"]
 
 TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
-SCRIPTS = ("card.js", "review.js", "report.js")  # in their order
+SCRIPTS = ("words.js", "card.js", "review.js", "report.js")  # in their order
 
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
@@ -33,7 +34,9 @@ _TEXTS = ("path", "format", "modality", "study_uid", "series_uid", "instance_uid
 _DIGITS = 4  # of probabilities in the page
 
 
-def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str, Any]], picture: Picture) -> None:
+def write_report(
+    file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str, Any]], picture: Picture, language: str = ""
+) -> None:
     """Write the report as one self-contained page that asks nothing of any other machine.
 
     The page is written piece by piece: memory does not grow with the pictures.
@@ -47,6 +50,7 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
             probability and probabilities (0 to 1), unknown score (0 to 1), flags out of `FLAGS`, reason, and content,
             the digest of its files.
         picture: called once for each item, in order; its answer is written and forgotten.
+        language: code of the one that is shown first; "" for that of the browser.
 
     Raises:
         jinja2.UndefinedError: `run` lacks a key that the page shows.
@@ -56,6 +60,7 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
     page = page_environment().get_template("report.html.j2")
     pieces = page.generate(
         run=run,
+        words=PageTexts(language),
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
@@ -101,7 +106,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent_or_words, "limit": _limit, "minute": _minute, "duration": _duration}
+    environment.filters |= {"minute": _minute, "duration": _duration}
     return environment
 
 
@@ -150,10 +155,6 @@ def _pictures(count: int, picture: Picture) -> Iterator[tuple[int, str, str | No
         if found is not None:
             jpeg, heat = found
             yield index, base64.b64encode(jpeg).decode(), None if heat is None else base64.b64encode(heat).decode()
-
-
-def _limit(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}"
 
 
 def _minute(moment: str) -> str:

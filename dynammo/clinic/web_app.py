@@ -32,6 +32,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
 
 from dynammo import NOTICE, __version__
+from dynammo.clinic.languages import PageTexts
 from dynammo.clinic.levels import FLAGS, LEVELS, level_of
 from dynammo.clinic.report import page_asset, page_environment, policy_source
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, without_folder
@@ -70,6 +71,7 @@ def make_app(
     limits: UploadLimits | None = None,
     names: Collection[str] = (),
     folder: Path | None = None,
+    language: str = "",
 ) -> Flask:
     """Make the application; it asks nothing of any other machine and sets no cookie.
 
@@ -80,12 +82,13 @@ def make_app(
         names: host names, lower case, that the server goes by in a network, where it is also answered under any
             address in numbers; empty for this machine alone, where only localhost and loopback addresses are.
         folder: where uploads lie while they are classified; None for the system's folder of temporary files.
+        language: code of the one that the page is shown in; "" for that of the browser.
     """
     limits = limits or UploadLimits()
     app = Flask("dynammo", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=limits.megabytes * MEGABYTE, MAX_FORM_PARTS=limits.files + 1)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes in the order of the model
-    page, policy = _page(classifier, model, limits)
+    page, policy = _page(classifier, model, limits, language)
     turn = threading.Lock()
 
     @app.before_request
@@ -193,16 +196,17 @@ def _explanation(error: Exception, limits: UploadLimits) -> tuple[int, str]:
     return 500, f"these images could not be classified ({type(error).__name__}); try them one by one."
 
 
-def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits) -> tuple[str, str]:
+def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits, language: str) -> tuple[str, str]:
     """The page, and the content security policy that lets it use its own style and script and nothing else."""
     style = "".join(map(page_asset, ("report.css", "card.css", "serve.css")))
-    script = "".join(map(page_asset, ("card.js", "serve.js")))
+    script = "".join(map(page_asset, ("words.js", "card.js", "serve.js")))
     about: Mapping[str, Any] = _about(classifier, model)
     page = (
         page_environment()
         .get_template("serve.html.j2")
         .render(
             about=about,
+            words=PageTexts(language),
             flags=FLAGS,
             levels=tuple(LEVELS),
             limits=limits,

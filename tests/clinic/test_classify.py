@@ -77,6 +77,17 @@ def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Tr
     assert not (out / "unfinished.jsonl").exists() and not list(out.glob(".unpacked*"))
 
 
+def test_a_language_is_typed(
+    studies: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = studies / "stripes.png"
+    run(image, tmp_path / "de", trained("dynammo"), "--language", "de")
+    assert '<html lang="de">' in (tmp_path / "de" / "report.html").read_text()
+    run(image, tmp_path / "tlh", trained("dynammo"), "--language", "tlh")
+    assert "do not speak 'tlh'" in capsys.readouterr().out
+    assert '<html lang="en">' in (tmp_path / "tlh" / "report.html").read_text()
+
+
 def test_a_classification_beside_a_model_leaves_its_record_alone(trained: Trained, tmp_path: Path) -> None:
     for name in ("run.json", "model.pt"):
         shutil.copy(trained("dynammo") / name, tmp_path)

@@ -209,6 +209,7 @@ def test_files_chosen_by_keyboard_become_cards(visit: Callable[..., Any], png: P
     page = visit()
     assert page.get_by_text(NOTICE).is_visible()
     page.wait_for_load_state("networkidle")
+    page.keyboard.press("Tab")  # the language
     page.keyboard.press("Tab")
     page.locator("#choose:focus").wait_for()
     with page.expect_file_chooser() as chooser:

@@ -3,6 +3,7 @@
   const ROWS_PER_PAGE = 50;
   const FILTERS = ["by-class", "by-level", "by-flag", "by-review", "by-text"];
   const { number, kind, doubtful, percent, score, badge, levelMark } = card;
+  const { say } = words;
 
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
@@ -57,25 +58,29 @@
     const flag = byId("by-flag").value;
     const level = byId("by-level").value;
     const reviewed = byId("by-review").value;
-    const words = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const typed = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (i) =>
       (chosen === undefined || items[i].class === chosen) &&
       hasFlag(items[i], flag) &&
       (level === "" || items[i].level === level) &&
       (reviewed === "" || (review.verdict(i, items[i]) || "none") === reviewed) &&
-      words.every((word) => searchable[i].includes(word));
+      typed.every((word) => searchable[i].includes(word));
     view.shown = needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1));
     view.page = 0;
     draw();
-    byId("filtered-by").textContent = describeFilter(chosen, level, flag, reviewed, words);
+    byId("filtered-by").textContent = describeFilter(chosen, level, flag, reviewed, typed);
   }
 
-  function describeFilter(chosen, level, flag, reviewed, words) {
+  function describeFilter(chosen, level, flag, reviewed, typed) {
     const parts = [
-      chosen && `class ${chosen}`, level && `level ${level}`, flag && `flag ${flag}`, reviewed && `review ${reviewed}`, words.length && `text ${words.join(" ")}`,
+      ["class", chosen],
+      ["level", level && words.level(level)],
+      ["flag", ["any", "none"].includes(flag) ? say(flag) : flag && words.flag(flag)],
+      ["review", reviewed && say(reviewed === "none" ? "review_none" : reviewed)],
+      ["text", typed.join(" ")],
     ];
-    const used = parts.filter(Boolean);
-    return used.length ? `Only: ${used.join(", ")}` : "";
+    const used = parts.filter(([, what]) => what).map(([kind, what]) => say(`only_${kind}`, { what }));
+    return used.length ? say("only", { what: used.join(", ") }) : "";
   }
 
   /* ---- the table ---- */
@@ -102,9 +107,9 @@
 
   function describe(first, count) {
     const found = view.shown.length;
-    const all = found === items.length ? number(found) : `${number(found)} of ${number(items.length)}`;
-    const range = count && count < found ? `, ${number(first + 1)} to ${number(first + count)} shown` : "";
-    return `${all} ${items.length === 1 ? "item" : "items"}${range}`;
+    const all = items.length;
+    const range = count && count < found ? say("items_shown", { first: first + 1, last: first + count }) : "";
+    return (found === all ? say("items", { count: all }) : say("items_of", { count: found, all })) + range;
   }
 
   function makeRow(i) {
@@ -132,9 +137,9 @@
 
   function fillClass(cell, item) {
     if (item.class === null) {
-      cell.textContent = item.reason || "not read";
+      cell.textContent = item.reason || say("not_read");
     } else {
-      cell.textContent = doubtful(item) ? `nearest: ${item.class}` : item.class;
+      cell.textContent = doubtful(item) ? say("nearest", { class: item.class }) : item.class;
       cell.append(...nextClasses(item));
     }
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
@@ -147,7 +152,7 @@
     const line = document.createElement("small");
     line.className = "said";
     const { label, comment } = review.of(i);
-    line.textContent = [verdict === "corrected" ? `corrected: ${label}` : verdict, comment].filter(Boolean).join(", ");
+    line.textContent = [verdict === "corrected" ? say("corrected_to", { class: label }) : say(verdict), comment].filter(Boolean).join(", ");
     row.querySelector(".class").append(line);
   }
 
@@ -185,9 +190,13 @@
     update();
   }
 
-  function turnPage(page) {
+  function turnTo(page) {
     view.page = page;
     draw();
+  }
+
+  function turnPage(page) {
+    turnTo(page);
     byId("items-title").scrollIntoView();
   }
 
@@ -221,7 +230,7 @@
     const i = view.shown[position];
     const item = items[i];
     large.querySelector("h2 bdi").textContent = item.path;
-    byId("position").textContent = `${number(position + 1)} of ${number(view.shown.length)}`;
+    byId("position").textContent = say("place_of", { place: position + 1, all: view.shown.length });
     byId("back").disabled = position === 0;
     byId("on").disabled = position === view.shown.length - 1;
     showFindings(item);
@@ -252,7 +261,7 @@
 
   function countReviews() {
     const { reviewed, corrected } = review.count(items);
-    byId("reviewed").textContent = `${number(reviewed)} of ${number(items.length)} reviewed, ${number(corrected)} corrected`;
+    byId("reviewed").textContent = say("reviewed", { reviewed, all: items.length, corrected });
     byId("save-review").disabled = reviewed === 0;
   }
 
@@ -295,7 +304,7 @@
     byId("no-heat").textContent = card.noHeat(item);
     canvas.width = canvas.height = 0;
     if (source === null) return byId("image").removeAttribute("src");
-    byId("image").alt = `Picture of ${item.path}`;
+    byId("image").alt = say("picture_of", { name: item.path });
     const image = await card.load(source);
     if (view.shown[position] !== i) return; // walked on meanwhile
     byId("image").src = source;
@@ -417,6 +426,13 @@
   on("save-review", "click", saveReview);
   on("load-review", "change", loadReview);
   countReviews();
+  words.onSwitch(() => {
+    const { page } = view;
+    update();
+    turnTo(page);
+    countReviews();
+    if (large.open) showLarge();
+  });
   on("print", "click", print);
   window.addEventListener("beforeprint", toPaper);
   window.addEventListener("afterprint", toScreen);

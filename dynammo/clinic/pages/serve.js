@@ -1,4 +1,5 @@
 (() => {
+  const { say } = words;
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
   const urgency = (item) => (item.flags.length ? settings.flags.indexOf(item.flags[0]) : settings.flags.length);
@@ -7,16 +8,16 @@
   /* ---- sending ---- */
 
   async function classify(files) {
-    if (busy) return say("The images before are still being classified; drop these again afterwards.", true);
-    if (!files.length) return say("There is no file in what was dropped.", true);
+    if (busy) return tell(() => say("still_busy"), true);
+    if (!files.length) return tell(() => say("no_file_dropped"), true);
     const bytes = files.reduce((sum, file) => sum + file.size, 0);
-    if (bytes > settings.bytes || files.length > settings.files) return say(sentence(settings.tooLarge), true);
+    if (bytes > settings.bytes || files.length > settings.files) return tell(() => sentence(settings.tooLarge), true);
     setBusy(true);
-    say(`Classifying ${count(files.length, "file")} …`);
+    tell(() => say("classifying", { count: files.length }));
     try {
       show(await answer(files));
     } catch (error) {
-      say(sentence(error.message), true);
+      tell(() => sentence(error.message), true);
     }
     setBusy(false);
   }
@@ -28,7 +29,7 @@
     try {
       response = await fetch("classify", { method: "POST", body: form });
     } catch {
-      throw new Error("no answer came: see whether dynammo serve still runs, and whether the files can be read.");
+      throw new Error(say("no_answer"));
     }
     const text = await response.text();
     const isJson = response.headers.get("Content-Type") === "application/json";
@@ -43,13 +44,16 @@
     byId("drop").setAttribute("aria-busy", now);
   }
 
-  function say(text, failed = false) {
-    byId("status").textContent = text;
+  let told = () => "";
+
+  // What is told is told again when the language is switched.
+  function tell(text, failed = false) {
+    told = text;
+    byId("status").textContent = text();
     byId("status").classList.toggle("failed", failed);
   }
 
   const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-  const count = (n, what) => `${card.number(n)} ${what}${n === 1 ? "" : "s"}`;
 
   /* ---- showing ---- */
 
@@ -59,9 +63,9 @@
     const flagged = items.filter((item) => item.flags.length).length;
     byId("results").prepend(...items.map(makeCard));
     byId("found").hidden = false;
-    const look = flagged ? `; ${card.number(flagged)} ${flagged === 1 ? "needs" : "need"} a look` : "";
-    const others = found.ignored_files ? `; ${count(found.ignored_files, "other file")} left out` : "";
-    say(`${count(items.length, "result")}${look}${others}.`);
+    const parts = [["results", items.length], ["need_look", flagged], ["others_left", found.ignored_files]];
+    const said = parts.filter(([, count], at) => count || at === 0);
+    tell(() => `${said.map(([key, count]) => say(key, { count })).join("")}.`);
     byId("results-title").focus();
   }
 
@@ -70,7 +74,7 @@
     const part = (name) => result.querySelector(name);
     part("h3 bdi").textContent = item.path;
     part(".headline").textContent = card.headline(item);
-    part(".told").append(...item.flags.map(told));
+    part(".told").append(...item.flags.map(explained));
     part(".mark").append(card.levelMark(item));
     part(".reason").textContent = item.reason;
     part(".numbers").hidden = item.class === null;
@@ -85,9 +89,9 @@
     return result;
   }
 
-  function told(flag) {
+  function explained(flag) {
     const line = document.createElement("li");
-    line.append(card.badge(flag), settings.meanings[flag]);
+    line.append(card.badge(flag), words.page(settings.meanings[flag]));
     return line;
   }
 
@@ -99,7 +103,7 @@
     part(".no-heat").textContent = card.noHeat(item);
     if (item.picture === null) return;
     const image = await card.load(item.picture);
-    part("img").alt = `Picture of ${item.path}`;
+    part("img").alt = say("picture_of", { name: item.path });
     part("img").src = item.picture;
     part(".stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
     if (item.heat === null) return;
@@ -121,7 +125,7 @@
   function clear() {
     byId("results").replaceChildren();
     byId("found").hidden = true;
-    say("");
+    tell(() => "");
     byId("choose").focus();
   }
 
@@ -151,7 +155,7 @@
     try {
       classify(await dropped(event.dataTransfer));
     } catch {
-      say("What was dropped cannot be read.", true);
+      tell(() => say("cannot_read_drop"), true);
     }
   }
 
