@@ -15,6 +15,7 @@ from dynammo.clinic.predictions_table import predictions_csv
 from dynammo.clinic.report import model_facts, write_report
 from dynammo.clinic.sort_files import sort_studies
 from dynammo.clinic.structured_report import write_study_reports
+from dynammo.data.class_file import describe_classes
 from dynammo.errors import UserError
 from dynammo.inference.classifier import NOTHING, StudyClassifier
 from dynammo.inference.cluster import Classified, classify_on_cluster
@@ -54,6 +55,7 @@ class ClassifySettings:
     engine: str = "auto"
     engine_cluster: str | None = None
     language: str | None = None
+    class_file: Path | None = None
 
 
 def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
@@ -87,13 +89,16 @@ def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
         say(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
         model = load_model(settings.model)
         say(f"model {model.name}: {', '.join(model.record['classes'])}")
+        describe_classes(settings.class_file, model.record["classes"])  # refused before the work
         classifier = make_classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
             contents = Contents({study.name: study.files for study in listed.studies})
             _work(partial(_results, model, classifier, settings), listed, journal, contents)
             journal.items = [_checked(item, contents) for item in journal.items]
-            run = _run(source, model, classifier, listed, journal.items, time.perf_counter() - started)
+            run = _run(source, model, classifier, listed, journal.items, settings) | {
+                "seconds": time.perf_counter() - started
+            }
             _write(folder, run, journal, listed, settings)
         except OSError as error:
             raise UserError(
@@ -200,14 +205,14 @@ def _run(
     classifier: StudyClassifier,
     listed: StudyList,
     items: list[dict[str, Any]],
-    seconds: float,
+    settings: ClassifySettings,
 ) -> dict[str, Any]:
     return {
         "notice": NOTICE,
         "version": __version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": provenance.command(),
-        "model": model_facts(model),
+        "model": model_facts(model, settings.class_file),
         "rule": classifier.rule,
         "thresholds": classifier.thresholds,
         "counts": {
@@ -217,7 +222,6 @@ def _run(
             "flagged": sum(bool(item["flags"]) for item in items),
             "levels": count_levels(item["flags"] for item in items),
         },
-        "seconds": seconds,
         "input": source.name,
     }
 
@@ -294,7 +298,9 @@ def _reported(folder: Path, run: dict[str, Any], read: list[tuple[Study, dict[st
         for study, item in read
     ]
     reports = prepare_output_dir(folder / REPORTS)
-    written = write_study_reports(reports, findings, {"model_sha256": run["model"]["sha256"]})
+    written = write_study_reports(
+        reports, findings, {"model_sha256": run["model"]["sha256"], "about_classes": run["model"]["about_classes"]}
+    )
     say(f"{len(written.files)} structured reports; {written.skipped} items are no DICOM")
     failed = _failures("no structured report of", written.failed)
     return {"written": len(written.files), "skipped": written.skipped, "failed": failed}

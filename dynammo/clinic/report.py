@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from dynammo.clinic.languages import PageTexts
 from dynammo.clinic.levels import FLAGS, LEVELS, count_levels, level_of
+from dynammo.data.class_file import describe_classes
 from dynammo.runs.load import Model
 from dynammo.runs.record import measured
 from dynammo.runtime.files import write_atomically
@@ -69,6 +70,7 @@ def write_report(
             "levels": tuple(LEVELS),
             "unknown": rounded(run["thresholds"]["unknown"], _DIGITS),
             "model": run["model"]["sha256"],
+            "about": run["model"]["about_classes"],
         },
         classes=_count_classes(items),
         levels=count_levels(item["flags"] for item in items),
@@ -81,7 +83,7 @@ def write_report(
     write_atomically(file, lambda out: out.writelines(piece.encode("utf-8", "replace") for piece in pieces))
 
 
-def model_facts(model: Model) -> dict[str, Any]:
+def model_facts(model: Model, class_file: Path | None = None) -> dict[str, Any]:
     """What the report says of the model: where it comes from, and how far it can be trusted."""
     record, trust = model.record, model.record.get("trust", {})
     return {
@@ -89,6 +91,7 @@ def model_facts(model: Model) -> dict[str, Any]:
         "sha256": model.sha256,
         "trained": record.get("finished", ""),
         "classes": record["classes"],
+        "about_classes": describe_classes(class_file, record["classes"], record.get("about_classes")),
         "method": record.get("method", ""),
         "measured": asdict(measured(record)),
         "calibrates_itself": record["config"].get("head_layout") == "analytic",

@@ -208,6 +208,7 @@ def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits, langu
             about=about,
             words=PageTexts(language),
             flags=FLAGS,
+            about_classes=model.record.get("about_classes", {}),
             levels=tuple(LEVELS),
             limits=limits,
             too_large=too_large(limits),

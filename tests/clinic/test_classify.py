@@ -77,6 +77,18 @@ def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Tr
     assert not (out / "unfinished.jsonl").exists() and not list(out.glob(".unpacked*"))
 
 
+def test_a_class_file_is_in_record_and_report_or_refused(studies: Path, trained: Trained, tmp_path: Path) -> None:
+    file, image = tmp_path / "classes.csv", studies / "stripes.png"
+    file.write_text("class,name,mark\nred,Rubor,urgent\n")
+    assert run(image, tmp_path / "out", trained("dynammo"), "--class-file", str(file)) == 0
+    record = json.loads((tmp_path / "out" / "classification.json").read_text())
+    assert record["model"]["about_classes"] == {"red": {"name": "Rubor", "mark": "urgent"}}
+    assert "Rubor" in (tmp_path / "out" / "report.html").read_text()
+    file.write_text("class,name\npink,Rosa\n")
+    with pytest.raises(UserError, match="the class 'pink', which the model does not have"):
+        module.classify(image, tmp_path / "no", module.ClassifySettings(model=trained("dynammo"), class_file=file))
+
+
 def test_a_language_is_typed(
     studies: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

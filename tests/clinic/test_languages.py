@@ -34,6 +34,7 @@ def test_pages_use_every_text_and_no_other() -> None:
     made = {f"flag_{flag}" for flag in FLAGS} | {f"level_{level}" for level in LEVELS}
     made |= {f"{kind}_{flag}" for kind in ("meaning", "no_limit") for flag in FLAGS}
     made |= {f"only_{kind}" for kind in ("class", "level", "flag", "review", "text")}
+    made |= {f"mark_{mark}" for mark in ("malignant", "benign", "urgent")}
     made = {key.replace(" ", "_") for key in made}
     known = {key for table in ("page", "script") for key in languages()["en"][table]}
     shown_as_they_are = {"notice", "volumes_whole", "rule_middle", "rule_maximum", "rule_slices"}

@@ -34,6 +34,18 @@ def test_another_language_is_english(show: Open) -> None:
     assert page.locator("#status").inner_text() == "7 items"
 
 
+def test_names_and_marks_of_a_class_file_are_shown(show: Open) -> None:
+    about = {"red": {"name": "Rubor", "code": "123456", "mark": "malignant"}, "blue": {"mark": "benign"}}
+    page = show(about=about, locale="de")
+    assert page.locator("#rows .class-mark").all_inner_texts() == ["bösartig", "gutartig", "gutartig", "bösartig"]
+    assert page.locator("#rows .class").nth(1).inner_text().startswith("am nächsten: red (Rubor)")
+    assert page.locator(".chart .class-mark").count() == 2
+    page.fill("#by-text", "rubor")
+    page.locator("#rows button").last.press("Enter")
+    assert page.locator("#large-class").inner_text() == "red (Rubor), Wahrscheinlichkeit 97,0 %"
+    assert "123456" in page.locator("#facts").inner_text()
+
+
 def test_names_are_never_taken_for_texts(show: Open) -> None:
     names = ["{count}", "constructor", "{class}", "$& <b>x</b>"]
     page = show([make_item(name, label=name) for name in names], locale="de")

@@ -71,6 +71,18 @@ def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert (dataset.VerificationFlag, dataset.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
 
 
+def test_a_class_file_gives_name_code_and_mark(tmp_path: Path) -> None:
+    about = {"a": {"name": "Naevus of skin", "code": "123456", "mark": "benign"}, "b": {"mark": "urgent"}}
+    findings = [Finding([header_of()], name, {"a": 0.5, "b": 0.5}) for name in ("a", "b")]
+    write_structured_report(tmp_path / "x.dcm", findings, {**RUN, "about_classes": about})
+    _, _, (coded, private) = read(tmp_path / "x.dcm")
+    kind = coded.finding_type
+    assert (kind.value, kind.scheme_designator, kind.meaning) == ("123456", "SCT", "Naevus of skin")
+    assert texts(coded) == ["Predicted class: a (Naevus of skin)", "Mark of this class: benign", "Level: fine", NOTICE]
+    assert private.finding_type.scheme_designator == "99DYNAMMO"
+    assert texts(private) == ["Predicted class: b", "Mark of this class: urgent", "Level: fine", NOTICE]
+
+
 def test_the_algorithm_is_named(tmp_path: Path) -> None:
     write_structured_report(tmp_path / "x.dcm", [Finding([header_of()], "MEL", SKIN)], RUN)
     _, _, (group,) = read(tmp_path / "x.dcm")

@@ -4,6 +4,21 @@ const card = (() => {
   const COLOURS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
   const { say, number } = words;
+  const { about } = JSON.parse(document.getElementById("settings").textContent);
+  const known = (name) => (Object.hasOwn(about, name) ? about[name] : {});
+
+  // A class with its full name, where its class file gives one.
+  const titled = (name) => (known(name).name ? `${name} (${known(name).name})` : name);
+
+  // Malignant, benign or urgent: what the class is, not what the picture shows for sure.
+  function marks(name) {
+    if (!known(name).mark) return [];
+    const sign = document.createElement("span");
+    sign.className = "class-mark";
+    sign.dataset.mark = known(name).mark;
+    sign.textContent = say(`mark_${known(name).mark}`);
+    return [sign];
+  }
   const kind = (item) => [item.modality, item.format].filter(Boolean).join(", ");
   const doubtful = (item) => item.flags.includes("unknown") || item.flags.includes("looks different");
 
@@ -38,9 +53,9 @@ const card = (() => {
 
   function headline(item) {
     if (item.class === null) return say("no_prediction");
-    if (item.flags.includes("looks different")) return say("unlike", { class: item.class });
-    if (item.flags.includes("unknown")) return say("probably_none", { class: item.class });
-    return say("with_probability", { class: item.class, share: percent(item.probability) });
+    if (item.flags.includes("looks different")) return say("unlike", { class: titled(item.class) });
+    if (item.flags.includes("unknown")) return say("probably_none", { class: titled(item.class) });
+    return say("with_probability", { class: titled(item.class), share: percent(item.probability) });
   }
 
   function noHeat(item) {
@@ -51,7 +66,7 @@ const card = (() => {
   // Bars of all classes, the most probable first.
   function ranking(item) {
     const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
-    return ranked.map(([name, share]) => bar(name, share, percent(share)));
+    return ranked.map(([name, share]) => bar(titled(name), share, percent(share)));
   }
 
   function unknownBar(item, limit) {
@@ -68,6 +83,7 @@ const card = (() => {
 
   function facts(item) {
     const lines = [
+      ["fact_code", item.class === null ? "" : known(item.class).code],
       ["fact_kind", kind(item)],
       ["fact_files", item.files > 1 ? number(item.files) : ""],
       ["fact_slices", item.slices > 1 ? number(item.slices) : ""],
@@ -111,5 +127,5 @@ const card = (() => {
     return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
   }
 
-  return { number, kind, doubtful, percent, score, badge, levelMark, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
+  return { number, kind, doubtful, percent, score, badge, levelMark, titled, marks, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
 })();

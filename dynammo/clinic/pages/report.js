@@ -44,7 +44,7 @@
     .sort(compareBy(SORT_KEYS.probability, 1))
     .sort(compareBy(urgency, 1));
   const searchable = items.map((item) => [
-    item.path, item.class, item.reason, kind(item), item.study_uid, item.series_uid, item.instance_uid,
+    item.path, item.class && card.titled(item.class), item.reason, kind(item), item.study_uid, item.series_uid, item.instance_uid,
   ].filter(Boolean).join("\n").toLowerCase());
 
   function hasFlag(item, wanted) {
@@ -139,8 +139,8 @@
     if (item.class === null) {
       cell.textContent = item.reason || say("not_read");
     } else {
-      cell.textContent = doubtful(item) ? say("nearest", { class: item.class }) : item.class;
-      cell.append(...nextClasses(item));
+      cell.textContent = doubtful(item) ? say("nearest", { class: card.titled(item.class) }) : card.titled(item.class);
+      cell.append(" ", ...card.marks(item.class), ...nextClasses(item));
     }
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
   }
@@ -285,7 +285,7 @@
 
   function showFindings(item) {
     byId("large-class").textContent = card.headline(item);
-    byId("large-flags").replaceChildren(levelMark(item), ...item.flags.map(badge));
+    byId("large-flags").replaceChildren(...(item.class === null ? [] : card.marks(item.class)), levelMark(item), ...item.flags.map(badge));
     byId("large-reason").textContent = item.reason || "";
     byId("large-numbers").hidden = item.class === null;
     byId("bars").replaceChildren(...card.ranking(item));

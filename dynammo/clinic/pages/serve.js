@@ -75,7 +75,7 @@
     part("h3 bdi").textContent = item.path;
     part(".headline").textContent = card.headline(item);
     part(".told").append(...item.flags.map(explained));
-    part(".mark").append(card.levelMark(item));
+    part(".mark").append(card.levelMark(item), ...(item.class === null ? [] : card.marks(item.class)));
     part(".reason").textContent = item.reason;
     part(".numbers").hidden = item.class === null;
     part(".ranked").append(...card.ranking(item));

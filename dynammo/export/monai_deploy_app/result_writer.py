@@ -50,7 +50,7 @@ class ResultWriter(Operator):  # type: ignore[misc]  # the SDK is untyped
         reports = write_study_reports(
             folder,
             [(r.series.study_uid, r.series.files, found) for r, found in items if found],
-            {"model_sha256": self.bundle.sha256},
+            {"model_sha256": self.bundle.sha256, "about_classes": self.bundle.about_classes},
         )
         series = [_row(result, found) for result, found in items]
         faults = [{"study_uid": study, "reason": reason} for study, reason in reports.failed]
