@@ -25,7 +25,7 @@ __all__ = ["Picture", "model_facts", "page_asset", "page_environment", "policy_s
 
 TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
-SCRIPTS = ("words.js", "card.js", "review.js", "report.js")  # in their order
+SCRIPTS = ("words.js", "card.js", "zoom.js", "review.js", "report.js")  # in their order
 
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""

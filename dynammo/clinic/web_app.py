@@ -199,7 +199,7 @@ def _explanation(error: Exception, limits: UploadLimits) -> tuple[int, str]:
 def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits, language: str) -> tuple[str, str]:
     """The page, and the content security policy that lets it use its own style and script and nothing else."""
     style = "".join(map(page_asset, ("report.css", "card.css", "serve.css")))
-    script = "".join(map(page_asset, ("words.js", "card.js", "serve.js")))
+    script = "".join(map(page_asset, ("words.js", "card.js", "zoom.js", "serve.js")))
     about: Mapping[str, Any] = _about(classifier, model)
     page = (
         page_environment()

@@ -211,6 +211,7 @@
   /* ---- the large picture ---- */
 
   const large = byId("large");
+  const zoomed = zoom.make(large.querySelector("figure"));
   let position = 0; // in view.shown
 
   function open(i) {
@@ -297,7 +298,8 @@
   async function showPicture(i, item) {
     const [source, heat] = [picture("jpeg", i), picture("heat", i)];
     const canvas = byId("heat");
-    byId("stage").hidden = source === null;
+    byId("stage").hidden = large.querySelector(".zoom").hidden = source === null;
+    zoomed.whole();
     byId("no-picture").hidden = source !== null;
     byId("heat-controls").hidden = heat === null;
     byId("no-heat").hidden = heat !== null || source === null;
@@ -320,6 +322,7 @@
 
   function largeKeys(event) {
     if (event.target.matches("input:not([type=checkbox])") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (zoomed.key(event)) return event.preventDefault();
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) step(move);
     else if (event.key === "a" && !byId("accept").disabled) accept();

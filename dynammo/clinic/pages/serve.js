@@ -96,7 +96,12 @@
   }
 
   async function showPicture(part, item) {
-    part(".stage").hidden = item.picture === null;
+    part(".stage").hidden = part(".zoom").hidden = item.picture === null;
+    const zoomed = zoom.make(part("figure"));
+    part("figure").addEventListener("keydown", (event) => {
+      const typed = event.target.matches("input") || event.altKey || event.ctrlKey || event.metaKey;
+      if (!typed && zoomed.key(event)) event.preventDefault();
+    });
     part(".no-picture").hidden = item.picture !== null;
     part(".heat-controls").hidden = item.heat === null;
     part(".no-heat").hidden = item.heat !== null || item.picture === null;
