@@ -3,6 +3,7 @@
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
   const urgency = (item) => (item.flags.length ? settings.flags.indexOf(item.flags[0]) : settings.flags.length);
+  const shown = new Map(); // card -> item
   let busy = false;
 
   /* ---- sending ---- */
@@ -14,20 +15,39 @@
     if (bytes > settings.bytes || files.length > settings.files) return tell(() => sentence(settings.tooLarge), true);
     setBusy(true);
     tell(() => say("classifying", { count: files.length }));
+    const word = String(Math.random()).slice(2);
+    const watch = setInterval(() => showProgress(word), 700);
     try {
-      show(await answer(files));
+      show(await answer(files, word));
     } catch (error) {
       tell(() => sentence(error.message), true);
     }
+    clearInterval(watch);
+    byId("progress").hidden = true;
     setBusy(false);
   }
 
-  async function answer(files) {
+  // How far the server is; while files are still on their way nothing is known.
+  async function showProgress(word) {
+    try {
+      const { done, total } = await (await fetch(`progress?progress=${word}`)).json();
+      if (!busy) return;
+      const bar = byId("progress");
+      bar.hidden = false;
+      if (!total) return bar.removeAttribute("value");
+      [bar.max, bar.value] = [total, done];
+      tell(() => say("classified_of", { done, total }));
+    } catch {
+      // the answer itself says what is wrong
+    }
+  }
+
+  async function answer(files, word) {
     const form = new FormData();
     for (const file of files) form.append("files", file, file.name);
     let response;
     try {
-      response = await fetch("classify", { method: "POST", body: form });
+      response = await fetch(`classify?progress=${word}`, { method: "POST", body: form });
     } catch {
       throw new Error(say("no_answer"));
     }
@@ -62,6 +82,10 @@
     const items = [...found.items].sort((a, b) => urgency(a) - urgency(b));
     const flagged = items.filter((item) => item.flags.length).length;
     byId("results").prepend(...items.map(makeCard));
+    if (items.length === 1) byId("results").querySelector("details").open = true;
+    const names = found.ignored_names.map((name) => Object.assign(document.createElement("li"), { textContent: name }));
+    byId("left-out").querySelector("ul").replaceChildren(...names);
+    byId("left-out").hidden = names.length === 0;
     byId("found").hidden = false;
     const parts = [["results", items.length], ["need_look", flagged], ["others_left", found.ignored_files]];
     const said = parts.filter(([, count], at) => count || at === 0);
@@ -73,7 +97,9 @@
     const result = byId("result").content.firstElementChild.cloneNode(true);
     const part = (name) => result.querySelector(name);
     part("h3 bdi").textContent = item.path;
-    part(".headline").textContent = card.headline(item);
+    shown.set(result, item);
+    part(".headline").textContent = part(".brief").textContent = card.headline(item);
+    part(".brief-mark").append(card.levelMark(item));
     part(".told").append(...item.flags.map(explained));
     part(".mark").append(card.levelMark(item), ...(item.class === null ? [] : card.marks(item.class)));
     part(".reason").textContent = item.reason;
@@ -123,15 +149,38 @@
   function remove(result) {
     const next = result.nextElementSibling || result.previousElementSibling;
     result.remove();
-    if (next) next.querySelector("h3").focus();
+    shown.delete(result);
+    if (next) next.querySelector("summary").focus();
     else clear();
   }
 
   function clear() {
     byId("results").replaceChildren();
+    shown.clear();
+    byId("left-out").hidden = true;
     byId("found").hidden = true;
     tell(() => "");
     byId("choose").focus();
+  }
+
+  /* ---- to keep ---- */
+
+  // The server makes the file of what it answered, since it keeps nothing itself.
+  async function save(kind, name) {
+    const order = [...byId("results").children];
+    const body = JSON.stringify({ items: order.map((result) => shown.get(result)) });
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch(kind, { method: "POST", headers, body });
+      if (!response.ok) throw new Error((await response.json()).error);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(await response.blob());
+      link.download = name;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (error) {
+      tell(() => sentence(error.message), true);
+    }
   }
 
   /* ---- what was dropped ---- */
@@ -179,5 +228,7 @@
     byId("files").value = ""; // so that the same file can be chosen again
     if (files.length) classify(files);
   });
+  byId("save-table").addEventListener("click", () => save("table", "predictions.csv"));
+  byId("save-report").addEventListener("click", () => save(`report?language=${document.documentElement.lang}`, "report.html"));
   byId("clear").addEventListener("click", clear);
 })();
