@@ -14,6 +14,10 @@ __all__ = ["classify", "serve"]
 ENGINE_HELP = (
     "Engine: auto, torch, compile, onnx, openvino; on processors with bfloat16 also torch-bfloat16, compile-bfloat16."
 )
+ClassFile = Annotated[
+    Path | None, typer.Option(help="Names, codes and marks of the classes (JSON, YAML, CSV); those of the model.")
+]
+Language = Annotated[str | None, typer.Option(help="Of the page: en or de; that of the browser if left out.")]
 
 
 def classify(
@@ -39,6 +43,8 @@ def classify(
     engine_cluster: Annotated[
         str | None, typer.Option(help="Where to run: local for Ray on this machine, or ray://HOST:10001.")
     ] = None,
+    language: Language = None,
+    class_file: ClassFile = None,
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
     from dynammo.runs.load import find_model
@@ -53,7 +59,8 @@ def classify(
     settings = ClassifySettings(
         model=model, dicom_sr=dicom_sr, sort_into=sort_into, with_patient_id=with_patient_id,
         mask_corners=mask_corners, resume=resume, device=device, workers=workers, batch_size=batch_size,
-        low_confidence=low_confidence, engine=engine, engine_cluster=engine_cluster,
+        low_confidence=low_confidence, engine=engine, engine_cluster=engine_cluster, language=language,
+        class_file=class_file,
     )  # fmt: skip
     raise typer.Exit(run(source, output, settings))
 
@@ -69,6 +76,7 @@ def serve(
         bool, typer.Option("--allow-network", help="Listen where other machines can reach the page, unencrypted.")
     ] = False,
     engine: Annotated[str, typer.Option(help=ENGINE_HELP)] = "auto",
+    language: Language = None,
 ) -> None:
     """Open a page on this machine to drop images on; Ctrl-C ends it."""
     from dynammo.runs.load import find_model
@@ -77,4 +85,4 @@ def serve(
     find_model(model)
     from dynammo.clinic.server import serve as run
 
-    run(model, host, port, device, max_megabytes, allow_network, open_page, engine)
+    run(model, host, port, device, max_megabytes, allow_network, open_page, engine, language)

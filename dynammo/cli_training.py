@@ -47,6 +47,10 @@ def train(
         str | None, typer.Option(help="How images are prepared: dermoscopy, histology, xray, ct, mr, radiology ...")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn; 0.", min=0)] = None,
+    class_file: Annotated[
+        Path | None,
+        typer.Option(help="Names, codes and marks of the classes (JSON, YAML, CSV); classes.* beside DATA."),
+    ] = None,
     overlay: Overlay = None,
     values: Set = None,
     device: Device = "auto",
@@ -65,7 +69,7 @@ def train(
         method=method, classes_per_task=classes_per_task, order=order, backbone=backbone, weights=weights,
         recipe=recipe, overlays=tuple(overlay or ()), values=dict(map(parse_value, values or ())), seed=seed,
         fresh=fresh, device=device,
-        mlflow=mlflow,
+        mlflow=mlflow, class_file=class_file,
     )  # fmt: skip
     run(data, output, settings, dry_run)
 

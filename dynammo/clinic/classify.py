@@ -1,6 +1,5 @@
 """`dynammo classify`: a folder of images becomes CSV, JSON, a page to look at and a record."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -8,13 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pydicom
-
 from dynammo import NOTICE, __version__
 from dynammo.clinic.journal import Contents, Journal
+from dynammo.clinic.languages import choose_language
+from dynammo.clinic.levels import count_levels, level_of
+from dynammo.clinic.predictions_table import predictions_csv
 from dynammo.clinic.report import model_facts, write_report
 from dynammo.clinic.sort_files import sort_studies
 from dynammo.clinic.structured_report import write_study_reports
+from dynammo.data.class_file import describe_classes
 from dynammo.errors import UserError
 from dynammo.inference.classifier import NOTHING, StudyClassifier
 from dynammo.inference.cluster import Classified, classify_on_cluster
@@ -23,9 +24,8 @@ from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
 from dynammo.runtime.files import prepare_output_dir, write_atomically, write_json
 from dynammo.runtime.locking import lock_folder
-from dynammo.runtime.plain import expanded, rounded, say
+from dynammo.runtime.plain import expanded, say
 from dynammo.runtime.progress import make_progress
-from dynammo.runtime.tables import csv_bytes
 from dynammo.runtime.unfinished import remove_leftovers, work_folder
 
 __all__ = ["ALL_READ", "SOME_UNREADABLE", "ClassifySettings", "classify", "make_classifier"]
@@ -35,9 +35,7 @@ NOT_RECOGNISED = "not recognised"  # folder of what is none of the classes, as f
 JOURNAL = "unfinished.jsonl"
 REPORTS = "structured_reports"
 UNPACKED = ".unpacked."  # begins the name of the folder that a zip is unpacked into
-DIGITS = 6  # decimals in the table
 EXCHANGED = "its file was exchanged while it was classified; classify it again"
-FACTS = ("path", "study_uid", "series_uid", "instance_uid", "files", "slices")
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,8 @@ class ClassifySettings:
     low_confidence: float | None = None
     engine: str = "auto"
     engine_cluster: str | None = None
+    language: str | None = None
+    class_file: Path | None = None
 
 
 def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
@@ -89,13 +89,16 @@ def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
         say(f"{len(listed.studies)} studies or images, {listed.ignored} other files ignored")
         model = load_model(settings.model)
         say(f"model {model.name}: {', '.join(model.record['classes'])}")
+        describe_classes(settings.class_file, model.record["classes"])  # refused before the work
         classifier = make_classifier(model, settings)
         try:
             journal = Journal(folder / JOURNAL, _key(source, model, settings), settings.resume)
             contents = Contents({study.name: study.files for study in listed.studies})
             _work(partial(_results, model, classifier, settings), listed, journal, contents)
             journal.items = [_checked(item, contents) for item in journal.items]
-            run = _run(source, model, classifier, listed, journal.items, time.perf_counter() - started)
+            run = _run(source, model, classifier, listed, journal.items, settings) | {
+                "seconds": time.perf_counter() - started
+            }
             _write(folder, run, journal, listed, settings)
         except OSError as error:
             raise UserError(
@@ -202,14 +205,14 @@ def _run(
     classifier: StudyClassifier,
     listed: StudyList,
     items: list[dict[str, Any]],
-    seconds: float,
+    settings: ClassifySettings,
 ) -> dict[str, Any]:
     return {
         "notice": NOTICE,
         "version": __version__,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": provenance.command(),
-        "model": model_facts(model),
+        "model": model_facts(model, settings.class_file),
         "rule": classifier.rule,
         "thresholds": classifier.thresholds,
         "counts": {
@@ -217,8 +220,8 @@ def _run(
             "unreadable": sum("unreadable" in item["flags"] for item in items),
             "ignored_files": listed.ignored,
             "flagged": sum(bool(item["flags"]) for item in items),
+            "levels": count_levels(item["flags"] for item in items),
         },
-        "seconds": seconds,
         "input": source.name,
     }
 
@@ -229,16 +232,18 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
     numbers = {item["path"]: i for i, item in enumerate(journal.items)}
     order = [numbers[name] for name in studies if name in numbers]
     items = [journal.items[i] for i in order]
-    rows = [_row(item, run["model"]["classes"]) for item in items]
-    if settings.with_patient_id:
-        rows = [{**row, "patient_id": _patient(studies[item["path"]])} for row, item in zip(rows, items, strict=True)]
-    write_atomically(folder / "predictions.csv", lambda file: file.write(csv_bytes(list(rows[0]), rows)))
-    write_json(folder / "predictions.json", {**run, "items": items})
+    shown = [studies[item["path"]] for item in items] if settings.with_patient_id else None
+    table = predictions_csv(items, run["model"]["classes"], shown)
+    write_atomically(folder / "predictions.csv", lambda file: file.write(table))
+    write_json(
+        folder / "predictions.json", {**run, "items": [{**item, "level": level_of(item["flags"])} for item in items]}
+    )
     write_report(
         folder / "report.html",
         run,
         [{**item, "content": journal.content(i)} for i, item in zip(order, items, strict=True)],
         lambda i: journal.picture(order[i]) if items[i]["class"] is not None else None,
+        choose_language(settings.language),
     )
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
     details = {"settings": _shown(settings), "versions": provenance.versions(), "machine": provenance.machine()}
@@ -293,32 +298,12 @@ def _reported(folder: Path, run: dict[str, Any], read: list[tuple[Study, dict[st
         for study, item in read
     ]
     reports = prepare_output_dir(folder / REPORTS)
-    written = write_study_reports(reports, findings, {"model_sha256": run["model"]["sha256"]})
+    written = write_study_reports(
+        reports, findings, {"model_sha256": run["model"]["sha256"], "about_classes": run["model"]["about_classes"]}
+    )
     say(f"{len(written.files)} structured reports; {written.skipped} items are no DICOM")
     failed = _failures("no structured report of", written.failed)
     return {"written": len(written.files), "skipped": written.skipped, "failed": failed}
-
-
-def _row(item: dict[str, Any], classes: list[str]) -> dict[str, Any]:
-    return {
-        **{name: item[name] for name in FACTS},
-        "predicted_class": item["class"] or "",
-        "probability": rounded(item["probability"], DIGITS),
-        "unknown": rounded(item["unknown"], DIGITS),
-        "unknown_score": rounded(item["unknown"], DIGITS),  # its name in 0.1, beside the new one for one release
-        "ood_score": rounded(item["ood_score"], DIGITS),
-        "strangeness": rounded(item["ood_score"], DIGITS),  # its name in 0.1, beside the new one for one release
-        "flags": "; ".join(item["flags"]),
-        "reason": item["reason"],
-        **{f"p_{name}": rounded(item["probabilities"].get(name), DIGITS) for name in classes},
-    }
-
-
-def _patient(study: Study) -> str:
-    with contextlib.suppress(Exception):
-        if study.format == "dicom":
-            return str(pydicom.dcmread(study.files[0], stop_before_pixels=True, specific_tags=["PatientID"]).PatientID)
-    return ""
 
 
 def _print(folder: Path, run: dict[str, Any]) -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dynammo import NOTICE
-from dynammo.clinic.report import FLAGS, page_environment
+from dynammo.clinic.languages import ENGLISH, flag_meaning, sentence
+from dynammo.clinic.levels import FLAGS, level_of
+from dynammo.clinic.report import page_environment
 from dynammo.errors import printable
 from dynammo.inference.classifier import Result
 
@@ -55,6 +57,11 @@ class Prediction:
     _limits: Mapping[str, float | None] = field(default_factory=dict)
     _model: str = ""
 
+    @property
+    def level(self) -> str:
+        """What the flags come to: `do not use`, `check` or `fine`."""
+        return level_of(self.flags)
+
     def top(self, k: int = SHOWN) -> list[tuple[str, float]]:
         """The k most probable classes with their probabilities (0 to 1), the most probable first."""
         ranked = sorted(self.probabilities.items(), key=lambda pair: pair[1], reverse=True)
@@ -86,7 +93,9 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """The card of a notebook: nothing in it runs, and nothing is fetched."""
-        flags = [flag for flag in FLAGS if flag in self.flags]
+        raised = [flag for flag in FLAGS if flag in self.flags]
+        meanings = (flag_meaning(flag, self._limits, len(self.probabilities)) for flag in raised)
+        flags = [(flag, sentence(ENGLISH, key, **values)) for flag, (key, values) in zip(raised, meanings, strict=True)]
         jpeg, heat = self._picture or (None, None)
         painted = _painted(jpeg, heat) if jpeg and heat else None
         pictures = [_data_url(picture) for picture in (jpeg, painted) if picture]
@@ -94,7 +103,7 @@ class Prediction:
         top = [(name, value, _share(value)) for name, value in self.top()]
         return card.render(
             it=self, headline=self._headline(), flags=flags, pictures=pictures, top=top, notice=NOTICE,
-            limits=self._limits, model=self._model,
+            model=self._model,
         )  # fmt: skip
 
     def _headline(self) -> str:

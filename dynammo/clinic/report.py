@@ -13,17 +13,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from dynammo.clinic.languages import PageTexts
+from dynammo.clinic.levels import FLAGS, LEVELS, count_levels, level_of
+from dynammo.data.class_file import describe_classes
 from dynammo.runs.load import Model
 from dynammo.runs.record import measured
 from dynammo.runtime.files import write_atomically
-from dynammo.runtime.plain import percent_or_words, rounded
+from dynammo.runtime.plain import rounded
 
-__all__ = ["FLAGS", "Picture", "model_facts", "page_asset", "page_environment", "policy_source", "write_report"]
+__all__ = ["Picture", "model_facts", "page_asset", "page_environment", "policy_source", "write_report"]
 
 TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
-SCRIPTS = ("card.js", "review.js", "report.js")  # in their order
-FLAGS = ("unreadable", "looks different", "unknown", "low confidence")  # what needs a look first, first
+SCRIPTS = ("words.js", "card.js", "zoom.js", "review.js", "report.js")  # in their order
 
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
@@ -33,7 +35,9 @@ _TEXTS = ("path", "format", "modality", "study_uid", "series_uid", "instance_uid
 _DIGITS = 4  # of probabilities in the page
 
 
-def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str, Any]], picture: Picture) -> None:
+def write_report(
+    file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str, Any]], picture: Picture, language: str = ""
+) -> None:
     """Write the report as one self-contained page that asks nothing of any other machine.
 
     The page is written piece by piece: memory does not grow with the pictures.
@@ -47,6 +51,7 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
             probability and probabilities (0 to 1), unknown score (0 to 1), flags out of `FLAGS`, reason, and content,
             the digest of its files.
         picture: called once for each item, in order; its answer is written and forgotten.
+        language: code of the one that is shown first; "" for that of the browser.
 
     Raises:
         jinja2.UndefinedError: `run` lacks a key that the page shows.
@@ -56,15 +61,19 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
     page = page_environment().get_template("report.html.j2")
     pieces = page.generate(
         run=run,
+        words=PageTexts(language),
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
         settings={
             "flags": FLAGS,
+            "levels": tuple(LEVELS),
             "unknown": rounded(run["thresholds"]["unknown"], _DIGITS),
             "model": run["model"]["sha256"],
+            "about": run["model"]["about_classes"],
         },
         classes=_count_classes(items),
+        levels=count_levels(item["flags"] for item in items),
         flags=Counter(flag for item in items for flag in set(item["flags"])),
         files=sum(item["files"] for item in items),
         rows=map(_row, items),
@@ -74,7 +83,7 @@ def write_report(file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str
     write_atomically(file, lambda out: out.writelines(piece.encode("utf-8", "replace") for piece in pieces))
 
 
-def model_facts(model: Model) -> dict[str, Any]:
+def model_facts(model: Model, class_file: Path | None = None) -> dict[str, Any]:
     """What the report says of the model: where it comes from, and how far it can be trusted."""
     record, trust = model.record, model.record.get("trust", {})
     return {
@@ -82,6 +91,7 @@ def model_facts(model: Model) -> dict[str, Any]:
         "sha256": model.sha256,
         "trained": record.get("finished", ""),
         "classes": record["classes"],
+        "about_classes": describe_classes(class_file, record["classes"], record.get("about_classes")),
         "method": record.get("method", ""),
         "measured": asdict(measured(record)),
         "calibrates_itself": record["config"].get("head_layout") == "analytic",
@@ -99,7 +109,7 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent_or_words, "limit": _limit, "minute": _minute, "duration": _duration}
+    environment.filters |= {"minute": _minute, "duration": _duration}
     return environment
 
 
@@ -135,6 +145,7 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
         "files": item["files"],
         "slices": item["slices"],
         "flags": [flag for flag in FLAGS if flag in item["flags"]],
+        "level": level_of(item["flags"]),
         "probability": rounded(item["probability"], _DIGITS),
         "unknown": rounded(item["unknown"], _DIGITS),
         "probabilities": {name: rounded(value, _DIGITS) for name, value in (item["probabilities"] or {}).items()},
@@ -147,10 +158,6 @@ def _pictures(count: int, picture: Picture) -> Iterator[tuple[int, str, str | No
         if found is not None:
             jpeg, heat = found
             yield index, base64.b64encode(jpeg).decode(), None if heat is None else base64.b64encode(heat).decode()
-
-
-def _limit(value: float | None) -> str:
-    return "none" if value is None else f"{value:.3g}"
 
 
 def _minute(moment: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask
 
 from dynammo import NOTICE
+from dynammo.clinic.languages import choose_language
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits
 from dynammo.clinic.web_app import UPLOADS, make_app, too_large
 from dynammo.errors import UserError
@@ -44,6 +45,7 @@ def serve(
     allow_network: bool = False,
     open_page: bool = True,
     engine: str = "auto",
+    language: str | None = None,
 ) -> None:
     """Serve the page until Ctrl-C.
 
@@ -56,6 +58,7 @@ def serve(
         allow_network: listen on an address that other machines can reach.
         open_page: show the page in the browser.
         engine: what computes, see `dynammo.inference.engines.make_engine`.
+        language: of the page; None for that of the browser.
 
     Raises:
         UserError: an address that other machines can reach without `allow_network`, a port in use, no model, no such
@@ -67,7 +70,9 @@ def serve(
     names = own_names(host) if allow_network else set()
     classifier = StudyClassifier(loaded, _device(device), BATCH_SIZE, engine=engine)
     with work_folder(UPLOADS) as folder:  # gone with the page, even in the middle of a request
-        server = bind(make_app(classifier, loaded, limits, names, folder), host, port, limits)
+        server = bind(
+            make_app(classifier, loaded, limits, names, folder, choose_language(language)), host, port, limits
+        )
         _run(server, host, loaded, open_page)
     say("stopped")
 

@@ -23,6 +23,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from dynammo import NOTICE, __version__
+from dynammo.clinic.levels import level_of
 from dynammo.errors import UserError
 from dynammo.runtime.files import write_atomically
 
@@ -180,7 +181,8 @@ def write_structured_report(file: Path, findings: Sequence[Finding], run: Mappin
     Args:
         file: written atomically.
         findings: items of one study.
-        run: `model_sha256`; `codes` (class -> value, scheme, meaning) wins over `class_codes`.
+        run: `model_sha256`; `about_classes` (class -> name, code of SNOMED CT, mark) and `codes` (class -> value,
+            scheme, meaning) win over `class_codes`, the last over all.
 
     Raises:
         UserError: highdicom is not installed, no findings, or findings of several studies.
@@ -210,6 +212,13 @@ def class_codes(classes: Sequence[str]) -> dict[str, Code]:
     if not set(classes) <= set(DERMOSCOPY_CODES):
         return {}
     return {name: code for name in classes if (code := DERMOSCOPY_CODES[name]) is not None}
+
+
+def _codes(classes: Sequence[str], run: Mapping[str, Any]) -> dict[str, Code]:
+    """Codes of the classes: those of their class file, and the public ones of `class_codes`."""
+    about = run.get("about_classes", {}).items()
+    own = {name: (each["code"], "SCT", each.get("name", name)) for name, each in about if "code" in each}
+    return {**class_codes(classes), **own, **run.get("codes", {})}
 
 
 def _report(findings: Sequence[Finding], run: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -269,7 +278,7 @@ def _evidence(findings: Sequence[Finding]) -> list[Dataset]:
 def _content(findings: Sequence[Finding], run: Mapping[str, Any]) -> Any:  # noqa: ANN401
     digest = run["model_sha256"]
     classes = list(findings[0].probabilities)
-    names = {name: _concept(*code) for name, code in {**class_codes(classes), **run.get("codes", {})}.items()}
+    names = {name: _concept(*code) for name, code in _codes(classes, run).items()}
     observer = hd.sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
@@ -282,12 +291,12 @@ def _content(findings: Sequence[Finding], run: Mapping[str, Any]) -> Any:  # noq
     return hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=observer),
         procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=[_group(finding, names, algorithm) for finding in findings],
+        imaging_measurements=[_group(finding, names, algorithm, run) for finding in findings],
         title=codes.DCM.ImagingMeasurementReport,
     )
 
 
-def _group(finding: Finding, names: Mapping[str, Any], algorithm: Any) -> Any:  # noqa: ANN401
+def _group(finding: Finding, names: Mapping[str, Any], algorithm: Any, run: Mapping[str, Any]) -> Any:  # noqa: ANN401
     images = {header.SOPInstanceUID: header for header in finding.headers}
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=generate_uid(prefix=None), identifier="DynaMMo prediction"),
@@ -296,7 +305,11 @@ def _group(finding: Finding, names: Mapping[str, Any], algorithm: Any) -> Any:  
         measurements=list(_measurements(finding)),
         source_images=[hd.sr.SourceImageForMeasurementGroup.from_source_image(image) for image in images.values()],
     )
-    for words in (f"Predicted class: {finding.predicted_class}", *finding.flags, NOTICE):
+    about = run.get("about_classes", {}).get(finding.predicted_class, {})
+    named = f" ({about['name']})" if "name" in about else ""
+    mark = [f"Mark of this class: {about['mark']}"] if "mark" in about else []
+    level = f"Level: {level_of(finding.flags)}"
+    for words in (f"Predicted class: {finding.predicted_class}{named}", *mark, level, *finding.flags, NOTICE):
         group[0].ContentSequence.append(
             hd.sr.TextContentItem(codes.DCM.Comment, words, hd.sr.RelationshipTypeValues.CONTAINS)
         )

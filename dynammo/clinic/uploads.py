@@ -12,10 +12,12 @@ from typing import Protocol
 from dynammo.errors import UserError
 from dynammo.io.file_sources import is_zip
 from dynammo.io.studies import Study, find_studies
+from dynammo.runtime.plain import as_text
 
-__all__ = ["Upload", "UploadLimits", "find_uploaded", "without_folder"]
+__all__ = ["Upload", "UploadLimits", "find_uploaded", "names_left_out", "without_folder"]
 
 MEGABYTE = 10**6
+MOST_NAMES = 100  # of files left out
 LONGEST_NAME = 150  # bytes; file systems take 255
 HARMFUL = re.compile(r"[^\w .,()+=@#&'!-]")  # in names of files, on one system or another
 
@@ -81,6 +83,16 @@ def find_uploaded(uploads: Sequence[Upload], folder: Path, limits: UploadLimits)
     if len(studies) > limits.studies:
         raise _too_many(f"{len(studies)} images or series", f"{limits.studies} images or series")
     return studies, ignored
+
+
+def names_left_out(studies: Sequence[Study], folder: Path) -> list[str]:
+    """Names of uploaded files, in zips too, that no study holds; the first `MOST_NAMES` of them."""
+    taken = {file.resolve() for study in studies for file in study.files}
+    inside = [path for part in ("files", "unpacked") for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    found = [
+        without_folder(str(path), folder).removeprefix("unpacked/") for path in inside if path.resolve() not in taken
+    ]
+    return [as_text(name) for name in found[:MOST_NAMES]]
 
 
 def without_folder(text: str, folder: Path) -> str:

@@ -1,5 +1,8 @@
 """The page to drop images on, as a WSGI application: `GET /` is the page, `POST /classify` classifies.
 
+`POST /table` and `POST /report` make files of what `POST /classify` answered; `GET /progress` tells how far it
+is, by the word that both have as `?progress=`.
+
 `POST /classify` takes multipart/form-data with one or more files (images, all slices of a series, zips), such as
 
     curl -F files=@image.png -F files=@volume.nii http://127.0.0.1:8765/classify
@@ -11,8 +14,9 @@ and answers with JSON:
     rule            how several slices become one prediction
     thresholds      unknown, false_alarm_rate, low_confidence, looks_different; null where not fitted
     ignored_files   number of files that are no images
+    ignored_names   names of the first hundred of them
     items           a list; of each: path, files, slices, format, modality, study_uid, series_uid, instance_uid, class,
-                    probability and probabilities (0 to 1), unknown (0 to 1), ood_score, flags, reason,
+                    probability and probabilities (0 to 1), unknown (0 to 1), ood_score, flags, level, reason,
                     picture and heat (data: URLs of a JPEG and of a grey PNG that covers the same area, or null)
 
 or, with status 400 to 500, with `notice` and `error`, one sentence. Nothing is kept: files lie in a temporary folder
@@ -22,7 +26,7 @@ until the answer is made, and neither their names nor anything in them is logged
 import base64
 import ipaddress
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,8 +36,11 @@ from markupsafe import Markup
 from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
 
 from dynammo import NOTICE, __version__
-from dynammo.clinic.report import FLAGS, page_asset, page_environment, policy_source
-from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, without_folder
+from dynammo.clinic.downloads import report_of, table_of
+from dynammo.clinic.languages import PageTexts, choose_language
+from dynammo.clinic.levels import FLAGS, LEVELS, level_of
+from dynammo.clinic.report import page_asset, page_environment, policy_source
+from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, names_left_out, without_folder
 from dynammo.errors import UserError
 from dynammo.inference.classifier import Result, StudyClassifier
 from dynammo.runs.load import Model
@@ -69,6 +76,7 @@ def make_app(
     limits: UploadLimits | None = None,
     names: Collection[str] = (),
     folder: Path | None = None,
+    language: str = "",
 ) -> Flask:
     """Make the application; it asks nothing of any other machine and sets no cookie.
 
@@ -79,12 +87,13 @@ def make_app(
         names: host names, lower case, that the server goes by in a network, where it is also answered under any
             address in numbers; empty for this machine alone, where only localhost and loopback addresses are.
         folder: where uploads lie while they are classified; None for the system's folder of temporary files.
+        language: code of the one that the page is shown in; "" for that of the browser.
     """
     limits = limits or UploadLimits()
     app = Flask("dynammo", static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=limits.megabytes * MEGABYTE, MAX_FORM_PARTS=limits.files + 1)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes in the order of the model
-    page, policy = _page(classifier, model, limits)
+    page, policy = _page(classifier, model, limits, language)
     turn = threading.Lock()
 
     @app.before_request
@@ -98,10 +107,32 @@ def make_app(
     def show() -> Response:
         return Response(page, mimetype="text/html", headers={"Content-Security-Policy": policy})
 
+    progress: dict[str, tuple[int, int]] = {}  # of what is being classified, by a word that its page made up
+
     @app.post("/classify")
     def classify() -> Response:
+        word = request.args.get("progress", "")[:100]
         with turn:
-            return jsonify(_classify(classifier, limits, folder) | _about(classifier, model))
+            try:
+                found = _classify(classifier, limits, folder, lambda *now: progress.update({word: now}))
+            finally:
+                progress.pop(word, None)
+            return jsonify(found | _about(classifier, model))
+
+    @app.get("/progress")
+    def tell_progress() -> Response:
+        done, total = progress.get(request.args.get("progress", ""), (0, 0))
+        return jsonify(done=done, total=total)
+
+    @app.post("/table")
+    def table() -> Response:
+        return Response(table_of(request.get_json(), classifier.classes), mimetype="text/csv")
+
+    @app.post("/report")
+    def report() -> Response:
+        with work_folder(UPLOADS, folder) as inside:
+            spoken = choose_language(request.args.get("language"))
+            return Response(report_of(request.get_json(), model, _about(classifier, model), inside, spoken))
 
     @app.after_request
     def protect(response: Response) -> Response:
@@ -144,12 +175,18 @@ def _same_origin(asked: Request) -> bool:
     return origin in (None, f"http://{asked.headers.get('Host', '')}") and site in (None, "none", "same-origin")
 
 
-def _classify(classifier: StudyClassifier, limits: UploadLimits, inside: Path | None) -> dict[str, Any]:
+def _classify(
+    classifier: StudyClassifier, limits: UploadLimits, inside: Path | None, tell: Callable[[int, int], object]
+) -> dict[str, Any]:
     with work_folder(UPLOADS, inside) as folder:
         uploads = [upload for _, upload in request.files.items(multi=True) if upload.filename]
         studies, ignored = find_uploaded(uploads, folder, limits)
-        items = [_item(result, folder) for result in classifier.classify(studies)]
-    return {"ignored_files": ignored, "items": items}
+        left_out = names_left_out(studies, folder)
+        items = []
+        for result in classifier.classify(studies):
+            items.append(_item(result, folder))
+            tell(len(items), len(studies))
+    return {"ignored_files": ignored, "ignored_names": left_out, "items": items}
 
 
 def _item(result: Result, folder: Path) -> dict[str, Any]:
@@ -157,6 +194,7 @@ def _item(result: Result, folder: Path) -> dict[str, Any]:
     jpeg, heat = result.picture or (None, None)
     return {
         **{name: item[name] for name in TEXTS},
+        "level": level_of(item["flags"]),
         **{name: plain(item[name]) for name in (*NUMBERS, "probabilities")},
         "reason": without_folder(item["reason"] or "", folder),
         "picture": _data_url("image/jpeg", jpeg),
@@ -191,17 +229,20 @@ def _explanation(error: Exception, limits: UploadLimits) -> tuple[int, str]:
     return 500, f"these images could not be classified ({type(error).__name__}); try them one by one."
 
 
-def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits) -> tuple[str, str]:
+def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits, language: str) -> tuple[str, str]:
     """The page, and the content security policy that lets it use its own style and script and nothing else."""
     style = "".join(map(page_asset, ("report.css", "card.css", "serve.css")))
-    script = "".join(map(page_asset, ("card.js", "serve.js")))
+    script = "".join(map(page_asset, ("words.js", "card.js", "zoom.js", "serve.js")))
     about: Mapping[str, Any] = _about(classifier, model)
     page = (
         page_environment()
         .get_template("serve.html.j2")
         .render(
             about=about,
+            words=PageTexts(language),
             flags=FLAGS,
+            about_classes=model.record.get("about_classes", {}),
+            levels=tuple(LEVELS),
             limits=limits,
             too_large=too_large(limits),
             style=Markup(style),

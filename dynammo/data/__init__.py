@@ -11,6 +11,7 @@ FACE = {
     "Task": "tasks",
     "TaskImages": "images",
     "TaskSequence": "tasks",
+    "describe_classes": "class_file",
     "cached_dataset": "preprocessing",
     "images_in": "images",
     "make_preprocessing": "preprocessing",

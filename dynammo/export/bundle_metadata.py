@@ -58,6 +58,7 @@ def metadata(
         "required_packages_version": {package: version(package) for package in NEEDED},
         "task": f"Classification of {len(size)}-D medical images into {len(classes)} classes, learnt task after task",
         "data_source": data_source or f"data set {record['config'].get('dataset_dir') or 'of the user'}",
+        "about_classes": record.get("about_classes", {}),
         "data_type": "DICOM, NIfTI, PNG, JPEG, TIFF",
         "intended_use": intended_use,
         "eval_metrics": {

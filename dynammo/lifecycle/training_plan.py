@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dynammo.data.class_file import class_file_beside, describe_classes
 from dynammo.data.class_folders import class_folders, read_class_folders, read_undivided
 from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
 from dynammo.data.tasks import TaskSequence, task_sizes
@@ -41,6 +42,7 @@ class TrainSettings:
         fresh: start anew where the output folder holds a run.
         device: such as cpu or cuda:0; auto for a GPU where there is one.
         mlflow: record the run in MLflow.
+        class_file: names, codes and marks of the classes; None for `classes.json`, `.yaml` or `.csv` beside the data.
     """
 
     method: str = RECOMMENDED
@@ -55,6 +57,7 @@ class TrainSettings:
     fresh: bool = False
     device: str = "auto"
     mlflow: bool = True
+    class_file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         "increments": _increments(settings.classes_per_task, config["increments"], len(classes)),
         "class_order": _order(settings.order),
         "seed": settings.seed,
+        "class_file": _class_file(data, classes, settings),
     }
     values = {
         "dataset_dir": str(folder),
@@ -144,7 +148,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records), undivided,
         Path(weights) if follows else None, frozenset(FROM_ENCODER - said if encoder else ()), settings.device,
         (
-            *_task_lines(tasks), *_image_lines(records, undivided),
+            *_task_lines(tasks), *_described(values), *_image_lines(records, undivided),
             f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
         ),
     )  # fmt: skip
@@ -214,6 +218,13 @@ def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, li
     return data, None, read_undivided(inside)
 
 
+def _class_file(data: Path, classes: Collection[str], settings: TrainSettings) -> str | None:
+    """The file that describes the classes, which is read now, so that it is refused before a training."""
+    file = settings.values.get("class_file") or settings.class_file or class_file_beside(data)
+    describe_classes(file, classes)
+    return None if file is None else str(file)
+
+
 def _weights(weights: str | None, backbone: str | None) -> str | None:
     if weights is None:
         return "own" if backbone is not None and ":" in backbone else None
@@ -239,6 +250,10 @@ def _order(order: str | None) -> str | list[str] | None:
     if order is None or order in ("sorted", "random"):
         return order
     return [name.strip() for name in order.split(",")]
+
+
+def _described(values: Mapping[str, Any]) -> list[str]:
+    return [f"classes described by {values['class_file']}"] if values.get("class_file") else []
 
 
 def _task_lines(tasks: TaskSequence) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import NotRequired, Required, TypedDict  # pydantic takes no other before Python 3.12
 
+from dynammo.data.class_file import ClassAbout
 from dynammo.runtime.aliases import current_names
 
 __all__ = ["Config", "Network", "Pooling", "Recipe", "Record", "Result", "Trust", "fault_of", "read_typed"]
@@ -223,6 +224,7 @@ class Record(TypedDict, total=False):
     source: Line
     notice: Line
     test_images: Line | None
+    about_classes: dict[ClassName, ClassAbout]
 
 
 class Entry(TypedDict, total=False):

@@ -39,12 +39,20 @@ class SaveRun:
         output_dir: folder for all files, made if need be.
         method: name of the method.
         settings: the config values that define the run.
+        about_classes: what `dynammo.data.describe_classes` says of them.
     """
 
-    def __init__(self, output_dir: str, method: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        output_dir: str,
+        method: str,
+        settings: Mapping[str, Any],
+        about_classes: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder = prepare_output_dir(output_dir) if is_first() else expanded(output_dir)
         self.method = method
         self.settings = dict(settings)
+        self.about_classes = dict(about_classes or {})
         self._test_images: str | None = None
         # read now: by the end of a long run the source tree may have moved on
         self._source = {"versions": provenance.versions(), "commit": provenance.commit()}
@@ -82,11 +90,13 @@ class SaveRun:
 
     def _record(self, engine: IncrementalTrainer) -> dict[str, Any]:
         learnt = list(engine.tasks)[: len(engine.results)]
+        classes = list(engine.tasks.classes[: learnt[-1].seen])
         return {
             "method": self.method,
             "run": engine.key,  # as in the checkpoint that belongs to it
             "seed": engine.seed,
-            "classes": list(engine.tasks.classes[: learnt[-1].seen]),
+            "classes": classes,
+            "about_classes": {name: self.about_classes[name] for name in classes if name in self.about_classes},
             "tasks": [list(task.classes) for task in engine.tasks],
             "tasks_learnt": len(learnt),
             "network": engine.network.classifier_spec(),

@@ -19,8 +19,8 @@ from dynammo.training.settings import METHODS, SETTINGS, refuse_removed
 __all__ = ["check_options", "check_settings", "refuse_unknown_options"]
 
 PATHS = {
-    "adapters_from", "bundle_root", "cache_dir", "data_list", "dataset_dir", "model_dir", "output_dir", "test_dir",
-    "weights",
+    "adapters_from", "bundle_root", "cache_dir", "class_file", "data_list", "dataset_dir", "model_dir", "output_dir",
+    "test_dir", "weights",
 }  # fmt: skip
 MONAI_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
 

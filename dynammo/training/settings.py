@@ -163,6 +163,8 @@ SECTIONS: dict[str, tuple[Setting, ...]] = {
         Setting("dataset_dir", "data", FOLDER, "folder with train/<class>/* and test/<class>/*", "run"),
         Setting("data_list", None, FILE,
                 "instead: a JSON or CSV file with path, label, split and optionally group", "run"),
+        Setting("class_file", None, Rule("a JSON, YAML or CSV file, or null", _is_input),
+                "full name, code and mark of each class, for reports", "no"),
         Setting("allow_outside", False, SWITCH, "let paths of the data list lead out of dataset_dir", "no"),
         Setting("skip_unreadable", False, SWITCH, "leave unreadable images out instead of refusing", "run"),
         Setting("output_dir", "$'runs/' + @method", OUTPUT, "what the run leaves; made if need be", "no"),

@@ -98,8 +98,8 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:  # noqa:
 
     with watched_pages(browser, is_outward) as new_page:
 
-        def show(items: list[dict[str, Any]] = ITEMS, **context: Any) -> Any:  # noqa: ANN401
-            write_report(file, make_run(items), items, picture_of(items))
+        def show(items: list[dict[str, Any]] = ITEMS, about: dict[str, Any] | None = None, **context: Any) -> Any:  # noqa: ANN401
+            write_report(file, make_run(items, about_classes=about or {}), items, picture_of(items))
             page = new_page(**context)
             page.goto(file.as_uri())
             return page

@@ -18,6 +18,7 @@ from synthetic.images import dicom
 
 from dynammo.cli import main
 from dynammo.clinic import classify as module
+from dynammo.clinic.levels import LEVELS, level_of
 from dynammo.errors import UserError
 from dynammo.runs.find import find_models
 from dynammo.runs.record import locate_model
@@ -50,9 +51,15 @@ def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Tr
     rows, record = table(out), json.loads((out / "classification.json").read_text())
     found = json.loads((out / "predictions.json").read_text())
     assert len(rows) == 11 and record["counts"] == {
-        "items": 11, "unreadable": 1, "ignored_files": 1, "flagged": sum(bool(row["flags"]) for row in rows.values())
+        "items": 11, "unreadable": 1, "ignored_files": 1, "flagged": sum(bool(row["flags"]) for row in rows.values()),
+        "levels": {level: sum(row["level"] == level for row in rows.values()) for level in LEVELS},
     }  # fmt: skip
     bad = rows["cut.jpg"]
+    assert all(row["level"] == level_of(row["flags"].split("; ") if row["flags"] else []) for row in rows.values())
+    assert {item["path"]: item["level"] for item in found["items"]} == {
+        path: row["level"] for path, row in rows.items()
+    }
+    assert bad["level"] == "do not use"
     assert bad["flags"] == "unreadable" and bad["reason"] and bad["predicted_class"] == ""
     assert "looks different" in rows["stripes.png"]["flags"]
     series = next(row for row in rows.values() if row["series_uid"] == "1.2.3.4")
@@ -68,6 +75,29 @@ def test_a_mixed_folder_becomes_table_page_and_record(studies: Path, trained: Tr
     assert (out / "run.json").read_text() == (out / "classification.json").read_text()  # its name until 0.1
     assert locate_model(out) is None and find_models([tmp_path]) == []
     assert not (out / "unfinished.jsonl").exists() and not list(out.glob(".unpacked*"))
+
+
+def test_a_class_file_is_in_record_and_report_or_refused(studies: Path, trained: Trained, tmp_path: Path) -> None:
+    file, image = tmp_path / "classes.csv", studies / "stripes.png"
+    file.write_text("class,name,mark\nred,Rubor,urgent\n")
+    assert run(image, tmp_path / "out", trained("dynammo"), "--class-file", str(file)) == 0
+    record = json.loads((tmp_path / "out" / "classification.json").read_text())
+    assert record["model"]["about_classes"] == {"red": {"name": "Rubor", "mark": "urgent"}}
+    assert "Rubor" in (tmp_path / "out" / "report.html").read_text()
+    file.write_text("class,name\npink,Rosa\n")
+    with pytest.raises(UserError, match="the class 'pink', which the model does not have"):
+        module.classify(image, tmp_path / "no", module.ClassifySettings(model=trained("dynammo"), class_file=file))
+
+
+def test_a_language_is_typed(
+    studies: Path, trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = studies / "stripes.png"
+    run(image, tmp_path / "de", trained("dynammo"), "--language", "de")
+    assert '<html lang="de">' in (tmp_path / "de" / "report.html").read_text()
+    run(image, tmp_path / "tlh", trained("dynammo"), "--language", "tlh")
+    assert "do not speak 'tlh'" in capsys.readouterr().out
+    assert '<html lang="en">' in (tmp_path / "tlh" / "report.html").read_text()
 
 
 def test_a_classification_beside_a_model_leaves_its_record_alone(trained: Trained, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from jinja2 import UndefinedError
 from synthetic.datasets import ROOT
 from synthetic.report import NOTICE, make_item, make_run, make_unreadable, picture_of
 
-from dynammo.clinic.report import FLAGS, write_report
+from dynammo.clinic.levels import FLAGS
+from dynammo.clinic.report import write_report
 
 HOSTILE = [
     "<script>alert(1)</script>.png",
@@ -65,7 +66,7 @@ class Page(HTMLParser):
         elif self._inside == "style":
             self.styles[-1] += data
         else:
-            self.text += " ".join(data.split()) + " "
+            self.text = re.sub(r"\s+", " ", self.text + data)
 
     def data(self, name: str) -> Any:  # noqa: ANN401
         return json.loads(next(text for given, text in self.scripts if given.get("id") == name))
@@ -107,7 +108,7 @@ def test_names_stay_names(tmp_path: Path, name: str, reason: str) -> None:
     page = write(tmp_path / "report.html", items, run)
     assert len(page.code()) == 1
     assert not page.handlers
-    assert len(page.scripts) == 5  # settings, items, code, a picture and its heat map
+    assert len(page.scripts) == 6  # settings, items, texts, code, a picture and its heat map
     assert [(row["path"], row["class"], row["reason"]) for row in page.data("items")] == [
         (name, name, None),
         (name, None, reason),
@@ -123,7 +124,7 @@ def test_summary_counts_classes_and_flags(tmp_path: Path) -> None:
     ]
     text = write(tmp_path / "report.html", items).text
     assert text.count(NOTICE) == 2  # above the page and in the large picture
-    assert re.search(r"4 items \(4 files\) on 2026-03-04 05:06 . 3 need a look and stand first", text)
+    assert re.search(r"4 items \(4 files\) on 2026-03-04 05:06\. 3 need a look and stand first", text)
     assert "2 other files are no images and were left out" in text
     for flag, count in zip(FLAGS, (1, 0, 2, 1), strict=True):
         assert re.search(rf"{flag} {count} \w", " ".join(text.split()))

@@ -106,6 +106,18 @@ def test_a_click_in_the_summary_filters(show: Open) -> None:
     assert paths(page) == ["image9.png", "image10.png"]
 
 
+def test_levels_are_told_and_filter(show: Open) -> None:
+    page = show()
+    marks = page.locator("#rows .level").all_inner_texts()
+    assert marks == ["do not use", "do not use", "check", "check", "fine", "fine", "fine"]
+    assert " ".join(page.locator(".levels").inner_text().split()) == "do not use 2 check 2 fine 3"
+    page.click(".summary button[data-level=check]")
+    assert paths(page) == ["bone.dcm", "doubt.png"]
+    assert page.locator("#filtered-by").text_content() == "Only: level check"
+    page.locator("#rows button").first.press("Enter")
+    assert page.locator("#large-flags span").all_inner_texts() == ["check", "unknown"]
+
+
 def test_walk_through_the_large_pictures_by_keyboard(show: Open) -> None:
     page = show()
     page.locator("#rows button").nth(1).press("Enter")

@@ -63,12 +63,24 @@ def test_a_report_comes_back_as_it_was_written(tmp_path: Path) -> None:
         "Probability of the predicted class": 0.7, "Probability of MEL": 0.7, "Probability of NV": 0.25,
         "Probability of SCC": 0.05, "Unknown score": 0.125,
     }  # fmt: skip
-    assert texts(group) == ["Predicted class: MEL", "low confidence", "größer", NOTICE]
+    assert texts(group) == ["Predicted class: MEL", "Level: check", "low confidence", "größer", NOTICE]
     (source,) = group.source_images
     assert source.referenced_sop_instance_uid == image.SOPInstanceUID
     assert (dataset.PatientName, dataset.PatientID, dataset.StudyDate) == ("Müller^Jörg", "7", "20240229")
     assert (dataset.StudyInstanceUID, dataset.Modality) == ("1.2.3", "SR") and NOTICE in dataset.SeriesDescription
     assert (dataset.VerificationFlag, dataset.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
+
+
+def test_a_class_file_gives_name_code_and_mark(tmp_path: Path) -> None:
+    about = {"a": {"name": "Naevus of skin", "code": "123456", "mark": "benign"}, "b": {"mark": "urgent"}}
+    findings = [Finding([header_of()], name, {"a": 0.5, "b": 0.5}) for name in ("a", "b")]
+    write_structured_report(tmp_path / "x.dcm", findings, {**RUN, "about_classes": about})
+    _, _, (coded, private) = read(tmp_path / "x.dcm")
+    kind = coded.finding_type
+    assert (kind.value, kind.scheme_designator, kind.meaning) == ("123456", "SCT", "Naevus of skin")
+    assert texts(coded) == ["Predicted class: a (Naevus of skin)", "Mark of this class: benign", "Level: fine", NOTICE]
+    assert private.finding_type.scheme_designator == "99DYNAMMO"
+    assert texts(private) == ["Predicted class: b", "Mark of this class: urgent", "Level: fine", NOTICE]
 
 
 def test_the_algorithm_is_named(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_images_are_classified(client: FlaskClient, png: Path, dicom: Path) -> N
     found = answer.get_json()
     assert answer.status_code == 200
     assert found["notice"] == NOTICE
-    assert found["ignored_files"] == 1
+    assert found["ignored_files"] == 1 and found["ignored_names"] == ["notes.txt"]
     assert [item["path"] for item in found["items"]] == ["film.dcm", "red.png"]
     for item in found["items"]:
         assert tuple(item["probabilities"]) == CLASSES
@@ -116,6 +116,21 @@ def test_nothing_is_kept(
         post(client, *files)
         assert list(tmp_path.iterdir()) == []
     assert "red.png" not in "".join(capfd.readouterr())
+
+
+def test_results_become_a_table_and_a_report(client: FlaskClient, png: Path) -> None:
+    found = post(client, ("red.png", png.read_bytes()), ("fake.png", b"no image")).get_json()
+    table = client.post("/table", json=found)
+    assert table.get_data(as_text=True).startswith("path,") and "red.png" in table.get_data(as_text=True)
+    report = client.post("/report?language=de", json=found)
+    assert report.status_code == 200 and '<html lang="de">' in report.get_data(as_text=True)
+    assert "red.png" in report.get_data(as_text=True) and NOTICE in report.get_data(as_text=True)
+    assert client.get("/progress?progress=7").get_json() == {"done": 0, "total": 0}
+    odd = [{}, [], {"items": []}, {"items": [{"path": 1}]}, {"items": [{**found["items"][0], "flags": ["<b>"]}]}]
+    for sent in [*odd, {"items": [{**found["items"][1], "picture": "data:,?"}]}]:
+        assert client.post("/report", json=sent).status_code == 400
+    assert client.post("/table", data="no JSON").status_code in (400, 415)
+    assert client.post("/report", json=found, headers={"Origin": "https://evil.example"}).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8765", "127.0.0.1:8765", "[::1]:8765", "127.5.5.5"])
@@ -209,6 +224,7 @@ def test_files_chosen_by_keyboard_become_cards(visit: Callable[..., Any], png: P
     page = visit()
     assert page.get_by_text(NOTICE).is_visible()
     page.wait_for_load_state("networkidle")
+    page.keyboard.press("Tab")  # the language
     page.keyboard.press("Tab")
     page.locator("#choose:focus").wait_for()
     with page.expect_file_chooser() as chooser:
@@ -216,9 +232,11 @@ def test_files_chosen_by_keyboard_become_cards(visit: Callable[..., Any], png: P
     chooser.value.set_files([png, dicom])
     page.wait_for_selector(".result")
     assert sorted(page.locator(".result h3").all_inner_texts()) == ["film.dcm", "red.png"]
-    assert page.locator(".result").filter(has_text="film.dcm").locator("dd").first.inner_text() == "CR, dicom"
+    assert page.locator(".result").filter(has_text="film.dcm").locator("dd").first.text_content() == "CR, dicom"
     assert page.locator("#status").inner_text().startswith("2 results")
     card = page.locator(".result").filter(has_text="red.png")
+    assert not card.locator(".card").is_visible()  # a list, until one is opened
+    card.locator("summary").press("Enter")
     assert card.locator(".ranked li").count() == len(CLASSES)
     assert card.locator(".unknown .number").inner_text().startswith("0.")
     card.locator("canvas:not([width='0'])").wait_for()
@@ -239,6 +257,7 @@ def test_dropped_files_and_removal(visit: Callable[..., Any], png: Path, dicom: 
     page.wait_for_selector(".result:nth-child(3)")
     assert page.locator(".result h3").all_inner_texts()[0] == "film.dcm"  # the newest first
     bad = page.locator(".result").filter(has_text="No prediction")
+    bad.locator("summary").click()
     assert bad.locator("h3").inner_text() == "_img src=x onerror=alert(1)_.png"
     assert "neither DICOM nor NIfTI" in bad.locator(".reason").inner_text()
     assert bad.locator(".told").inner_text().startswith("unreadable")

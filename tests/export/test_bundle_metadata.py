@@ -30,6 +30,8 @@ def test_metadata_say_what_the_record_does() -> None:
     names = found["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert names == {"0": "MEL", "1": "NV", "2": "unknown"}
     assert metadata(RECORD, "skin", {"0.1.0": "first"})["intended_use"] == INTENDED_USE
+    described = {**RECORD, "about_classes": {"MEL": {"name": "Melanoma", "mark": "malignant"}}}
+    assert metadata(described, "skin", {"0.1.0": "first"})["about_classes"] == described["about_classes"]
 
 
 def test_a_class_without_test_images_has_no_recall() -> None:

@@ -29,6 +29,18 @@ def test_train_and_test_are_taken_as_they_are(tiny_data: Path) -> None:
     )  # fmt: skip
 
 
+def test_a_class_file_beside_the_images_is_taken_and_one_that_is_typed_wins(tmp_path: Path) -> None:
+    data = folders(tmp_path / "data")
+    (data / "classes.csv").write_text("class,name\nred,Red\n")
+    plan = make_plan(data, None, TrainSettings(**OFFLINE))
+    assert plan.values["class_file"] == str(data / "classes.csv")
+    assert f"classes described by {data / 'classes.csv'}" in plan.lines
+    typed = tmp_path / "typed.json"
+    typed.write_text('{"pink": {}}')
+    with pytest.raises(UserError, match="the class 'pink', which the model does not have"):
+        make_plan(data, None, TrainSettings(class_file=typed, **OFFLINE))
+
+
 def test_class_folders_alone_are_to_be_divided(tmp_path: Path) -> None:
     seven = tuple("abcdefg")
     plan = make_plan(folders(tmp_path, seven), Path("out"), TrainSettings(**OFFLINE, recipe="xray", method="finetune"))

@@ -16,13 +16,14 @@ pytestmark = pytest.mark.usefixtures("in_root")
 
 def test_the_record_describes_the_files_beside_it(tiny_data: Path, tmp_path: Path) -> None:
     trainer = make_trainer(tiny_data, tmp_path / "run", epochs=1, increments=[2, 2])
-    SaveRun(str(tmp_path / "other"), "own", {"epochs": 1}).attach(trainer)
+    SaveRun(str(tmp_path / "other"), "own", {"epochs": 1}, {"red": {"mark": "benign"}}).attach(trainer)
     trainer.learn()
     record = json.loads((tmp_path / "other" / "run.json").read_text())
     assert (record["method"], record["config"], record["tasks_learnt"]) == ("own", {"epochs": 1}, 2)
     assert record["classes"] == ["blue", "green", "red", "white"] and len(record["results"]) == 2
     assert record["files"] == {name: sha256(tmp_path / "other" / name) for name in OUTPUTS}
     assert record["test_images"] == trainer.data.test_digest()
+    assert record["about_classes"] == {"red": {"mark": "benign"}}
     weights = load_state(tmp_path / "other" / "model.pt")
     shipped = trainer.network.classifier().state_dict()
     assert weights.keys() == shipped.keys()

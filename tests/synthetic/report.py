@@ -24,6 +24,7 @@ def make_run(items: list[dict[str, Any]], **model: Any) -> dict[str, Any]:  # no
             "sha256": "0123456789abcdef" * 4,
             "trained": "2026-03-01T10:00:00",
             "classes": [*NAMES, "white"],
+            "about_classes": {},
             "method": "dynammo",
             "measured": {"recall": 0.7123, "classes": 4, "of": 4, "images": 317},
             "temperature": 1.4,

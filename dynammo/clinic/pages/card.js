@@ -1,53 +1,76 @@
-"use strict";
 // What a result says and shows, wherever it is shown. Every text of a file goes in as textContent, never as HTML.
 const card = (() => {
   // viridis, which most colour-blind people can read, from no to high influence
   const COLOURS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 
-  const number = (value) => value.toLocaleString("en");
+  const { say, number } = words;
+  const { about } = JSON.parse(document.getElementById("settings").textContent);
+  const known = (name) => (Object.hasOwn(about, name) ? about[name] : {});
+
+  // A class with its full name, where its class file gives one.
+  const titled = (name) => (known(name).name ? `${name} (${known(name).name})` : name);
+
+  // Malignant, benign or urgent: what the class is, not what the picture shows for sure.
+  function marks(name) {
+    if (!known(name).mark) return [];
+    const sign = document.createElement("span");
+    sign.className = "class-mark";
+    sign.dataset.mark = known(name).mark;
+    sign.textContent = say(`mark_${known(name).mark}`);
+    return [sign];
+  }
   const kind = (item) => [item.modality, item.format].filter(Boolean).join(", ");
   const doubtful = (item) => item.flags.includes("unknown") || item.flags.includes("looks different");
 
   // A model is never wholly sure, so no number says so.
   function percent(share) {
     if (share === null) return "–";
-    if (share > 0.999) return "> 99.9 %";
-    if (share < 0.001) return "< 0.1 %";
-    return `${(100 * share).toFixed(1)} %`;
+    if (share > 0.999) return `> ${number(99.9, 1)} %`;
+    if (share < 0.001) return `< ${number(0.1, 1)} %`;
+    return `${number(100 * share, 1)} %`;
   }
 
   function score(value) {
-    return value === null ? "–" : value.toFixed(2);
+    return value === null ? "–" : number(value, 2);
   }
 
   function badge(flag) {
     const mark = document.createElement("span");
     mark.className = "flag";
     mark.dataset.flag = flag;
-    mark.textContent = flag;
+    mark.textContent = words.flag(flag);
+    return mark;
+  }
+
+  // What the flags come to, in words and by a sign: colour alone would not tell everybody.
+  function levelMark(item) {
+    const mark = document.createElement("span");
+    mark.className = "level";
+    mark.dataset.level = item.level;
+    mark.textContent = words.level(item.level);
     return mark;
   }
 
   function headline(item) {
-    if (item.class === null) return "No prediction";
-    if (item.flags.includes("looks different")) return `Unlike the training pictures (nearest: ${item.class})`;
-    if (item.flags.includes("unknown")) return `Probably none of the classes (nearest: ${item.class})`;
-    return `${item.class}, probability ${percent(item.probability)}`;
+    if (item.class === null) return say("no_prediction");
+    if (item.flags.includes("looks different")) return say("unlike", { class: titled(item.class) });
+    if (item.flags.includes("unknown")) return say("probably_none", { class: titled(item.class) });
+    return say("with_probability", { class: titled(item.class), share: percent(item.probability) });
   }
 
   function noHeat(item) {
-    if (doubtful(item)) return "No heat map: the flags say that the class does not fit.";
-    return item.slices > 1 ? "No heat map: the slice shown, alone, looks like another class." : "No heat map for this item.";
+    if (doubtful(item)) return say("no_heat_flags");
+    return say(item.slices > 1 ? "no_heat_slice" : "no_heat");
   }
 
   // Bars of all classes, the most probable first.
   function ranking(item) {
     const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
-    return ranked.map(([name, share]) => bar(name, share, percent(share)));
+    return ranked.map(([name, share]) => bar(titled(name), share, percent(share)));
   }
 
   function unknownBar(item, limit) {
-    return bar(limit === null ? "no limit" : `flag above ${score(limit)}`, item.unknown, score(item.unknown));
+    return bar(limit === null ? say("no_limit") : say("flag_above", { limit: score(limit) }), item.unknown, score(item.unknown));
   }
 
   function bar(name, share, text) {
@@ -60,16 +83,17 @@ const card = (() => {
 
   function facts(item) {
     const lines = [
-      ["Kind", kind(item)],
-      ["Files", item.files > 1 ? number(item.files) : ""],
-      ["Slices", item.slices > 1 ? number(item.slices) : ""],
-      ["Study UID", item.study_uid],
-      ["Series UID", item.series_uid],
-      ["Instance UID", item.instance_uid],
+      ["fact_code", item.class === null ? "" : known(item.class).code],
+      ["fact_kind", kind(item)],
+      ["fact_files", item.files > 1 ? number(item.files) : ""],
+      ["fact_slices", item.slices > 1 ? number(item.slices) : ""],
+      ["fact_study", item.study_uid],
+      ["fact_series", item.series_uid],
+      ["fact_instance", item.instance_uid],
     ];
     return lines.filter(([, value]) => value).flatMap(([name, value]) => {
       const [term, description] = [document.createElement("dt"), document.createElement("dd")];
-      term.textContent = name;
+      term.textContent = say(name);
       description.textContent = value;
       return [term, description];
     });
@@ -103,5 +127,5 @@ const card = (() => {
     return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
   }
 
-  return { number, kind, doubtful, percent, score, badge, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
+  return { number, kind, doubtful, percent, score, badge, levelMark, titled, marks, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
 })();

@@ -1,7 +1,9 @@
 // The table and the large picture; card.js stands before it. Every text of a file goes in as textContent, never as HTML.
 (() => {
   const ROWS_PER_PAGE = 50;
-  const { number, kind, doubtful, percent, score, badge } = card;
+  const FILTERS = ["by-class", "by-level", "by-flag", "by-review", "by-text"];
+  const { number, kind, doubtful, percent, score, badge, levelMark } = card;
+  const { say } = words;
 
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
@@ -42,7 +44,7 @@
     .sort(compareBy(SORT_KEYS.probability, 1))
     .sort(compareBy(urgency, 1));
   const searchable = items.map((item) => [
-    item.path, item.class, item.reason, kind(item), item.study_uid, item.series_uid, item.instance_uid,
+    item.path, item.class && card.titled(item.class), item.reason, kind(item), item.study_uid, item.series_uid, item.instance_uid,
   ].filter(Boolean).join("\n").toLowerCase());
 
   function hasFlag(item, wanted) {
@@ -54,25 +56,31 @@
   function update() {
     const chosen = byId("by-class").selectedOptions[0].dataset.name;
     const flag = byId("by-flag").value;
+    const level = byId("by-level").value;
     const reviewed = byId("by-review").value;
-    const words = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const typed = byId("by-text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (i) =>
       (chosen === undefined || items[i].class === chosen) &&
       hasFlag(items[i], flag) &&
+      (level === "" || items[i].level === level) &&
       (reviewed === "" || (review.verdict(i, items[i]) || "none") === reviewed) &&
-      words.every((word) => searchable[i].includes(word));
+      typed.every((word) => searchable[i].includes(word));
     view.shown = needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1));
     view.page = 0;
     draw();
-    byId("filtered-by").textContent = describeFilter(chosen, flag, reviewed, words);
+    byId("filtered-by").textContent = describeFilter(chosen, level, flag, reviewed, typed);
   }
 
-  function describeFilter(chosen, flag, reviewed, words) {
+  function describeFilter(chosen, level, flag, reviewed, typed) {
     const parts = [
-      chosen && `class ${chosen}`, flag && `flag ${flag}`, reviewed && `review ${reviewed}`, words.length && `text ${words.join(" ")}`,
+      ["class", chosen],
+      ["level", level && words.level(level)],
+      ["flag", ["any", "none"].includes(flag) ? say(flag) : flag && words.flag(flag)],
+      ["review", reviewed && say(reviewed === "none" ? "review_none" : reviewed)],
+      ["text", typed.join(" ")],
     ];
-    const used = parts.filter(Boolean);
-    return used.length ? `Only: ${used.join(", ")}` : "";
+    const used = parts.filter(([, what]) => what).map(([kind, what]) => say(`only_${kind}`, { what }));
+    return used.length ? say("only", { what: used.join(", ") }) : "";
   }
 
   /* ---- the table ---- */
@@ -99,9 +107,9 @@
 
   function describe(first, count) {
     const found = view.shown.length;
-    const all = found === items.length ? number(found) : `${number(found)} of ${number(items.length)}`;
-    const range = count && count < found ? `, ${number(first + 1)} to ${number(first + count)} shown` : "";
-    return `${all} ${items.length === 1 ? "item" : "items"}${range}`;
+    const all = items.length;
+    const range = count && count < found ? say("items_shown", { first: first + 1, last: first + count }) : "";
+    return (found === all ? say("items", { count: all }) : say("items_of", { count: found, all })) + range;
   }
 
   function makeRow(i) {
@@ -115,7 +123,7 @@
     cell("probability").textContent = percent(item.probability);
     cell("probability").classList.toggle("doubtful", doubtful(item));
     cell("unknown").textContent = score(item.unknown);
-    cell("flags").append(...item.flags.map(badge));
+    cell("flags").append(levelMark(item), ...item.flags.map(badge));
     cell("kind").textContent = kind(item);
     cell("slices").textContent = item.slices ? number(item.slices) : "–";
     showThumbnail(row);
@@ -129,10 +137,10 @@
 
   function fillClass(cell, item) {
     if (item.class === null) {
-      cell.textContent = item.reason || "not read";
+      cell.textContent = item.reason || say("not_read");
     } else {
-      cell.textContent = doubtful(item) ? `nearest: ${item.class}` : item.class;
-      cell.append(...nextClasses(item));
+      cell.textContent = doubtful(item) ? say("nearest", { class: card.titled(item.class) }) : card.titled(item.class);
+      cell.append(" ", ...card.marks(item.class), ...nextClasses(item));
     }
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
   }
@@ -144,7 +152,7 @@
     const line = document.createElement("small");
     line.className = "said";
     const { label, comment } = review.of(i);
-    line.textContent = [verdict === "corrected" ? `corrected: ${label}` : verdict, comment].filter(Boolean).join(", ");
+    line.textContent = [verdict === "corrected" ? say("corrected_to", { class: label }) : say(verdict), comment].filter(Boolean).join(", ");
     row.querySelector(".class").append(line);
   }
 
@@ -182,9 +190,13 @@
     update();
   }
 
-  function turnPage(page) {
+  function turnTo(page) {
     view.page = page;
     draw();
+  }
+
+  function turnPage(page) {
+    turnTo(page);
     byId("items-title").scrollIntoView();
   }
 
@@ -199,6 +211,7 @@
   /* ---- the large picture ---- */
 
   const large = byId("large");
+  const zoomed = zoom.make(large.querySelector("figure"));
   let position = 0; // in view.shown
 
   function open(i) {
@@ -218,7 +231,7 @@
     const i = view.shown[position];
     const item = items[i];
     large.querySelector("h2 bdi").textContent = item.path;
-    byId("position").textContent = `${number(position + 1)} of ${number(view.shown.length)}`;
+    byId("position").textContent = say("place_of", { place: position + 1, all: view.shown.length });
     byId("back").disabled = position === 0;
     byId("on").disabled = position === view.shown.length - 1;
     showFindings(item);
@@ -249,7 +262,7 @@
 
   function countReviews() {
     const { reviewed, corrected } = review.count(items);
-    byId("reviewed").textContent = `${number(reviewed)} of ${number(items.length)} reviewed, ${number(corrected)} corrected`;
+    byId("reviewed").textContent = say("reviewed", { reviewed, all: items.length, corrected });
     byId("save-review").disabled = reviewed === 0;
   }
 
@@ -273,7 +286,7 @@
 
   function showFindings(item) {
     byId("large-class").textContent = card.headline(item);
-    byId("large-flags").replaceChildren(...item.flags.map(badge));
+    byId("large-flags").replaceChildren(...(item.class === null ? [] : card.marks(item.class)), levelMark(item), ...item.flags.map(badge));
     byId("large-reason").textContent = item.reason || "";
     byId("large-numbers").hidden = item.class === null;
     byId("bars").replaceChildren(...card.ranking(item));
@@ -285,14 +298,15 @@
   async function showPicture(i, item) {
     const [source, heat] = [picture("jpeg", i), picture("heat", i)];
     const canvas = byId("heat");
-    byId("stage").hidden = source === null;
+    byId("stage").hidden = large.querySelector(".zoom").hidden = source === null;
+    zoomed.whole();
     byId("no-picture").hidden = source !== null;
     byId("heat-controls").hidden = heat === null;
     byId("no-heat").hidden = heat !== null || source === null;
     byId("no-heat").textContent = card.noHeat(item);
     canvas.width = canvas.height = 0;
     if (source === null) return byId("image").removeAttribute("src");
-    byId("image").alt = `Picture of ${item.path}`;
+    byId("image").alt = say("picture_of", { name: item.path });
     const image = await card.load(source);
     if (view.shown[position] !== i) return; // walked on meanwhile
     byId("image").src = source;
@@ -308,6 +322,7 @@
 
   function largeKeys(event) {
     if (event.target.matches("input:not([type=checkbox])") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (zoomed.key(event)) return event.preventDefault();
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) step(move);
     else if (event.key === "a" && !byId("accept").disabled) accept();
@@ -357,7 +372,7 @@
   const on = (id, event, act) => byId(id).addEventListener(event, act);
 
   function choose(select, option) {
-    for (const id of ["by-class", "by-flag", "by-review", "by-text"]) byId(id).value = "";
+    for (const id of FILTERS) byId(id).value = "";
     option.selected = true;
     update();
     byId("items-title").scrollIntoView();
@@ -365,14 +380,14 @@
   }
 
   function wireFilter() {
-    for (const id of ["by-class", "by-flag", "by-review", "by-text"]) on(id, "input", update);
+    for (const id of FILTERS) on(id, "input", update);
     const form = document.querySelector(".filter");
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("reset", () => setTimeout(update)); // the fields are empty only after the event
-    for (const [list, key] of [["by-class", "name"], ["by-flag", "value"]]) {
-      const wanted = key === "name" ? "class" : "flag";
+    for (const wanted of ["class", "level", "flag"]) {
+      const list = `by-${wanted}`;
       for (const button of document.querySelectorAll(`.summary button[data-${wanted}]`)) {
-        const fits = (option) => (key === "name" ? option.dataset.name : option.value) === button.dataset[wanted];
+        const fits = (option) => (option.dataset.name ?? option.value) === button.dataset[wanted];
         button.addEventListener("click", () => choose(byId(list), [...byId(list).options].find(fits)));
       }
     }
@@ -414,6 +429,13 @@
   on("save-review", "click", saveReview);
   on("load-review", "change", loadReview);
   countReviews();
+  words.onSwitch(() => {
+    const { page } = view;
+    update();
+    turnTo(page);
+    countReviews();
+    if (large.open) showLarge();
+  });
   on("print", "click", print);
   window.addEventListener("beforeprint", toPaper);
   window.addEventListener("afterprint", toScreen);

@@ -46,15 +46,16 @@ const review = (() => {
   // Takes what is said of these very items; answers with a sentence.
   function load(text, items, model) {
     const [heads, ...rows] = parse(text.replace(/^\ufeff/, ""));
-    if (!heads || COLUMNS.some((name) => !heads.includes(name))) return "This is no review.csv of a report.";
+    if (!heads || COLUMNS.some((name) => !heads.includes(name))) return words.say("no_review");
     const named = rows.map((row) => Object.fromEntries(heads.map((name, at) => [name, plain(row[at] || "")])));
-    if (named.some((row) => row.model !== model)) return "That review is of another model; nothing was loaded.";
+    if (named.some((row) => row.model !== model)) return words.say("other_model");
     const places = new Map(items.map((item, i) => [`${item.path}\n${item.content}`, i]));
     const known = named.filter((row) => places.has(`${row.path}\n${row.content}`));
     for (const row of known) give(places.get(`${row.path}\n${row.content}`), row.label, row.comment);
     unsaved = false;
     const left = named.length - known.length;
-    return `${known.length} reviews loaded${left ? `; ${left} of images that are not in this report were left out` : ""}.`;
+    const others = left ? words.say("reviews_left", { count: left }) : "";
+    return `${words.say("reviews_loaded", { count: known.length })}${others}.`;
   }
 
   function parse(text) {

@@ -1,34 +1,55 @@
 (() => {
+  const { say } = words;
   const byId = (id) => document.getElementById(id);
   const settings = JSON.parse(byId("settings").textContent);
   const urgency = (item) => (item.flags.length ? settings.flags.indexOf(item.flags[0]) : settings.flags.length);
+  const shown = new Map(); // card -> item
   let busy = false;
 
   /* ---- sending ---- */
 
   async function classify(files) {
-    if (busy) return say("The images before are still being classified; drop these again afterwards.", true);
-    if (!files.length) return say("There is no file in what was dropped.", true);
+    if (busy) return tell(() => say("still_busy"), true);
+    if (!files.length) return tell(() => say("no_file_dropped"), true);
     const bytes = files.reduce((sum, file) => sum + file.size, 0);
-    if (bytes > settings.bytes || files.length > settings.files) return say(sentence(settings.tooLarge), true);
+    if (bytes > settings.bytes || files.length > settings.files) return tell(() => sentence(settings.tooLarge), true);
     setBusy(true);
-    say(`Classifying ${count(files.length, "file")} …`);
+    tell(() => say("classifying", { count: files.length }));
+    const word = String(Math.random()).slice(2);
+    const watch = setInterval(() => showProgress(word), 700);
     try {
-      show(await answer(files));
+      show(await answer(files, word));
     } catch (error) {
-      say(sentence(error.message), true);
+      tell(() => sentence(error.message), true);
     }
+    clearInterval(watch);
+    byId("progress").hidden = true;
     setBusy(false);
   }
 
-  async function answer(files) {
+  // How far the server is; while files are still on their way nothing is known.
+  async function showProgress(word) {
+    try {
+      const { done, total } = await (await fetch(`progress?progress=${word}`)).json();
+      if (!busy) return;
+      const bar = byId("progress");
+      bar.hidden = false;
+      if (!total) return bar.removeAttribute("value");
+      [bar.max, bar.value] = [total, done];
+      tell(() => say("classified_of", { done, total }));
+    } catch {
+      // the answer itself says what is wrong
+    }
+  }
+
+  async function answer(files, word) {
     const form = new FormData();
     for (const file of files) form.append("files", file, file.name);
     let response;
     try {
-      response = await fetch("classify", { method: "POST", body: form });
+      response = await fetch(`classify?progress=${word}`, { method: "POST", body: form });
     } catch {
-      throw new Error("no answer came: see whether dynammo serve still runs, and whether the files can be read.");
+      throw new Error(say("no_answer"));
     }
     const text = await response.text();
     const isJson = response.headers.get("Content-Type") === "application/json";
@@ -43,13 +64,16 @@
     byId("drop").setAttribute("aria-busy", now);
   }
 
-  function say(text, failed = false) {
-    byId("status").textContent = text;
+  let told = () => "";
+
+  // What is told is told again when the language is switched.
+  function tell(text, failed = false) {
+    told = text;
+    byId("status").textContent = text();
     byId("status").classList.toggle("failed", failed);
   }
 
   const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
-  const count = (n, what) => `${card.number(n)} ${what}${n === 1 ? "" : "s"}`;
 
   /* ---- showing ---- */
 
@@ -58,10 +82,14 @@
     const items = [...found.items].sort((a, b) => urgency(a) - urgency(b));
     const flagged = items.filter((item) => item.flags.length).length;
     byId("results").prepend(...items.map(makeCard));
+    if (items.length === 1) byId("results").querySelector("details").open = true;
+    const names = found.ignored_names.map((name) => Object.assign(document.createElement("li"), { textContent: name }));
+    byId("left-out").querySelector("ul").replaceChildren(...names);
+    byId("left-out").hidden = names.length === 0;
     byId("found").hidden = false;
-    const look = flagged ? `; ${card.number(flagged)} ${flagged === 1 ? "needs" : "need"} a look` : "";
-    const others = found.ignored_files ? `; ${count(found.ignored_files, "other file")} left out` : "";
-    say(`${count(items.length, "result")}${look}${others}.`);
+    const parts = [["results", items.length], ["need_look", flagged], ["others_left", found.ignored_files]];
+    const said = parts.filter(([, count], at) => count || at === 0);
+    tell(() => `${said.map(([key, count]) => say(key, { count })).join("")}.`);
     byId("results-title").focus();
   }
 
@@ -69,8 +97,11 @@
     const result = byId("result").content.firstElementChild.cloneNode(true);
     const part = (name) => result.querySelector(name);
     part("h3 bdi").textContent = item.path;
-    part(".headline").textContent = card.headline(item);
-    part(".told").append(...item.flags.map(told));
+    shown.set(result, item);
+    part(".headline").textContent = part(".brief").textContent = card.headline(item);
+    part(".brief-mark").append(card.levelMark(item));
+    part(".told").append(...item.flags.map(explained));
+    part(".mark").append(card.levelMark(item), ...(item.class === null ? [] : card.marks(item.class)));
     part(".reason").textContent = item.reason;
     part(".numbers").hidden = item.class === null;
     part(".ranked").append(...card.ranking(item));
@@ -84,21 +115,26 @@
     return result;
   }
 
-  function told(flag) {
+  function explained(flag) {
     const line = document.createElement("li");
-    line.append(card.badge(flag), settings.meanings[flag]);
+    line.append(card.badge(flag), words.page(settings.meanings[flag]));
     return line;
   }
 
   async function showPicture(part, item) {
-    part(".stage").hidden = item.picture === null;
+    part(".stage").hidden = part(".zoom").hidden = item.picture === null;
+    const zoomed = zoom.make(part("figure"));
+    part("figure").addEventListener("keydown", (event) => {
+      const typed = event.target.matches("input") || event.altKey || event.ctrlKey || event.metaKey;
+      if (!typed && zoomed.key(event)) event.preventDefault();
+    });
     part(".no-picture").hidden = item.picture !== null;
     part(".heat-controls").hidden = item.heat === null;
     part(".no-heat").hidden = item.heat !== null || item.picture === null;
     part(".no-heat").textContent = card.noHeat(item);
     if (item.picture === null) return;
     const image = await card.load(item.picture);
-    part("img").alt = `Picture of ${item.path}`;
+    part("img").alt = say("picture_of", { name: item.path });
     part("img").src = item.picture;
     part(".stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
     if (item.heat === null) return;
@@ -113,15 +149,38 @@
   function remove(result) {
     const next = result.nextElementSibling || result.previousElementSibling;
     result.remove();
-    if (next) next.querySelector("h3").focus();
+    shown.delete(result);
+    if (next) next.querySelector("summary").focus();
     else clear();
   }
 
   function clear() {
     byId("results").replaceChildren();
+    shown.clear();
+    byId("left-out").hidden = true;
     byId("found").hidden = true;
-    say("");
+    tell(() => "");
     byId("choose").focus();
+  }
+
+  /* ---- to keep ---- */
+
+  // The server makes the file of what it answered, since it keeps nothing itself.
+  async function save(kind, name) {
+    const order = [...byId("results").children];
+    const body = JSON.stringify({ items: order.map((result) => shown.get(result)) });
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch(kind, { method: "POST", headers, body });
+      if (!response.ok) throw new Error((await response.json()).error);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(await response.blob());
+      link.download = name;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    } catch (error) {
+      tell(() => sentence(error.message), true);
+    }
   }
 
   /* ---- what was dropped ---- */
@@ -150,7 +209,7 @@
     try {
       classify(await dropped(event.dataTransfer));
     } catch {
-      say("What was dropped cannot be read.", true);
+      tell(() => say("cannot_read_drop"), true);
     }
   }
 
@@ -169,5 +228,7 @@
     byId("files").value = ""; // so that the same file can be chosen again
     if (files.length) classify(files);
   });
+  byId("save-table").addEventListener("click", () => save("table", "predictions.csv"));
+  byId("save-report").addEventListener("click", () => save(`report?language=${document.documentElement.lang}`, "report.html"));
   byId("clear").addEventListener("click", clear);
 })();

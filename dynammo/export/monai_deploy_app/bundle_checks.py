@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Bundle:
         unknown_threshold: unknown score above which an image is flagged; None where the run fitted none.
         modalities: DICOM modalities of its images; empty where its metadata does not tell.
         sha256: of `models/model.ts`.
+        about_classes: names, codes and marks of classes, as the record has them.
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Bundle:
     unknown_threshold: float | None
     modalities: tuple[str, ...]
     sha256: str
+    about_classes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> Path:
@@ -83,6 +86,7 @@ def open_bundle(path: Path) -> Bundle:
         unknown_threshold=record.get("trust", {}).get("unknown_threshold"),
         modalities=_modalities(formats),
         sha256=_checked_digest(path / "models" / "model.ts", record),
+        about_classes=record.get("about_classes", {}),
     )
 
 

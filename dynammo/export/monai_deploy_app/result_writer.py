@@ -10,6 +10,7 @@ from monai.deploy.core import Operator, OperatorSpec
 from study_loader import DAMAGED
 
 from dynammo import NOTICE
+from dynammo.clinic.levels import level_of
 from dynammo.clinic.structured_report import write_study_reports
 from dynammo.runtime.files import prepare_output_dir, write_json
 
@@ -49,7 +50,7 @@ class ResultWriter(Operator):  # type: ignore[misc]  # the SDK is untyped
         reports = write_study_reports(
             folder,
             [(r.series.study_uid, r.series.files, found) for r, found in items if found],
-            {"model_sha256": self.bundle.sha256},
+            {"model_sha256": self.bundle.sha256, "about_classes": self.bundle.about_classes},
         )
         series = [_row(result, found) for result, found in items]
         faults = [{"study_uid": study, "reason": reason} for study, reason in reports.failed]
@@ -101,5 +102,6 @@ def _row(result: Classified, found: Mapping[str, Any]) -> dict[str, Any]:
         "probabilities": result.probabilities,
         "unknown": result.unknown,
         "flags": found.get("flags", ["unreadable"]),
+        "level": level_of(found.get("flags", ["unreadable"])),
         "reason": result.fault,
     }

@@ -1,0 +1,57 @@
+"""The report in the language of the browser, in a real one, and switched."""
+
+from collections.abc import Callable
+from typing import Any
+
+from synthetic.report import make_item
+
+Open = Callable[..., Any]
+
+
+def test_the_language_of_the_browser_is_taken_and_can_be_switched(show: Open) -> None:
+    page = show(locale="de-AT")
+    assert page.evaluate("document.documentElement.lang") == "de"
+    assert "Forschungssoftware. Kein Medizinprodukt." in page.locator(".notice").inner_text()
+    assert page.locator("#status").inner_text() == "7 Untersuchungen"
+    assert page.locator("#rows .probability").nth(1).inner_text() == "60,0 %"
+    assert page.locator("#rows .level").first.inner_text() == "nicht verwenden"
+    page.locator("#rows button").nth(2).press("Enter")
+    assert page.locator("#large-class").inner_text() == "Wahrscheinlich keine der Klassen (am nächsten: blue)"
+    page.keyboard.press("Escape")
+    page.select_option("#by-flag", "unknown")
+    assert page.locator("#filtered-by").text_content() == "Nur: Hinweis unbekannt"
+    page.select_option("#language", "en")
+    assert page.locator("#filtered-by").text_content() == "Only: flag unknown"
+    assert page.locator("#status").inner_text() == "2 of 7 items"
+    assert page.title() == "Classification of studies"
+    assert page.locator("#print").inner_text() == "Print"
+    assert page.locator("#by-text").get_attribute("placeholder") == "file, kind, reason or UID"
+
+
+def test_another_language_is_english(show: Open) -> None:
+    page = show(locale="fr-FR")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.locator("#status").inner_text() == "7 items"
+
+
+def test_names_and_marks_of_a_class_file_are_shown(show: Open) -> None:
+    about = {"red": {"name": "Rubor", "code": "123456", "mark": "malignant"}, "blue": {"mark": "benign"}}
+    page = show(about=about, locale="de")
+    assert page.locator("#rows .class-mark").all_inner_texts() == ["bösartig", "gutartig", "gutartig", "bösartig"]
+    assert page.locator("#rows .class").nth(1).inner_text().startswith("am nächsten: red (Rubor)")
+    assert page.locator(".chart .class-mark").count() == 2
+    page.fill("#by-text", "rubor")
+    page.locator("#rows button").last.press("Enter")
+    assert page.locator("#large-class").inner_text() == "red (Rubor), Wahrscheinlichkeit 97,0 %"
+    assert "123456" in page.locator("#facts").inner_text()
+
+
+def test_names_are_never_taken_for_texts(show: Open) -> None:
+    names = ["{count}", "constructor", "{class}", "$& <b>x</b>"]
+    page = show([make_item(name, label=name) for name in names], locale="de")
+    assert sorted(page.locator("#rows .path").all_inner_texts()) == sorted(names)
+    for _ in names:
+        page.locator("#rows button").first.press("Enter")
+        assert page.locator("#large-class").inner_text().startswith(page.locator("#large-path").inner_text())
+        page.keyboard.press("Escape")
+    assert page.locator("main b, dialog b").count() == 0
