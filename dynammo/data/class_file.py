@@ -101,7 +101,7 @@ def _yaml(text: str) -> Any:  # noqa: ANN401
             return node.value if isinstance(node, yaml.ScalarNode) else super().construct_object(node, deep)
 
     try:
-        return yaml.load(text, Loader)  # safe: it makes text and mappings alone
+        return Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 

@@ -64,6 +64,7 @@ const zoom = (() => {
       event.preventDefault();
       by(event.deltaY < 0 ? STEP : 1 / STEP, place(event));
     }, { passive: false });
+    stage.addEventListener("dragstart", (event) => event.preventDefault()); // of the image itself, by the browser
     let held = [0, 0];
     stage.addEventListener("pointerdown", (event) => {
       held = place(event);
