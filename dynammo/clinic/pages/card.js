@@ -10,13 +10,13 @@ const card = (() => {
   // A class with its full name, where its class file gives one.
   const titled = (name) => (known(name).name ? `${name} (${known(name).name})` : name);
 
-  // Malignant, benign or urgent: what the class is, not what the picture shows for sure.
-  function marks(name) {
-    if (!known(name).mark) return [];
+  // Malignant, benign or urgent: what the class is. Where the class is not to be trusted, its mark would mislead.
+  function marksOf(item) {
+    if (item.class === null || doubtful(item) || !known(item.class).mark) return [];
     const sign = document.createElement("span");
     sign.className = "class-mark";
-    sign.dataset.mark = known(name).mark;
-    sign.textContent = say(`mark_${known(name).mark}`);
+    sign.dataset.mark = known(item.class).mark;
+    sign.textContent = say(`mark_${known(item.class).mark}`);
     return [sign];
   }
   const kind = (item) => [item.modality, item.format].filter(Boolean).join(", ");
@@ -127,5 +127,5 @@ const card = (() => {
     return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
   }
 
-  return { number, kind, doubtful, percent, score, badge, levelMark, titled, marks, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
+  return { number, kind, doubtful, percent, score, badge, levelMark, titled, marksOf, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
 })();

@@ -140,7 +140,7 @@
       cell.textContent = item.reason || say("not_read");
     } else {
       cell.textContent = doubtful(item) ? say("nearest", { class: card.titled(item.class) }) : card.titled(item.class);
-      cell.append(" ", ...card.marks(item.class), ...nextClasses(item));
+      cell.append(" ", ...card.marksOf(item), ...nextClasses(item));
     }
     cell.classList.toggle("doubtful", item.class === null || doubtful(item));
   }
@@ -286,7 +286,7 @@
 
   function showFindings(item) {
     byId("large-class").textContent = card.headline(item);
-    byId("large-flags").replaceChildren(...(item.class === null ? [] : card.marks(item.class)), levelMark(item), ...item.flags.map(badge));
+    byId("large-flags").replaceChildren(...card.marksOf(item), levelMark(item), ...item.flags.map(badge));
     byId("large-reason").textContent = item.reason || "";
     byId("large-numbers").hidden = item.class === null;
     byId("bars").replaceChildren(...card.ranking(item));

@@ -101,7 +101,7 @@
     part(".headline").textContent = part(".brief").textContent = card.headline(item);
     part(".brief-mark").append(card.levelMark(item));
     part(".told").append(...item.flags.map(explained));
-    part(".mark").append(card.levelMark(item), ...(item.class === null ? [] : card.marks(item.class)));
+    part(".mark").append(card.levelMark(item), ...card.marksOf(item));
     part(".reason").textContent = item.reason;
     part(".numbers").hidden = item.class === null;
     part(".ranked").append(...card.ranking(item));
