@@ -111,10 +111,10 @@ def groups_in(folder: Path) -> dict[Path, str]:
     """
     with (folder / "manifest.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == "train"]
-    several = {label for label, count in Counter(key[0] for key in {(r["class"], r["group"]) for r in rows}).items() if count > 1}
+    groups = Counter(label for label, _ in {(row["class"], row["group"]) for row in rows})
     found = {}
     for row in rows:
         cell = CELL.match(Path(row["path"]).name) if row["class"].startswith("blood_") else None
-        group = row["group"] if row["class"] in several else cell[1] if cell else row["path"]
+        group = row["group"] if groups[row["class"]] > 1 else cell[1] if cell else row["path"]
         found[folder / row["path"]] = f"{row['class']} {group}"
     return found
