@@ -114,6 +114,12 @@ def cosine(of: Distances) -> torch.Tensor:
     return -(of.inner / lengths).amax(1)
 
 
+def spanned(of: Distances) -> torch.Tensor:
+    """`cosine` of the part of the image that lies in the span of the classes: known from its logits alone."""
+    squares = ((of.inner @ torch.linalg.pinv(of.products, hermitian=True)) * of.inner).sum(1)
+    return -(of.inner / (squares[:, None] * of.products.diagonal()).clamp_min(1e-12).sqrt()).amax(1)
+
+
 Score = Callable[[Distances], torch.Tensor]
 SCORES: dict[str, tuple[Score, ...]] = {
     "today": (relative,),
@@ -121,6 +127,8 @@ SCORES: dict[str, tuple[Score, ...]] = {
     "z(whitened cosine) + z(nearest)": (cosine, nearest),
     "nearest": (nearest,),
     "whitened cosine": (cosine,),
+    "cosine in the span of the classes": (spanned,),
+    "z(relative) + z(cosine in the span)": (relative, spanned),
 }
 """Higher for unknown images; several are standardised by held-out images of known classes and added."""
 

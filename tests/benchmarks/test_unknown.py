@@ -12,6 +12,8 @@ from benchmarks.unknown_features import Material
 from benchmarks.unknown_scores import SCORES
 from dynammo.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("in_root")
+
 
 def material() -> Material:
     """Six classes that lie far apart."""

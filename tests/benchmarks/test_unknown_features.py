@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.networks.nets import resnet18
 from PIL import Image
 
 from benchmarks.unknown_features import features_of, groups_in
-from dynammo.networks.backbones import Backbone
 
+pytestmark = pytest.mark.usefixtures("in_root")
 HEAD = "path,class,split,group"
 
 
@@ -41,7 +42,9 @@ def test_features_are_kept_and_found_again(tmp_path: Path, monkeypatch: pytest.M
                 rows.append(f"{file},{name},{part},{name}{i}")
     (data / "manifest.csv").write_text("\n".join(rows))
     (tmp_path / "weights").mkdir()
-    torch.save(Backbone("resnet18", 3).state_dict(), tmp_path / "weights" / "resnet18_imagenet1k_to_layer3.pth")
+    made = resnet18(n_input_channels=3, spatial_dims=2, conv1_t_stride=2, shortcut_type="B", bias_downsample=False)
+    weights = {name: v for name, v in made.state_dict().items() if not name.startswith(("layer4", "fc"))}
+    torch.save(weights, tmp_path / "weights" / "resnet18_imagenet1k_to_layer3.pth")
     monkeypatch.setenv("DYNAMMO_SHARED", str(tmp_path))
 
     first = features_of("derm8", tmp_path / "kept", copies=False)
