@@ -125,8 +125,6 @@ SCORES: dict[str, tuple[Score, ...]] = {
     "today": (relative,),
     "z(relative) + z(nearest)": (relative, nearest),
     "z(whitened cosine) + z(nearest)": (cosine, nearest),
-    "z(relative) + z(whitened cosine)": (relative, cosine),
-    "z(relative) + z(whitened cosine) + z(nearest)": (relative, cosine, nearest),
     "nearest": (nearest,),
     "whitened cosine": (cosine,),
     "cosine in the span of the classes": (spanned,),
