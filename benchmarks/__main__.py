@@ -82,6 +82,20 @@ def heatmaps(
 
 
 @app.command()
+def unknown(
+    dataset: Annotated[list[str] | None, typer.Option("--set", help="Only this one; may be given again.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Keep the features of the frozen network here.")] = None,
+    copies: Annotated[bool, typer.Option(help="Learn mirrored and photometric copies too; six times as long.")] = True,
+    json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
+) -> None:
+    """Compare scores of images of unknown classes, and hold their false alarms against the stated rate."""
+    from benchmarks.material import SETS
+    from benchmarks.unknown import benchmark_unknown
+
+    benchmark_unknown(dataset or SETS, json, features, copies)
+
+
+@app.command()
 def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,
