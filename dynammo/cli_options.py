@@ -25,9 +25,7 @@ Model = Annotated[Path, typer.Option("--model", "-m", help="Run or exported bund
 NewestModel = Annotated[
     Path | None, typer.Option("--model", "-m", help="Run, exported bundle or TorchScript file; the newest if left out.")
 ]
-Input = Annotated[
-    Path | None, typer.Option("--input", "-i", help="Folder, image, zip, DICOMDIR or list of paths.")
-]
+Input = Annotated[Path | None, typer.Option("--input", "-i", help="Folder, image, zip, DICOMDIR or list of paths.")]
 Features = Annotated[
     Path | None, typer.Option(help="Embeddings instead of images: .npz, .csv or .parquet (docs/embeddings.md).")
 ]

@@ -21,9 +21,7 @@ Overlay = Annotated[
     list[str] | None,
     typer.Option(help="A shipped config (derm8) or a YAML file over train.yaml, below the method; may be repeated."),
 ]
-Average = Annotated[
-    bool, typer.Option("--average", help="Learn the mean of the vectors of each group, not every one.")
-]
+Average = Annotated[bool, typer.Option("--average", help="Learn the mean of the vectors of each group, not every one.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting of train.yaml, KEY=VALUE, such as image_size=96; may be repeated."),

@@ -75,9 +75,7 @@ def _rows(table: FeatureTable, model: Model, low_confidence: float | None) -> li
         vectors = torch.from_numpy(table.vectors[start : start + BATCH])
         with torch.no_grad():
             probabilities, scores = model.network.classify(vectors[:, :, None, None])
-        for name, shares, (unknown,) in zip(
-            table.ids[start:], probabilities.tolist(), scores.tolist(), strict=False
-        ):
+        for name, shares, (unknown,) in zip(table.ids[start:], probabilities.tolist(), scores.tolist(), strict=False):
             best = max(range(len(classes)), key=shares.__getitem__)
             flags = [
                 *["unknown"] * (unknown_limit is not None and unknown > unknown_limit),

@@ -97,7 +97,9 @@ def _read(path: Path, changed: int, size: int) -> FeatureTable:
         raise UserError(f"the features of {path} are {vectors.shape}; {EXPECTED}.")
     for name, values in columns.items():
         if len(values) != len(vectors):
-            raise UserError(f"{path} has {len(vectors)} vectors, but {len(values)} values of {name}; expected one each.")
+            raise UserError(
+                f"{path} has {len(vectors)} vectors, but {len(values)} values of {name}; expected one each."
+            )
     ids = columns.get("id", ())
     if not ids or not all(ids):
         raise UserError(f"{path} has vectors without an id; {EXPECTED}.")
@@ -144,7 +146,9 @@ def _arrays(path: Path) -> tuple[dict[str, tuple[str, ...]], NDArray[Any]]:
         texts = {ARRAYS[name]: arrays[name] for name in arrays.files if name in ARRAYS}
     for name, values in texts.items():
         if values.ndim != 1 or values.dtype.kind not in "USiuf":
-            raise UserError(f"the {name}s of {path} are {values.dtype} {values.shape}; expected a text for each vector.")
+            raise UserError(
+                f"the {name}s of {path} are {values.dtype} {values.shape}; expected a text for each vector."
+            )
     return {name: tuple(map(_text, values.tolist())) for name, values in texts.items()}, vectors
 
 
@@ -226,9 +230,7 @@ class FeatureSet:
         UserError: what `read_features` refuses, a group on both sides, a class in train or in test alone.
     """
 
-    def __init__(
-        self, file: str | Path, average: bool = False, test_fraction: float = 0.2, seed: int = 0
-    ) -> None:
+    def __init__(self, file: str | Path, average: bool = False, test_fraction: float = 0.2, seed: int = 0) -> None:
         self.table = read_features(file, average=average)
         self.width = self.table.vectors.shape[1]
         records = self.table.records()

@@ -12,7 +12,6 @@ import yaml
 
 from dynammo.data.class_folders import class_folders, read_class_folders, read_undivided
 from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
-from dynammo.data.features import read_features
 from dynammo.data.tasks import TaskSequence, task_sizes
 from dynammo.errors import UserError
 from dynammo.runtime.bundle_files import bundle_config, shipped_config
@@ -229,7 +228,7 @@ def _of_features(settings: TrainSettings) -> TrainSettings:
     """The one method there is for vectors: nothing in front of the head can be adapted, and no copy be drawn."""
     for option in ("backbone", "weights", "recipe"):
         if getattr(settings, option) is not None:
-            raise UserError(f"--{option} is for images; the vectors of --features are learnt as they are: leave it out.")
+            raise UserError(f"--{option} is for images; vectors are learnt as they are: leave it out.")
     if settings.method not in ("analytic", "light"):
         raise UserError(
             f"the method {settings.method} fits adapters to images; of --features --method light alone is learnt."
@@ -238,6 +237,8 @@ def _of_features(settings: TrainSettings) -> TrainSettings:
 
 
 def _rows(data: Path, settings: TrainSettings) -> tuple[Path, None, list[ImageRecord]]:
+    from dynammo.data.features import read_features  # which imports torch
+
     return data.parent, None, read_features(data, average=bool(settings.values.get("average"))).records()
 
 
