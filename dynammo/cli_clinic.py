@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Input, NewestModel
+from dynammo.cli_options import Device, Features, Input, NewestModel
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded, say
 
@@ -21,9 +21,10 @@ Language = Annotated[str | None, typer.Option(help="Of the page: en or de; that 
 
 
 def classify(
-    source: Input,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for table, report and record.")],
+    source: Input = None,
     model: NewestModel = None,
+    features: Features = None,
     dicom_sr: Annotated[bool, typer.Option("--dicom-sr", help="Write a DICOM structured report per study.")] = False,
     sort_into: Annotated[Path | None, typer.Option(help="Copy images here, one folder for each class.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume work that was interrupted.")] = False,
@@ -49,6 +50,14 @@ def classify(
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
     from dynammo.runs.load import find_model
 
+    if (source is None) == (features is None):
+        raise UserError("give either images (--input FOLDER) or embeddings (--features FILE with --model RUN).")
+    if features is not None:
+        from dynammo.clinic.classify_features import classify_features
+
+        classify_features(features, output, model, low_confidence)
+        return
+    assert source is not None
     say(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
     if not expanded(source).exists():
         raise UserError(f"there is no {source}; give --input a folder, an image, a zip, a DICOMDIR or a list of paths.")

@@ -19,13 +19,16 @@ from dynammo.errors import printable
 from dynammo.runtime.plain import plain
 from dynammo.training.settings import SETTINGS
 
-__all__ = ["Device", "Input", "Json", "Mlflow", "Model", "NewestModel", "Output", "command", "print_json"]
+__all__ = ["Device", "Features", "Input", "Json", "Mlflow", "Model", "NewestModel", "Output", "command", "print_json"]
 
 Model = Annotated[Path, typer.Option("--model", "-m", help="Run or exported bundle.")]
 NewestModel = Annotated[
     Path | None, typer.Option("--model", "-m", help="Run, exported bundle or TorchScript file; the newest if left out.")
 ]
-Input = Annotated[Path, typer.Option("--input", "-i", help="Folder, image, zip, DICOMDIR or list of paths.")]
+Input = Annotated[Path | None, typer.Option("--input", "-i", help="Folder, image, zip, DICOMDIR or list of paths.")]
+Features = Annotated[
+    Path | None, typer.Option(help="Embeddings instead of images: .npz, .csv or .parquet (docs/embeddings.md).")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]
 Mlflow = Annotated[bool, typer.Option("--mlflow/--no-mlflow", help="Record it in MLflow.")]

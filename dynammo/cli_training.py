@@ -1,12 +1,12 @@
 """Commands that train, measure and compare."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Json, Mlflow, print_json
+from dynammo.cli_options import Device, Features, Json, Mlflow, print_json
 from dynammo.errors import UserError, printable
 from dynammo.runtime.plain import expanded
 from dynammo.training.settings import METHODS, RECOMMENDED
@@ -14,13 +14,14 @@ from dynammo.training.settings import METHODS, RECOMMENDED
 __all__ = ["compare", "config", "data", "evaluate", "train", "ui"]
 
 Data = Annotated[
-    Path,
+    Path | None,
     typer.Argument(help="A folder of images for each class, or train/ and test/ with these, or a data list."),
 ]
 Overlay = Annotated[
     list[str] | None,
     typer.Option(help="A shipped config (derm8) or a YAML file over train.yaml, below the method; may be repeated."),
 ]
+Average = Annotated[bool, typer.Option("--average", help="Learn the mean of the vectors of each group, not every one.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting of train.yaml, KEY=VALUE, such as image_size=96; may be repeated."),
@@ -28,7 +29,7 @@ Set = Annotated[
 
 
 def train(
-    data: Data,
+    data: Data = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME_METHOD.")] = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}, or a YAML file.")] = RECOMMENDED,
     classes_per_task: Annotated[
@@ -46,6 +47,8 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="How images are prepared: dermoscopy, histology, xray, ct, mr, radiology ...")
     ] = None,
+    features: Features = None,
+    average: Average = False,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn; 0.", min=0)] = None,
     class_file: Annotated[
         Path | None,
@@ -68,10 +71,14 @@ def train(
     settings = TrainSettings(
         method=method, classes_per_task=classes_per_task, order=order, backbone=backbone, weights=weights,
         recipe=recipe, overlays=tuple(overlay or ()), values=dict(map(parse_value, values or ())), seed=seed,
-        fresh=fresh, device=device,
-        mlflow=mlflow, class_file=class_file,
+        fresh=fresh, device=device, mlflow=mlflow, class_file=class_file, features=features is not None,
     )  # fmt: skip
-    run(data, output, settings, dry_run)
+    source = features or data
+    if source is None or (features and data):
+        raise UserError("give either a folder of images (dynammo train FOLDER) or --features FILE.")
+    if average:
+        settings = replace(settings, values={**settings.values, "average": True})
+    run(source, output, settings, dry_run)
 
 
 def config(name: Annotated[str, typer.Argument(help="train, inference, analytic, xray, derm8 ...")]) -> None:

@@ -6,12 +6,15 @@ from dynammo.runtime.faces import look_up
 
 FACE = {
     "ExemplarMemory": "exemplars",
+    "FeatureSet": "features",
     "ImageSet": "images",
     "IncrementImages": "increments",
     "Task": "tasks",
+    "TaskFeatures": "features",
     "TaskImages": "images",
     "TaskSequence": "tasks",
     "describe_classes": "class_file",
+    "VectorReader": "features",
     "cached_dataset": "preprocessing",
     "images_in": "images",
     "make_preprocessing": "preprocessing",

@@ -142,7 +142,7 @@ class AnalyticHeads:
         classifier = engine.network.classifier()
         if len(classifier.branches) != 1:
             raise UserError("analytic heads read one branch; give --merge_strategy another value than none.")
-        seeded = [{**item, "seed": _seed(item)} for item in items]
+        seeded = [item if "seed" in item else {**item, "seed": _seed(item)} for item in items]
         return extract_copies(classifier, Dataset(seeded, self.transform), self.batch_size, self.copies)
 
     def _set_head(self, engine: IncrementalTrainer, statistics: ClassStatistics) -> None:

@@ -45,7 +45,8 @@ class FitOutOfDistribution:
 
     def attach(self, engine: IncrementalTrainer) -> None:
         """Register with the loop over tasks."""
-        engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
+        if 0 not in engine.network.pooling.points:  # of vectors there is no stem before the features
+            engine.add_event_handler(TaskEvents.TASK_FITTED, self._learn)
 
     def state_dict(self) -> dict[str, Any]:
         """Class statistics; the distance of the training images from the others, where known, and their labels."""

@@ -41,7 +41,8 @@ def train(data: Path, output: Path | None = None, settings: TrainSettings | None
         return plan.output
     say("importing torch and MONAI ...")
     _learn(plan)
-    say(f"classify with it: dynammo classify -i FOLDER -o results -m {shlex.quote(str(plan.output))}")
+    what = "--features FILE" if "features" in plan.values else "-i FOLDER"
+    say(f"classify with it: dynammo classify {what} -o results -m {shlex.quote(str(plan.output))}")
     return plan.output
 
 

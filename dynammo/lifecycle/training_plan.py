@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class TrainSettings:
         device: such as cpu or cuda:0; auto for a GPU where there is one.
         mlflow: record the run in MLflow.
         class_file: names, codes and marks of the classes; None for `classes.json`, `.yaml` or `.csv` beside the data.
+        features: the data are a file of embeddings.
     """
 
     method: str = RECOMMENDED
@@ -58,6 +59,7 @@ class TrainSettings:
     device: str = "auto"
     mlflow: bool = True
     class_file: Path | None = None
+    features: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     """Find out what there is to learn, and refuse what cannot be.
 
     Args:
-        data: `train/<class>/` and `test/<class>/`, class folders alone, or a data list.
+        data: `train/<class>/` and `test/<class>/`, class folders alone, or a data list; a file of embeddings where the
+            settings say so.
         output: folder of the run; None for one below `runs/`, named after data and method.
         settings: see `TrainSettings`.
 
@@ -102,13 +105,17 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
             file of weights, a wrong value.
     """
     data = expanded(data)
+    if settings.features:
+        settings = _of_features(settings)
     overlays = [_overlay("", name) for name in settings.overlays] + [_overlay("methods", settings.method)]
     if settings.recipe is not None:
         overlays.append(_overlay("recipes", settings.recipe))
+    if settings.features:
+        overlays.append(bundle_config("features.yaml"))
     given = {name: value for file in overlays for name, value in _read(file).items()}
     config = {**_read(bundle_config("train.yaml")), **given}
     _check_ids(settings.values, config)
-    folder, data_list, records = _images(data, settings.values)
+    folder, data_list, records = _rows(data, settings) if settings.features else _images(data, settings.values)
     classes = sorted({record.class_name for record in records})
     if len(classes) < 2:
         raise UserError(
@@ -127,6 +134,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     values = {
         "dataset_dir": str(folder),
         "data_list": data_list,
+        **({"features": str(data)} if settings.features else {}),
         "fresh": settings.fresh,
         "mlflow": settings.mlflow,
         **{name: value for name, value in typed.items() if value is not None},
@@ -138,17 +146,19 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     shown = {**config, **values}
     tasks = TaskSequence(classes, shown["increments"], shown["class_order"], shown["seed"])
     weights = str(shown["weights"])
-    encoder = ":" in str(shown["architecture"])
+    encoder = ":" in str(shown["architecture"]) and not settings.features
     said = {name for name in (*given, *values) if name != "taps"} | {*settings.values}  # a method speaks of ResNets
     follows = weights not in WEIGHTS and not weights.startswith("$") and "stages" not in said and not encoder
     method = Path(settings.method).stem
     output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
     undivided = not any(record.split for record in records)
+    things = "vectors" if settings.features else "images"
     return TrainingPlan(
-        output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records), undivided,
+        output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records),
+        undivided and not settings.features,
         Path(weights) if follows else None, frozenset(FROM_ENCODER - said if encoder else ()), settings.device,
         (
-            *_task_lines(tasks), *_described(values), *_image_lines(records, undivided),
+            *_task_lines(tasks), *_described(values), *_image_lines(records, undivided, things),
             f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
         ),
     )  # fmt: skip
@@ -225,6 +235,24 @@ def _class_file(data: Path, classes: Collection[str], settings: TrainSettings) -
     return None if file is None else str(file)
 
 
+def _of_features(settings: TrainSettings) -> TrainSettings:
+    """The one method there is for vectors: nothing in front of the head can be adapted, and no copy be drawn."""
+    for option in ("backbone", "weights", "recipe"):
+        if getattr(settings, option) is not None:
+            raise UserError(f"--{option} is for images; vectors are learnt as they are: leave it out.")
+    if settings.method not in ("analytic", "light"):
+        raise UserError(
+            f"the method {settings.method} fits adapters to images; of --features --method light alone is learnt."
+        )
+    return replace(settings, method="light")
+
+
+def _rows(data: Path, settings: TrainSettings) -> tuple[Path, None, list[ImageRecord]]:
+    from dynammo.data.features import read_features  # which imports torch
+
+    return data.parent, None, read_features(data, average=bool(settings.values.get("average"))).records()
+
+
 def _weights(weights: str | None, backbone: str | None) -> str | None:
     if weights is None:
         return "own" if backbone is not None and ":" in backbone else None
@@ -262,8 +290,8 @@ def _task_lines(tasks: TaskSequence) -> list[str]:
     return [f"{len(tasks.classes)} classes in {len(tasks)} {'task' if len(tasks) == 1 else 'tasks'}", *listed]
 
 
-def _image_lines(records: list[ImageRecord], undivided: bool) -> list[str]:
+def _image_lines(records: list[ImageRecord], undivided: bool, things: str) -> list[str]:
     counts = Counter(record.split for record in records)
     if undivided:
-        return [f"{len(records)} images, of which a fifth is split off for testing"]
-    return [f"{counts['train']} training images, {counts['test']} test images"]
+        return [f"{len(records)} {things}, of which a fifth is split off for testing"]
+    return [f"{counts['train']} training {things}, {counts['test']} test {things}"]

@@ -14,6 +14,7 @@ from torch import nn
 from dynammo.errors import UserError
 from dynammo.networks.encoder_libraries import BUILDERS, OPENERS, MapsOf, Opened, Request
 from dynammo.networks.encoders import Encoder, digest_of, examined
+from dynammo.networks.vectors import vectors_encoder
 from dynammo.runtime.plain import expanded
 
 __all__ = ["SOURCES", "open_encoder", "rebuilt_encoder", "trust_programs"]
@@ -44,6 +45,8 @@ def open_encoder(
         UserError: no such source or encoder, a package or weights that are missing, or a broken contract.
     """
     kind, _, rest = name.partition(":")
+    if kind == "vectors":  # embeddings, whose encoder has worked elsewhere
+        return vectors_encoder(rest)
     if kind not in SOURCES or not rest:
         raise UserError(f"there is no encoder {name}; expected {', '.join(SOURCES.values())}.")
     if weights == "imagenet":
@@ -63,6 +66,8 @@ def rebuilt_encoder(about: Mapping[str, Any], stages: int) -> Encoder:
         UserError: a program that was not trusted, another than the record's, or a package that is missing.
     """
     kind, _, rest = str(about["name"]).partition(":")
+    if kind == "vectors":
+        return vectors_encoder(rest)
     if about["build"].get("program"):
         _check_trusted(about["name"])
         module = _opener(kind)(Request(about["name"], rest, "own", trusted=True)).module

@@ -37,7 +37,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.module = module
         self.about: dict[str, Any] = dict(about)
-        own = list(zip(about["mean"], about["std"], MEAN, STD, strict=True))
+        taken = (MEAN, STD) if len(about["mean"]) > 1 else ((0.0,), (1.0,))  # nothing has been taken from vectors
+        own = list(zip(about["mean"], about["std"], *taken, strict=True))
         self.register_buffer("scale", torch.tensor([given / std for _, std, _, given in own]))
         self.register_buffer("shift", torch.tensor([(given - mean) / std for mean, std, given, _ in own]))
         self.lone = bool(about["lone"])

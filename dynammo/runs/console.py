@@ -72,10 +72,11 @@ class PrintTaskTable:
         self.console.print("\naccuracy in % on each task, after learning each task")
         self.console.print(_matrix_table(engine.results, [", ".join(task.classes) for task in engine.tasks]))
         measures = summarise(engine.results)
-        ratio = engine.cost["gmac_per_image"] / engine.cost["gmac_backbone"]
         for name, value in measures.items():
             self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %")
-        self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone")
+        if engine.cost["gmac_backbone"]:  # embeddings come without one
+            ratio = engine.cost["gmac_per_image"] / engine.cost["gmac_backbone"]
+            self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone")
         self.console.print(f"{'images kept':<30}{engine.cost['images_kept']:>7.0f}")
         self.console.print(f"all files are in {self.output_dir}: model.pt, run.json, plots", soft_wrap=True)
 

@@ -38,7 +38,7 @@ class Model:
     sha256: str
 
 
-def load_model(path: Path | None = None) -> Model:
+def load_model(path: Path | None = None, vectors: bool = False) -> Model:
     """Load a trained model; nothing is unpickled but tensors and plain values.
 
     The tensors of a TorchScript file are taken out of its archive (`dynammo.runs.torchscript`) and go into the network
@@ -48,22 +48,24 @@ def load_model(path: Path | None = None) -> Model:
     Args:
         path: folder of a run, folder of an exported bundle or a TorchScript file with its record inside; None for
             the newest exported model that `dynammo models` lists, else the newest run.
+        vectors: it is to classify embeddings instead of images.
 
     Raises:
         UserError: no model there, a damaged record or file, another file than the record describes, another number
             of channels than 3, a training that is not finished, or a record without the recipe of the images.
     """
-    path, kind, weights, record = find_model(path)
+    path, kind, weights, record = find_model(path, vectors)
     network, digest = _load_weights(kind, weights, record)
     name = path.stem if kind == "torchscript" else _folder(path).name
     return Model(name, path, kind, record, network, digest)
 
 
-def find_model(path: Path | None = None) -> tuple[Path, Kind, Path, Record]:
+def find_model(path: Path | None = None, vectors: bool = False) -> tuple[Path, Kind, Path, Record]:
     """What `load_model` will load, its record read and checked: a moment's work, without torch.
 
     Args:
         path: as `load_model` takes it.
+        vectors: as `load_model` takes it.
 
     Returns:
         Where it was found, what it is, the file of its weights, its record.
@@ -77,7 +79,7 @@ def find_model(path: Path | None = None) -> tuple[Path, Kind, Path, Record]:
         raise UserError(_no_model(path))
     kind, weights = located
     record = read_record(kind, weights)
-    check_usable(record, short_path(path), None if kind == "torchscript" else weights.parent)
+    check_usable(record, short_path(path), None if kind == "torchscript" else weights.parent, vectors)
     return path, kind, weights, record
 
 

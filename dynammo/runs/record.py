@@ -132,16 +132,18 @@ def read_record(kind: Kind, weights: Path) -> Record:
         raise UserError(f"{file} cannot be read ({error.strerror}); give another model.") from error
 
 
-def check_usable(record: Record, name: str, folder: Path | None = None) -> None:
+def check_usable(record: Record, name: str, folder: Path | None = None, vectors: bool = False) -> None:
     """Refuse a model that cannot classify images here, or whose training is not finished.
 
     Args:
         record: of `read_record`.
         name: of the model, for the message.
         folder: in which its weights lie; None where they are in one file with the record.
+        vectors: it is to classify embeddings instead.
 
     Raises:
-        UserError: an unfinished training, made before the image recipe was recorded, or for another number of channels.
+        UserError: an unfinished training, made before the image recipe was recorded, or for another number of channels,
+            one of embeddings where images are to be classified, or the other way round.
     """
     check_finished(record, name, folder)
     recipe = record["config"].get("recipe")
@@ -150,8 +152,16 @@ def check_usable(record: Record, name: str, folder: Path | None = None) -> None:
             f"{name} was made by an earlier version of dynammo, which did not record how images are prepared; "
             "train it again, or give another model."
         )
+    of_vectors = str(record["network"].get("architecture")).startswith("vectors:")
+    if of_vectors and not vectors:
+        raise UserError(
+            f"{name} has learnt embeddings, not images: dynammo classify --features FILE takes it, and nothing else "
+            "does yet."
+        )
+    if vectors and not of_vectors:
+        raise UserError(f"{name} has learnt images, not embeddings; give a run of dynammo train --features FILE.")
     channels = record["network"].get("in_channels", CHANNELS)
-    if channels != CHANNELS:
+    if channels != CHANNELS and not vectors:
         raise UserError(
             f"{name} is a model for another number of channels: it takes {channels}, and images are read as "
             f"{CHANNELS} (grey ones as three equal ones); give a model trained with in_channels {CHANNELS}."

@@ -108,7 +108,7 @@ class Network(TypedDict, total=False):
     stages: Annotated[int, Field(ge=1, lt=MOST_MAPS)]
     adapter: Line
     spatial_dims: Dimensions
-    in_channels: Annotated[int, Field(ge=1, le=1000)]
+    in_channels: Annotated[int, Field(ge=1, le=2**14)]  # of vectors the features
     background: Switch
     pooling: Pooling | None
     out_of_distribution: Annotated[int, Field(ge=0, le=2**20)]

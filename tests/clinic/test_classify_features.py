@@ -1,0 +1,88 @@
+"""Embeddings from a file to a table, by the commands that people type."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dynammo.cli import main
+from dynammo.clinic.classify_features import classify_features
+from dynammo.errors import UserError
+from dynammo.lifecycle.train import train
+from dynammo.lifecycle.training_plan import TrainSettings, make_plan
+from dynammo.runs.load import find_model
+
+WIDTH, COUNT = 8, 120
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("features") / "vectors.npz"
+    draw = np.random.default_rng(0)
+    numbers = np.arange(COUNT) % 4
+    vectors = draw.normal(size=(COUNT, WIDTH)) + 6 * np.eye(WIDTH)[numbers]
+    np.savez(file, features=vectors, ids=[f"=v{i}" for i in range(COUNT)], labels=[f"$c{n}" for n in numbers])
+    return file
+
+
+@pytest.fixture(scope="module")
+def run(features: Path) -> Path:
+    return train(features, features.parent / "run", TrainSettings(features=True, mlflow=False, classes_per_task="2"))
+
+
+def test_a_run_of_embeddings_is_a_run(run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    assert record["metrics"]["last_mean_class_recall"] > 0.9
+    assert (record["method"], record["network"]["architecture"]) == ("light", "vectors:8")
+    assert [len(task) for task in record["tasks"]] == [2, 2]
+    assert record["trust"]["unknown_threshold"] is not None
+    assert "unfinished.json" not in {file.name for file in run.iterdir()}
+
+
+def test_every_vector_gets_class_probabilities_and_flags(run: Path, features: Path, tmp_path: Path) -> None:
+    rows = classify_features(features, tmp_path, run)
+    assert np.mean([row["predicted_class"] == f"$c{i % 4}" for i, row in enumerate(rows)]) > 0.9
+    assert all(abs(sum(row[f"p_$c{n}"] for n in range(4)) - 1) < 1e-4 for row in rows)
+    with (tmp_path / "predictions.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert table[0]["id"] == "'=v0"  # no formula
+    assert list(table[0])[:5] == ["id", "predicted_class", "probability", "unknown", "flags"]
+    record = json.loads((tmp_path / "classification.json").read_text())
+    assert record["counts"]["items"] == COUNT
+    far = tmp_path / "far.npz"
+    np.savez(far, features=np.full((1, WIDTH), -30.0), ids=["far"])
+    assert "unknown" in classify_features(far, tmp_path, run)[0]["flags"]
+
+
+def test_what_does_not_fit_is_one_sentence(run: Path, features: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    np.savez(other, features=np.zeros((1, 3)), ids=["a"])
+    with pytest.raises(UserError, match="have 3 features, but run has learnt 8"):
+        classify_features(other, tmp_path, run)
+    with pytest.raises(UserError, match="give --model"):
+        classify_features(features, tmp_path, None)
+    with pytest.raises(UserError, match="has learnt embeddings, not images"):
+        find_model(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (TrainSettings(features=True, method="dynammo"), "the method dynammo fits adapters"),
+        (TrainSettings(features=True, backbone="resnet18"), "--backbone is for images"),
+        (TrainSettings(features=True, recipe="xray"), "--recipe is for images"),
+    ],
+)
+def test_settings_of_images_are_refused(settings: TrainSettings, words: str, features: Path) -> None:
+    with pytest.raises(UserError, match=words):
+        make_plan(features, None, settings)
+
+
+@pytest.mark.parametrize("command", ["train", "classify -o out"])
+def test_neither_images_nor_embeddings_are_said(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    assert stopped.value.code == 1
+    assert "give either" in capsys.readouterr().err
