@@ -172,6 +172,7 @@ def _by_name(judged: Judged, reference: tuple[Floats, Floats]) -> dict[str, tupl
 def _told(left_out: Floats, scores: Floats, known: NDArray[np.bool_]) -> Told:
     test, new = scores[: len(known)], scores[len(known) :]
     limit = threshold_at(left_out, RATE)
+    assert limit is not None  # every set has images that were left out
     above = test > limit
     return Told(
         _auroc(test[known], test[~known]), _auroc(left_out, new),

@@ -73,7 +73,7 @@ def features_of(name: str, folder: Path | None = None, copies: bool = True) -> M
     stamp = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
     file = None if folder is None else prepare_output_dir(folder) / f"{name}_{stamp[:12]}.npz"
     if file is None or not file.is_file():
-        arrays = {"train": _passed(parser, train, copies), "test": _passed(parser, test, False)[:, 0]}
+        arrays: dict[str, Any] = {"train": _passed(parser, train, copies), "test": _passed(parser, test, False)[:, 0]}
         if file is not None:
             np.savez(file, **arrays)
     else:

@@ -100,7 +100,8 @@ def relative(of: Distances) -> torch.Tensor:
     inner = torch.eye(count, dtype=torch.float64) + of.products / count
     form = torch.linalg.inv(inner) / count
     energy = 0.5 * ((of.inner @ form) * of.inner).sum(1)
-    return energy - 0.5 * torch.logdet(inner) - of.logits.amax(1)
+    found: torch.Tensor = energy - 0.5 * torch.logdet(inner) - of.logits.amax(1)
+    return found
 
 
 def nearest(of: Distances) -> torch.Tensor:
@@ -116,8 +117,9 @@ def cosine(of: Distances) -> torch.Tensor:
 
 def spanned(of: Distances) -> torch.Tensor:
     """`cosine` of the part of the image that lies in the span of the classes: known from its logits alone."""
-    squares = ((of.inner @ torch.linalg.pinv(of.products, hermitian=True)) * of.inner).sum(1)
-    return -(of.inner / (squares[:, None] * of.products.diagonal()).clamp_min(1e-12).sqrt()).amax(1)
+    squares: torch.Tensor = ((of.inner @ torch.linalg.pinv(of.products, hermitian=True)) * of.inner).sum(1)
+    lengths: torch.Tensor = (squares[:, None] * of.products.diagonal()).clamp_min(1e-12).sqrt()
+    return -(of.inner / lengths).amax(1)
 
 
 Score = Callable[[Distances], torch.Tensor]
