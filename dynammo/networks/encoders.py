@@ -117,7 +117,7 @@ def short_name(architecture: str) -> str:
     """Name of a backbone for others to read: of a place on this machine the last part, such as `hf:skin`."""
     kind, colon, rest = architecture.partition(":")
     public = kind == "hf" and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", rest)  # OWNER/NAME of the hub
-    if not colon or public or kind == "python":
+    if not colon or public or kind in ("python", "torchscript"):  # programs, which a model needs again where it goes
         return architecture
     last = re.split(r"[/\\]", rest.rstrip("/\\"))[-1]
     return f"{kind}:{last}"
