@@ -102,7 +102,7 @@ def test_the_first_version_wrote_less(tmp_path: Path) -> None:
     ("place", "value", "sentence"),
     [
         (("network", "branches"), 10**9, r"network\.branches is 1000000000; expected one for each task at most"),
-        (("network", "stages"), 5, r"network\.stages is 5; expected less than or equal to 4"),
+        (("network", "stages"), 64, r"network\.stages is 64; expected less than 64"),
         (("network", "heads"), ..., r"network\.heads is missing"),
         (("network", "heads", 0), True, r"network\.heads\.0 is True; expected a valid integer"),
         (("network", "heads", 0), 7, r"network\.heads is \[7, 1\]; expected 2 classes in all"),
