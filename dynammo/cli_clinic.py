@@ -51,7 +51,7 @@ def classify(
     from dynammo.runs.load import find_model
 
     if (source is None) == (features is None):
-        raise UserError("give either images (--input FOLDER) or embeddings (--features FILE with --model RUN).")
+        raise typer.BadParameter("give either images (--input FOLDER) or embeddings (--features FILE with --model RUN)")
     if features is not None:
         from dynammo.clinic.classify_features import classify_features
 

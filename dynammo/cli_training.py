@@ -75,7 +75,7 @@ def train(
     )  # fmt: skip
     source = features or data
     if source is None or (features and data):
-        raise UserError("give either a folder of images (dynammo train FOLDER) or --features FILE.")
+        raise typer.BadParameter("give either a folder of images (dynammo train FOLDER) or --features FILE")
     if average:
         settings = replace(settings, values={**settings.values, "average": True})
     run(source, output, settings, dry_run)

@@ -102,9 +102,9 @@ def record_without_folders(folder: Path, key: str) -> dict[str, Any] | None:
     except (OSError, ValueError, KeyError):
         return None
     shortened = {name: without_folders(value) if isinstance(value, str) else value for name, value in config}
-    network = record["network"]
-    if network.get("encoder"):
-        network["encoder"]["name"] = short_name(network["encoder"]["name"])
+    encoder = record.get("network", {}).get("encoder")
+    if encoder:
+        encoder["name"] = short_name(encoder["name"])
     return {**record, "config": shortened}
 
 

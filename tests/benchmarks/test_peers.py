@@ -38,6 +38,7 @@ def test_the_command_writes_what_it_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DYNAMMO_SHARED", str(make_shared(tmp_path)))
+    monkeypatch.setenv("COLUMNS", "200")  # no name in two lines
     file, kept = tmp_path / "peers.json", tmp_path / "features"
     for name in LIGHT[::-1]:  # what is there stays
         assert run("--json", str(file), "--features", str(kept), "--method", name) == 0
