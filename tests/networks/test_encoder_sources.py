@@ -93,7 +93,7 @@ def test_every_source_trains_classifies_and_exports(
     if kind == "monai":  # at random: nothing is trained
         state = DenseNet121(spatial_dims=2, in_channels=3, out_channels=2).state_dict()
         torch.save(state, tmp_path / "weights.pt")
-        given = ["--weights", str(tmp_path / "weights.pt")]
+        given = ["--weights", str(tmp_path / "weights.pt"), "--set", "stages=1", "--set", "taps=[1]"]  # few features
     small = ["--set", f"batch_size={TINY['batch_size']}", "--set", "image_size=32", "--no-mlflow", *trust]
     run, bundle = tmp_path / "run", tmp_path / "bundle"
     typed("train", str(tiny_data), "-o", str(run), "--backbone", name, *given, *small)
