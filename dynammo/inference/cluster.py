@@ -23,6 +23,7 @@ LOCAL = "local"
 CHUNK = 32  # studies that a worker gets at a time: what is done again when it dies
 AHEAD = 2  # chunks that each worker has before it, so that none waits for the next
 RETRIES = 3  # a study that kills its worker must not do so for ever
+TRIES = 4  # to reach a cluster that is busy
 Classified = tuple[dict[str, Any], Any]
 
 
@@ -138,11 +139,14 @@ def _connected(address: str) -> Iterator[Any]:
     if address == LOCAL:
         options["include_dashboard"] = False
     try:
-        try:
-            ray.init(address, **options)
-        except ConnectionAbortedError:  # a busy cluster was late with the process that it starts for each client
-            ray.shutdown()
-            ray.init(address, **options)
+        for left in reversed(range(TRIES)):
+            try:
+                ray.init(address, **options)
+                break
+            except ConnectionAbortedError:  # a busy cluster is late with the process that it starts for each client
+                ray.shutdown()
+                if not left:
+                    raise
     except Exception as error:  # Ray raises many kinds, plain ones too
         raise UserError(
             f"no Ray cluster answers at {address} ({type(error).__name__}); start one with ray start --head "

@@ -84,5 +84,5 @@ def test_settings_of_images_are_refused(settings: TrainSettings, words: str, fea
 def test_neither_images_nor_embeddings_are_said(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(command.split())
-    assert stopped.value.code == 1
+    assert stopped.value.code == 2
     assert "give either" in capsys.readouterr().err
