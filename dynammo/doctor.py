@@ -19,7 +19,7 @@ from dynammo.errors import UserError
 from dynammo.runs.find import VARIABLE, ModelInfo, default_model, find_models, named_roots, short_path
 from dynammo.runs.record import read_record
 from dynammo.runtime.bundle_files import bundle_config
-from dynammo.runtime.plain import expanded
+from dynammo.runtime.plain import expanded, usable_memory
 from dynammo.runtime.terminal import Terminal
 
 __all__ = [
@@ -161,7 +161,6 @@ def _how_to_mend(requirements: Iterable[Requirement]) -> str:
 
 LEAST_DISK = 200e6  # bytes: results of some thousand images
 LEAST_MEMORY = 2e9  # bytes: the network, MONAI and a batch
-CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use, of Linux
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "MLFLOW_DISABLE_TELEMETRY",
@@ -212,7 +211,7 @@ def check_memory() -> Check:
     """Cores and memory that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     words = f"{cores} {'core' if cores == 1 else 'cores'}"
-    memory = _memory()
+    memory = usable_memory()
     if memory is None:
         return Check("machine", "ok", words)
     detail = f"{words}, {memory / 2**30:.1f} GiB memory"
@@ -228,18 +227,6 @@ def check_variables() -> Check:
     telemetry = os.environ.get("MLFLOW_DISABLE_TELEMETRY", "").lower() not in ("true", "1")
     note = "; MLflow reports usage to its makers, unset MLFLOW_DISABLE_TELEMETRY to stop that" if telemetry else ""
     return Check("variables set", "ok", (", ".join(names) or "none") + note)
-
-
-def _memory() -> float | None:
-    """Bytes of memory that this process may use; None where the system does not tell."""
-    try:
-        memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):  # Windows
-        return None
-    try:
-        return min(memory, float(CONTROL_GROUP.read_text()))  # "max" where there is no limit
-    except (OSError, ValueError):
-        return memory
 
 
 COLOURS: dict[State, str] = {"ok": "green", "missing": "yellow", "fails": "red"}

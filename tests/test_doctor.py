@@ -12,6 +12,7 @@ import torch
 from dynammo import doctor as installation
 from dynammo import doctor as machine_checks
 from dynammo.doctor import look_around, print_checks
+from dynammo.runtime import plain
 
 Trained = Callable[..., Path]
 
@@ -174,7 +175,7 @@ def test_a_full_disk_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 def test_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(machine_checks, "CONTROL_GROUP", limit)
+    monkeypatch.setattr(plain, "CONTROL_GROUP", limit)
     limit.write_text("max\n")
     assert machine_checks.check_memory().state == "ok"
     limit.write_text(str(2**30))

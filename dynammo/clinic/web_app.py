@@ -124,15 +124,7 @@ def make_app(
         done, total = progress.get(request.args.get("progress", ""), (0, 0))
         return jsonify(done=done, total=total)
 
-    @app.post("/table")
-    def table() -> Response:
-        return Response(table_of(request.get_json(), classifier.classes), mimetype="text/csv")
-
-    @app.post("/report")
-    def report() -> Response:
-        with work_folder(UPLOADS, folder) as inside:
-            spoken = choose_language(request.args.get("language"))
-            return Response(report_of(request.get_json(), model, _about(classifier, model), inside, spoken))
+    _add_downloads(app, classifier, model, folder)
 
     @app.after_request
     def protect(response: Response) -> Response:
@@ -146,6 +138,20 @@ def make_app(
         return jsonify(notice=NOTICE, error=sentence), status
 
     return app
+
+
+def _add_downloads(app: Flask, classifier: StudyClassifier, model: Model, folder: Path | None) -> None:
+    """Give back what the page shows as files; the page sends it, since the server keeps nothing."""
+
+    @app.post("/table")
+    def table() -> Response:
+        return Response(table_of(request.get_json(), classifier.classes), mimetype="text/csv")
+
+    @app.post("/report")
+    def report() -> Response:
+        with work_folder(UPLOADS, folder) as inside:
+            spoken = choose_language(request.args.get("language"))
+            return Response(report_of(request.get_json(), model, _about(classifier, model), inside, spoken))
 
 
 def too_large(limits: UploadLimits) -> str:

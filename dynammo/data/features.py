@@ -55,9 +55,9 @@ class FeatureTable:
     splits: tuple[str, ...]
 
     def records(self) -> list[ImageRecord]:
-        """The rows as records of a data set; the path is the id."""
-        rows = zip(self.ids, self.labels, self.splits, self.groups, strict=True)
-        return [ImageRecord(Path(f"row {i}"), label, split, group) for i, (_, label, split, group) in enumerate(rows)]
+        """The rows as records of a data set; the path is the number of the row, since ids are no paths."""
+        rows = enumerate(zip(self.labels, self.splits, self.groups, strict=True))
+        return [ImageRecord(Path(f"row {i}"), label, split, group) for i, (label, split, group) in rows]
 
 
 def is_feature_file(path: Path) -> bool:
@@ -200,6 +200,10 @@ def _text(value: object) -> str:
 
 def _averaged(table: FeatureTable, path: Path) -> FeatureTable:
     names = [group or name for name, group in zip(table.ids, table.groups, strict=True)]
+    alone = {name for name, group in zip(table.ids, table.groups, strict=True) if not group}
+    both = sorted(alone & set(table.groups))
+    if both:
+        raise UserError(f"{both[0][:40]} of {path} is a group and the id of a vector without one; rename either.")
     number: dict[str, int] = {}
     rows = np.array([number.setdefault(name, len(number)) for name in names])
     facts: list[tuple[str, str, str]] = [("", "", "")] * len(number)

@@ -13,7 +13,7 @@ from torch import nn
 
 from dynammo.errors import UserError
 from dynammo.networks.encoders import MEAN, STD
-from dynammo.runtime.plain import expanded
+from dynammo.runtime.plain import expanded, usable_memory
 
 __all__ = ["BUILDERS", "OPENERS", "MapsOf", "Opened", "Request"]
 
@@ -131,6 +131,8 @@ def _hugging_face(request: Request) -> Opened:
     try:
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=request.trusted)
         remote = bool(getattr(config, "auto_map", None)) and request.trusted
+        if not remote:
+            _check_config(request.name, config)
         model, missing = transformers.AutoModel.from_pretrained(
             place, use_safetensors=True, trust_remote_code=request.trusted, attn_implementation="eager",
             dtype=torch.float32, output_loading_info=True,
@@ -157,6 +159,7 @@ def _build_hugging_face(build: Mapping[str, Any]) -> nn.Module:
     transformers = _transformers()
     settings = {name: value for name, value in _plain(build["config"]).items() if name != "model_type"}
     config = transformers.AutoConfig.for_model(build["config"]["model_type"], **settings)
+    _check_config(f"the encoder {config.model_type} of the record", config)
     model = transformers.AutoModel.from_config(config, trust_remote_code=False, attn_implementation="eager")
     return _Tokens(model, _patch(config))
 
@@ -166,6 +169,22 @@ def _transformers() -> Any:  # noqa: ANN401
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers
+
+
+def _check_config(name: str, config: Any) -> None:  # noqa: ANN401
+    """Refuse what is built around a model from elsewhere, which would be fetched, and what memory cannot hold."""
+    around = ("backbone", "backbone_config", "use_timm_backbone")
+    if config.model_type.startswith("timm") or any(getattr(config, setting, None) for setting in around):
+        raise UserError(f"{name} is built around another model; expected a vision encoder of its own, such as a ViT.")
+    with torch.device("meta"):
+        built = _transformers().AutoModel.from_config(config, trust_remote_code=False, attn_implementation="eager")
+    needed = 4 * sum(parameter.numel() for parameter in built.parameters())
+    there = usable_memory()
+    if there is not None and needed > there:
+        raise UserError(
+            f"{name} needs {needed / 1e9:.0f} GB for its weights, but this machine has {there / 1e9:.0f} GB of memory; "
+            "take a smaller one."
+        )
 
 
 def _patch(config: Any) -> int:  # noqa: ANN401
@@ -222,13 +241,10 @@ def _build_timm(build: Mapping[str, Any], pretrained: bool = False) -> MapsOf:
 
 
 def _monai(request: Request) -> Opened:
-    name, _, given = request.rest.partition("(")
-    build = {"class": name, "dims": request.dims, "channels": request.channels}
-    module = _build_monai(build)
     if request.weights == "own":
         raise UserError(f"{request.name} comes without weights; type --weights FILE, or --weights first_task.")
-    if given:
-        raise UserError(f"{request.name} is no name of a network of MONAI; expected such as monai:DenseNet121.")
+    build = {"class": request.rest, "dims": request.dims, "channels": request.channels}
+    module = _build_monai(build)
     if request.weights != "first_task":
         _fill(module.network, request)
     module.eval()

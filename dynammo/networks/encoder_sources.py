@@ -59,7 +59,7 @@ def open_encoder(
     return Encoder(opened.module, examined(opened.module, name, facts, shape)).eval()
 
 
-def rebuilt_encoder(about: Mapping[str, Any], stages: int) -> Encoder:
+def rebuilt_encoder(about: Mapping[str, Any]) -> Encoder:
     """The encoder that a record describes, for weights that are loaded into it.
 
     Raises:
@@ -77,7 +77,7 @@ def rebuilt_encoder(about: Mapping[str, Any], stages: int) -> Encoder:
         module = BUILDERS[kind](about["build"])
     else:
         raise UserError(f"the record names an encoder {about['name']}, which this version does not know.")
-    return Encoder(module, about, stages + 1).eval()
+    return Encoder(module, about).eval()
 
 
 def _opener(kind: str) -> Callable[[Request], Opened]:
@@ -103,10 +103,9 @@ def _python(request: Request) -> Opened:
         raise UserError(f"{request.name} cannot be called ({type(error).__name__}: {error}).") from error
     if not isinstance(found, nn.Module):
         raise UserError(f"{request.name} returns {type(found).__name__}; expected a torch.nn.Module.")
-    seen = {
-        n: getattr(found, n) for n in ("mean", "std", "size") if isinstance(getattr(found, n, None), list | tuple | int)
-    }
-    return Opened(MapsOf(found), {"program": True}, **seen)
+    said: dict[str, Any] = {name: getattr(found, name, None) for name in ("mean", "std", "size")}
+    said = {name: value for name, value in said.items() if isinstance(value, list | tuple | int)}
+    return Opened(MapsOf(found), {"program": True}, **said)
 
 
 def _check_trusted(name: str) -> None:

@@ -27,13 +27,12 @@ class Encoder(nn.Module):
         module: from images (B, C, H, W) or volumes (B, C, D, H, W), normalised as it was trained, to a list of maps.
         about: plain values: `mean` and `std` of every input channel, `channels` of every map, `points`, the numbers of
             the maps that are one pixel (class tokens), `lone`, where the image itself stands in front of one map.
-        maps: how many maps are kept; None for all.
     """
 
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, module: nn.Module, about: Mapping[str, Any], maps: int | None = None) -> None:
+    def __init__(self, module: nn.Module, about: Mapping[str, Any]) -> None:
         super().__init__()
         self.module = module
         self.about: dict[str, Any] = dict(about)
@@ -42,8 +41,22 @@ class Encoder(nn.Module):
         self.register_buffer("scale", torch.tensor([given / std for _, std, _, given in own]))
         self.register_buffer("shift", torch.tensor([(given - mean) / std for mean, std, given, _ in own]))
         self.lone = bool(about["lone"])
-        self.channels = [int(count) for count in about["channels"]][:maps]
+        self.channels = [int(count) for count in about["channels"]]
         self.count = len(self.channels)
+
+    def keep(self, last: int) -> "Encoder":
+        """Keep the maps from 0 to `last` alone.
+
+        Raises:
+            UserError: it has fewer.
+        """
+        most = len(self.about["channels"]) - 1
+        if last not in range(1, most + 1):
+            raise UserError(
+                f"stages is {last!r}, but {self.about['name']} has maps from 0 to {most}; type --stages {most}."
+            )
+        self.count, self.channels = last + 1, [int(count) for count in self.about["channels"]][: last + 1]
+        return self
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Map images (B, C, H, W) to feature maps (B, C_i, H_i, W_i)."""

@@ -85,12 +85,12 @@ class IncrementalNetwork(nn.Module):
                     f"adapter is conv, which sits between the layers of a ResNet; for {architecture} type --adapter "
                     "low_rank, or none."
                 )
-            if encoder:
-                foreign = rebuilt_encoder(encoder, stages)
-            else:
-                foreign = open_encoder(architecture, weights, image_size, spatial_dims, in_channels)
-            _keep_maps(foreign, architecture, stages)
-            self.spec["encoder"] = dict(encoder or foreign.about)
+            foreign = (
+                rebuilt_encoder(encoder)
+                if encoder
+                else open_encoder(architecture, weights, image_size, spatial_dims, in_channels)
+            ).keep(stages)
+            self.spec["encoder"] = foreign.about
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels, foreign)
         if foreign is None:
             _check_image_size(image_size, stages, adapter)
@@ -264,18 +264,6 @@ def _parts(state: State, count: int) -> list[State]:
 def _loaded(module: Module, state: State) -> Module:
     module.load_state_dict(state)
     return module
-
-
-def _keep_maps(encoder: Encoder, name: str, stages: int) -> None:
-    """Keep the maps of an encoder up to `stages`.
-
-    Raises:
-        UserError: it has fewer.
-    """
-    last = len(encoder.about["channels"]) - 1
-    if stages not in range(1, last + 1):
-        raise UserError(f"stages is {stages!r}, but {name} has maps from 0 to {last}; type --stages {last}.")
-    encoder.count, encoder.channels = stages + 1, encoder.channels[: stages + 1]
 
 
 def _check_image_size(image_size: int, stages: int, adapter: str) -> None:

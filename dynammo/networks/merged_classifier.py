@@ -58,7 +58,7 @@ class MergedClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.others = others
-        foreign = rebuilt_encoder(encoder, stages) if encoder else None
+        foreign = rebuilt_encoder(encoder).keep(stages) if encoder else None
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels, foreign)
         self.branches = nn.ModuleList(
             make_adapters(adapter, self.backbone.sites, spatial_dims) for _ in range(branches)

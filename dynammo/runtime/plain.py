@@ -11,8 +11,12 @@ from typing import Any
 
 from dynammo.errors import printable
 
-__all__ = ["as_text", "decimals", "expanded", "percent", "percent_or_words", "plain", "rounded", "say", "show_page"]
+__all__ = [
+    "as_text", "decimals", "expanded", "percent", "percent_or_words", "plain", "rounded", "say", "show_page",
+    "usable_memory",
+]  # fmt: skip
 
+CONTROL_GROUP = Path("/sys/fs/cgroup/memory.max")  # what a container may use, of Linux
 NO_TEXT = re.compile(r"[\ud800-\udfff]")  # how Python holds the bytes of a file's name that are not UTF-8
 
 
@@ -24,6 +28,18 @@ def as_text(value: str) -> str:
 def expanded(path: "str | os.PathLike[str]") -> Path:
     """A path in which `~` is the home folder; `~name` of nobody here is a name like any other."""
     return Path(os.path.expanduser(path))
+
+
+def usable_memory() -> float | None:
+    """Bytes of memory that this process may use; None where the system does not tell."""
+    try:
+        memory = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
+    try:
+        return min(memory, float(CONTROL_GROUP.read_text()))  # "max" where there is no limit
+    except (OSError, ValueError):
+        return memory
 
 
 def say(text: object) -> None:

@@ -130,6 +130,12 @@ def test_vectors_of_a_group_become_their_mean(tmp_path: Path) -> None:
         read_features(npz(tmp_path, groups=["p"] * 12), average=True)
 
 
+def test_a_group_that_is_named_like_a_vector_alone_is_refused(tmp_path: Path) -> None:
+    ids, groups = [f"v{i}" for i in range(12)], ["", *["v0"] * 2, *[f"p{i}" for i in range(9)]]
+    with pytest.raises(UserError, match=r"v0 of .* is a group and the id of a vector without one"):
+        read_features(npz(tmp_path, ids=ids, groups=groups), average=True)
+
+
 def test_groups_stay_on_one_side_and_both_sides_have_every_class(tmp_path: Path) -> None:
     features = FeatureSet(npz(tmp_path, groups=GROUPS))
     sides = {split: {r.group for r in features.records if r.split == split} for split in ("train", "test")}

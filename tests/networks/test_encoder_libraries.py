@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,20 @@ def test_a_record_names_no_other_code_of_transformers() -> None:
     assert type(built.model).__module__.startswith("transformers.models.vit")
     with pytest.raises((UserError, ValueError, KeyError)):
         BUILDERS["hf"]({"config": {"model_type": "evil"}})
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "detr", "backbone": "somebody/else", "use_pretrained_backbone": True}, "around another model"),
+        ({"model_type": "timm_wrapper", "architecture": "resnet18"}, "around another model"),
+        ({"model_type": "vit", "hidden_size": 2**20, "num_attention_heads": 1}, "GB of memory; take a smaller one"),
+    ],
+)
+def test_a_record_fetches_nothing_and_fills_no_memory(config: dict[str, Any], words: str) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(UserError, match=words):
+        BUILDERS["hf"]({"config": config})
 
 
 def test_one_vector_an_image_is_a_map_of_one_pixel() -> None:

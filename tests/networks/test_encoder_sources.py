@@ -8,7 +8,7 @@ import pytest
 import torch
 from monai.networks.nets import DenseNet121
 from synthetic.datasets import CLASSES, TINY
-from synthetic.encoders import SIZE, hugging_face, keeps_the_contract, write_sources
+from synthetic.encoders import SIZE, hugging_face, keeps_the_contract
 
 from dynammo.cli import main
 from dynammo.errors import UserError
@@ -17,18 +17,6 @@ from dynammo.networks.encoder_sources import open_encoder, rebuilt_encoder
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.runs.load import load_model
 from dynammo.runs.torchscript import torchscript_state
-
-
-@pytest.fixture(autouse=True)
-def untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves trust behind for the next."""
-    monkeypatch.setattr(encoder_sources, "_trusted", False)
-
-
-@pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What is typed, by kind."""
-    return write_sources(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("kind", "adapter"), [("python", "none"), ("python", "low_rank"), ("torchscript", "none")])
@@ -41,7 +29,7 @@ def test_programs_that_are_trusted(kind: str, adapter: str, sources: dict[str, s
     if kind == "python":
         assert encoder.about["mean"] == [0.5, 0.5, 0.5] and encoder.about["size"] == SIZE
         with pytest.raises(UserError, match="is not what this model was trained with"):
-            rebuilt_encoder({**encoder.about, "digest": "0"}, 1)
+            rebuilt_encoder({**encoder.about, "digest": "0"})
 
 
 def test_a_record_runs_no_program(sources: dict[str, str]) -> None:
@@ -50,7 +38,7 @@ def test_a_record_runs_no_program(sources: dict[str, str]) -> None:
     encoder_sources._trusted = False
     sys.modules.pop("my_encoder")
     with pytest.raises(UserError, match="--trust-model"):
-        rebuilt_encoder(about, 1)
+        rebuilt_encoder(about)
     assert "my_encoder" not in sys.modules
 
 

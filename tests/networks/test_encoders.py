@@ -1,24 +1,10 @@
-from pathlib import Path
-
 import pytest
-from synthetic.encoders import SIZE, write_sources
+from synthetic.encoders import SIZE
 
 from dynammo.errors import UserError
 from dynammo.networks import encoder_sources
 from dynammo.networks.encoder_sources import open_encoder
 from dynammo.networks.encoders import short_name
-
-
-@pytest.fixture(autouse=True)
-def untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves trust behind for the next."""
-    monkeypatch.setattr(encoder_sources, "_trusted", False)
-
-
-@pytest.fixture
-def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What is typed, by kind."""
-    return write_sources(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_vectors_come_out_as_they_went_in() -> None:
     assert isinstance(encoder.module, Vectors)
     assert all(torch.equal(found, vectors) for found in encoder(vectors))
     opened = open_encoder("vectors:5", "own", 1, 2, 5)
-    assert rebuilt_encoder(opened.about, 1).about == opened.about == encoder.about
+    assert rebuilt_encoder(opened.about).about == opened.about == encoder.about
 
 
 def test_a_network_of_vectors_has_them_as_features() -> None:
