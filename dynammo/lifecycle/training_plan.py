@@ -148,6 +148,9 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     weights = str(shown["weights"])
     encoder = ":" in str(shown["architecture"]) and not settings.features
     said = {name for name in (*given, *values) if name != "taps"} | {*settings.values}  # a method speaks of ResNets
+    adapter = _adapter(shown, "adapter" in settings.values) if encoder and shown["adapter"] == "conv" else None
+    if adapter:
+        values["adapter"] = adapter
     follows = weights not in WEIGHTS and not weights.startswith("$") and "stages" not in said and not encoder
     method = Path(settings.method).stem
     output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
@@ -160,8 +163,28 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         (
             *_task_lines(tasks), *_described(values), *_image_lines(records, undivided, things),
             f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
+            *([f"adapter {adapter}: conv, the paper's, sits between the layers of a ResNet"] if adapter else ()),
         ),
     )  # fmt: skip
+
+
+def _adapter(shown: Mapping[str, Any], typed: bool) -> str:
+    """What takes the place of the paper's adapter in an encoder of others.
+
+    Raises:
+        UserError: the method keeps its adapters apart, or that adapter was asked for.
+    """
+    if shown["merge_strategy"] == "none":
+        raise UserError(
+            f"the method keeps an adapter for each task, between the layers of a ResNet; for {shown['architecture']} "
+            "give --method dynammo, analytic or light."
+        )
+    if typed:
+        raise UserError(
+            f"adapter is conv, which sits between the layers of a ResNet; for {shown['architecture']} give "
+            "--set adapter=low_rank or none."
+        )
+    return "low_rank"
 
 
 def parse_value(text: str) -> tuple[str, Any]:

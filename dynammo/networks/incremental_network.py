@@ -82,8 +82,8 @@ class IncrementalNetwork(nn.Module):
         if encoder or ":" in architecture:
             if adapter == "conv":
                 raise UserError(
-                    f"adapter is conv, which sits between the layers of a ResNet; for {architecture} type --adapter "
-                    "low_rank, or none."
+                    f"adapter is conv, which sits between the layers of a ResNet; for {architecture} give "
+                    "adapter low_rank or none."
                 )
             foreign = (
                 rebuilt_encoder(encoder)
