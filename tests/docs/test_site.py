@@ -51,10 +51,12 @@ def test_links_lead_to_files_that_a_checkout_and_the_site_have() -> None:
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
     page = (DOCS / "commands.md").read_text()
-    assert page == commands_page(), "run python -m benchmarks.figures.write_commands"
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         assert (f"### dynammo {name}\n" in page) is not command.hidden
+    if f"typer=={typer.__version__} " not in (ROOT / "constraints.txt").read_text():
+        pytest.skip(f"typer {typer.__version__} words types otherwise than the version of constraints.txt")
+    assert page == commands_page(), "run python -m benchmarks.figures.write_commands"
 
 
 def test_what_a_stranger_reads_first_is_short() -> None:
