@@ -1,12 +1,14 @@
 """The house keeps its shape: rooms one folder deep, imports one way, short files."""
 
 import ast
+import pkgutil
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 from synthetic.datasets import ROOT
+from synthetic.processes import PHASES
 
 PACKAGE = ROOT / "dynammo"
 ROOMS = {
@@ -179,3 +181,9 @@ def test_former_names_are_gone() -> None:
             found |= {f"{file.relative_to(ROOT)}: {name}" for name in former}
             found |= {f"{file.relative_to(ROOT)}: the file"} if file.stem in FORMER_FILES else set()
     assert not found
+
+
+def test_the_phases_at_which_trainings_are_killed_exist() -> None:
+    """The fault suite, which runs apart, finds them by name."""
+    for phase, name in PHASES.items():
+        assert callable(pkgutil.resolve_name(name)), phase

@@ -19,7 +19,7 @@ from typing import Any
 from synthetic.datasets import ROOT
 
 PHASES = {
-    "loading": "dynammo.data.images._readable",
+    "loading": "dynammo.data.images.readable",
     "stage 1": "dynammo.training.stage_trainer.StageTrainer.fit",
     "merging": "dynammo.handlers.merge_adapters.MergeAdapters._merge",
     "exemplars": "dynammo.handlers.exemplars.SelectExemplars._select",
