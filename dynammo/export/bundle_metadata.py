@@ -79,7 +79,7 @@ def has_adapters(record: Record) -> bool:
     """Whether the network has adapters, which is what the paper is about; embeddings and some methods have none."""
     network = record["network"]
     vectors = str(network.get("architecture")).startswith("vectors:")
-    return not vectors and network.get("adapter", "conv") != "none"
+    return not vectors and bool(network.get("adapter", "conv") != "none")
 
 
 def _in_tasks(record: Record) -> str:
