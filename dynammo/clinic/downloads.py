@@ -1,13 +1,17 @@
-"""What the page to drop images on gives to keep: the table and the report of the results that it shows.
+"""What the page to drop images on gives out: table and report of the results that it shows, and a made-up image.
 
 The server keeps nothing: the page sends back what it was answered, and gets it as a file.
 """
 
 import base64
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from dynammo.clinic.levels import FLAGS, count_levels
 from dynammo.clinic.predictions_table import predictions_csv
@@ -15,7 +19,7 @@ from dynammo.clinic.report import model_facts, write_report
 from dynammo.errors import UserError
 from dynammo.runs.load import Model
 
-__all__ = ["report_of", "table_of"]
+__all__ = ["report_of", "sample_image", "table_of"]
 
 NEEDED = {
     "path": str, "files": int, "slices": int, "flags": list, "probabilities": dict, "reason": str,
@@ -24,6 +28,27 @@ OTHERS = (
     "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "probability", "unknown", "ood_score",
     "picture", "heat",
 )  # fmt: skip
+
+
+def sample_image() -> bytes:
+    """A PNG for who has no image at hand: a brown spot on skin, drawn here, of nobody, and the same every time.
+
+    It says in the picture that it is made up, so that it does so in every report too.
+    """
+    random = np.random.default_rng(0)
+    down, across = np.mgrid[-1:1:288j, -1.3:1.3:384j]
+    angle = np.arctan2(down, across)
+    distance = np.hypot(down, across / 1.2) / (0.55 + 0.05 * np.sin(3 * angle) + 0.03 * np.cos(5 * angle))
+    spot = 1 / (1 + np.exp(14 * (distance - 1)))  # 1 inside, soft at the border
+    net = 0.75 + 0.25 * np.cos(24 * across) * np.cos(24 * down)
+    absorbed = np.array([0.4, 0.8, 1.15])  # of red, green and blue, by brown pigment
+    colours = np.array([235, 196, 174]) * np.exp(-1.1 * (spot * net)[..., None] * absorbed)
+    pixels = np.clip(colours + random.normal(0, 3, colours.shape), 0, 255).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    ImageDraw.Draw(picture).text((8, 262), "MADE UP", (70, 40, 30), ImageFont.load_default(18))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def table_of(sent: object, classes: Sequence[str]) -> bytes:

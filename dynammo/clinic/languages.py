@@ -24,8 +24,9 @@ LIMITS = {"looks different": "looks_different", "unknown": "unknown", "low confi
 def languages() -> dict[str, dict[str, Any]]:
     """The catalogues by the code of their language, English first.
 
-    Each has `language`, its own name, `decimal` and `thousands`, the marks in numbers, and two tables of texts by key:
-    `page` for what stands in a page, `script` for what its script says. A key that ends in `_one` is for a single one.
+    Each has `language`, its own name, `decimal` and `thousands`, the marks in numbers, and tables of texts by key:
+    `page` for what stands in a page, `script` for what its script says, `reasons` for why a file was not read, which
+    come in English and are known by these sentences. A key that ends in `_one` is for a single one.
     """
     folder = resources.files("dynammo.clinic") / "pages"
     codes = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
@@ -131,6 +132,7 @@ class PageTexts:
             "names": {code: catalogue["language"] for code, catalogue in languages().items()},
             "page": {code: [texts[code] for texts in self._texts] for code in languages()},
             "script": {code: catalogue["script"] for code, catalogue in languages().items()},
+            "reasons": {code: catalogue["reasons"] for code, catalogue in languages().items()},
         }
 
     def _element(self, place: int) -> Markup:

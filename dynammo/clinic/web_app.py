@@ -1,7 +1,7 @@
 """The page to drop images on, as a WSGI application: `GET /` is the page, `POST /classify` classifies.
 
 `POST /table` and `POST /report` make files of what `POST /classify` answered; `GET /progress` tells how far it
-is, by the word that both have as `?progress=`.
+is, by the word that both have as `?progress=`. `GET /sample` is a made-up image to try, drawn when it is asked for.
 
 `POST /classify` takes multipart/form-data with one or more files (images, all slices of a series, zips), such as
 
@@ -36,7 +36,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import Forbidden, HTTPException, MisdirectedRequest, RequestEntityTooLarge
 
 from dynammo import NOTICE, __version__
-from dynammo.clinic.downloads import report_of, table_of
+from dynammo.clinic.downloads import report_of, sample_image, table_of
 from dynammo.clinic.languages import PageTexts, choose_language
 from dynammo.clinic.levels import FLAGS, LEVELS, level_of
 from dynammo.clinic.report import page_asset, page_environment, policy_source
@@ -142,6 +142,10 @@ def make_app(
 
 def _add_downloads(app: Flask, classifier: StudyClassifier, model: Model, folder: Path | None) -> None:
     """Give back what the page shows as files; the page sends it, since the server keeps nothing."""
+
+    @app.get("/sample")
+    def sample() -> Response:
+        return Response(sample_image(), mimetype="image/png")
 
     @app.post("/table")
     def table() -> Response:

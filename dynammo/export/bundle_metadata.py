@@ -13,7 +13,7 @@ from dynammo.runs.record import Record, measured, measured_after
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.plain import percent_or_words, rounded
 
-__all__ = ["INTENDED_USE", "changes", "class_recalls", "metadata", "model_card"]
+__all__ = ["INTENDED_USE", "changes", "class_recalls", "has_adapters", "metadata", "model_card"]
 
 INTENDED_USE = f"{NOTICE} Not for diagnosis."
 NEEDED = ("pydicom", "nibabel", "pillow", "pytorch-ignite")  # by inference with MONAI alone
@@ -56,7 +56,12 @@ def metadata(
         "version": list(changelog)[-1],
         "changelog": dict(changelog),
         "required_packages_version": {package: version(package) for package in NEEDED},
-        "task": f"Classification of {len(size)}-D medical images into {len(classes)} classes, learnt task after task",
+        "task": (
+            f"Classification of {len(size)}-D medical images into {len(classes)} classes, learnt {_in_tasks(record)}"
+        ),
+        "description": _description(record),
+        "image_classes": f"one {len(size)}-D image, RGB or grey",
+        "references": base["references"] if has_adapters(record) else [],
         "data_source": data_source or f"data set {record['config'].get('dataset_dir') or 'of the user'}",
         "about_classes": record.get("about_classes", {}),
         "data_type": "DICOM, NIfTI, PNG, JPEG, TIFF",
@@ -68,6 +73,33 @@ def metadata(
             "recall": {name: rounded(value, DIGITS) for name, value in class_recalls(record).items()},
         },
     }
+
+
+def has_adapters(record: Record) -> bool:
+    """Whether the network has adapters, which is what the paper is about; embeddings and some methods have none."""
+    network = record["network"]
+    vectors = str(network.get("architecture")).startswith("vectors:")
+    return not vectors and bool(network.get("adapter", "conv") != "none")
+
+
+def _in_tasks(record: Record) -> str:
+    count = record["tasks_learnt"]
+    return "at once" if count == 1 else f"in {count} tasks, one after another"
+
+
+def _description(record: Record) -> str:
+    """How the network came about and what an image costs, of this run and not of what dynammo can do."""
+    passes = record["network"].get("branches", 1)
+    if not has_adapters(record):
+        way = "without adapters"
+    elif passes > 1:
+        way = "with an adapter for each task, kept apart"
+    elif record["tasks_learnt"] == 1 or record["config"].get("merge_strategy") == "latest":
+        way = "with one adapter"
+    else:
+        way = "with an adapter for each task, all merged into one"
+    cost = "one pass" if passes == 1 else f"{passes} passes"
+    return f"Learnt {_in_tasks(record)}, {way}; an image costs {cost} through the network."
 
 
 def class_recalls(record: Record) -> dict[str, float | None]:
@@ -136,6 +168,7 @@ def model_card(record: Record, metadata: Mapping[str, Any], digests: Mapping[str
         recall=percent_or_words(last["mean_class_recall"]),
         forgetting=percent_or_words((record.get("metrics") or {}).get("forgetting")),
         branches=record["network"].get("branches", 1),
+        adapters=has_adapters(record),
         accuracy=percent_or_words(last["accuracy"]),
         ece=percent_or_words(last["ece"]),
         files=digests,

@@ -105,3 +105,20 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:  # noqa:
             return page
 
         yield show
+
+
+@pytest.fixture
+def visit(browser: Any, address: tuple[str, int]) -> Iterator[Callable[..., Any]]:  # noqa: ANN401
+    """Open the page to drop images on; whatever it complains about or asks of others fails the test."""
+    from synthetic.headless import watched_pages
+
+    url = "http://{}:{}/".format(*address)
+
+    with watched_pages(browser, lambda asked: not asked.startswith(("data:", url))) as new_page:
+
+        def visit(**context: Any) -> Any:  # noqa: ANN401
+            page = new_page(**context)
+            page.goto(url)
+            return page
+
+        yield visit

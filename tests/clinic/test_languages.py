@@ -20,7 +20,7 @@ def fields(text: str) -> set[str]:
 def test_catalogues_say_the_same_things_with_the_same_values() -> None:
     english, *others = languages().values()
     for other in others:
-        for table in ("page", "script"):
+        for table in ("page", "script", "reasons"):
             assert list(other[table]) == list(english[table])
             for key, text in english[table].items():
                 assert fields(other[table][key]) == fields(text), key
@@ -52,6 +52,16 @@ def test_fixed_sentences_are_known_word_for_word() -> None:
     for kind in ("the middle slice", "the maximum projection", "every slice"):
         rule = f"of a volume {kind} is classified; probabilities are the mean over the files of a series, over slices "
         assert sum(text.startswith(rule) for text in english.values()) == 1 and kind in source
+
+
+def test_reasons_are_known_word_for_word() -> None:
+    """What the pages translate is what readers say, apart from what stands in its gaps."""
+    folders = (ROOT / "dynammo" / "io", ROOT / "dynammo" / "inference", ROOT / "dynammo" / "clinic")
+    source = "".join(file.read_text() for folder in folders for file in folder.glob("*.py"))
+    source = re.sub(r'"\n\s+f?"', "", source)  # strings that are written on two lines
+    for key, text in languages()["en"]["reasons"].items():
+        for part in re.split(r"\{\w+\}", text):
+            assert part.strip(" .():") in source, key
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from synthetic.report import make_item
+from synthetic.report import make_item, make_unreadable
 
 Open = Callable[..., Any]
 
@@ -56,3 +56,36 @@ def test_names_are_never_taken_for_texts(show: Open) -> None:
         assert page.locator("#large-class").inner_text().startswith(page.locator("#large-path").inner_text())
         page.keyboard.press("Escape")
     assert page.locator("main b, dialog b").count() == 0
+
+
+REASONS = {
+    "it is empty": "sie ist leer",
+    "a (b).png cannot be read: it is damaged (OSError).": "a (b).png ist nicht zu lesen: sie ist beschädigt (OSError).",
+    "2 of 9 images of it cannot be read; the first: it ends early": (
+        "2 von 9 ihrer Bilder sind nicht zu lesen; das erste: sie endet vor der Zeit"
+    ),
+    "HEIC is not read; save it as PNG, JPEG, TIFF or NIfTI": (
+        "HEIC wird nicht gelesen; speichern Sie es als PNG, JPEG, TIFF oder NIfTI"
+    ),
+    "x.png cannot be read: it is odd {reason} $& <b>.": None,  # no sentence of the catalogue: English, and marked so
+    "it is empty indeed": None,
+}
+
+
+def test_reasons_are_in_the_language_of_the_page_or_marked_as_english(show: Open) -> None:
+    page = show([make_unreadable(f"{i}.png", reason) for i, reason in enumerate(REASONS)], locale="de")
+    cells = page.locator("#rows td.class")
+    for i, (english, german) in enumerate(REASONS.items()):
+        assert cells.nth(i).inner_text() == (german or english)
+        assert cells.nth(i).get_attribute("lang") == (None if german else "en")
+    page.locator("#rows button").nth(4).press("Enter")
+    assert page.locator("#large-reason").get_attribute("lang") == "en"
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#large-reason[lang]").count() == 0
+    page.keyboard.press("Escape")
+    page.fill("#by-text", "beschädigt")
+    assert page.locator("#rows .path").all_inner_texts() == ["1.png"]
+    page.fill("#by-text", "")
+    page.select_option("#language", "en")
+    assert cells.all_inner_texts() == list(REASONS)
+    assert page.locator("#rows [lang]").count() == 0

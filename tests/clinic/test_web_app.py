@@ -3,7 +3,7 @@
 import base64
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from PIL import Image
 from synthetic.datasets import CLASSES
-from synthetic.headless import chromium, watched_pages
 
 from dynammo.clinic.web_app import NOTICE, make_app
 from dynammo.inference.classifier import StudyClassifier
@@ -133,6 +132,17 @@ def test_results_become_a_table_and_a_report(client: FlaskClient, png: Path) -> 
     assert client.post("/report", json=found, headers={"Origin": "https://evil.example"}).status_code == 403
 
 
+def test_the_sample_image_is_made_up_drawn_at_once_and_classified(client: FlaskClient) -> None:
+    answer = client.get("/sample")
+    sample = answer.get_data()
+    assert answer.mimetype == "image/png" and answer.headers["Cache-Control"] == "no-store"
+    assert Image.open(io.BytesIO(sample)).size == (384, 288)
+    assert client.get("/sample").get_data() == sample
+    assert client.get("/sample", headers={"Host": "evil.example"}).status_code == 421
+    (item,) = post(client, ("made-up-sample.png", sample)).get_json()["items"]
+    assert item["class"] in CLASSES and item["path"] == "made-up-sample.png"
+
+
 @pytest.mark.parametrize("host", ["localhost", "localhost:8765", "127.0.0.1:8765", "[::1]:8765", "127.5.5.5"])
 def test_this_machine_is_answered(client: FlaskClient, host: str) -> None:
     assert client.get("/", headers={"Host": host}).status_code == 200
@@ -182,27 +192,6 @@ def test_every_answer_is_closed(client: FlaskClient, png: Path) -> None:
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert "Set-Cookie" not in answer.headers
         assert "Access-Control-Allow-Origin" not in answer.headers
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser: Any, address: tuple[str, int]) -> Iterator[Callable[..., Any]]:  # noqa: ANN401
-    """Open the page; whatever it complains about or asks of others fails the test."""
-    url = "http://{}:{}/".format(*address)
-
-    with watched_pages(browser, lambda asked: not asked.startswith(("data:", url))) as new_page:
-
-        def visit(**context: Any) -> Any:  # noqa: ANN401
-            page = new_page(**context)
-            page.goto(url)
-            return page
-
-        yield visit
 
 
 DROP = """(files) => {
@@ -266,6 +255,28 @@ def test_dropped_files_and_removal(visit: Callable[..., Any], png: Path, dicom: 
     assert page.locator(".result").count() == 2
     page.click("#clear")
     assert not page.locator("#found").is_visible()
+
+
+def test_a_sample_image_is_tried_by_one_button_and_named_as_made_up(visit: Callable[..., Any]) -> None:
+    page = visit()
+    assert "made up" in page.locator("#sample-is").inner_text()
+    page.locator("#sample").press("Enter")
+    page.wait_for_selector(".result")
+    assert page.locator(".result h3").all_inner_texts() == ["made-up-sample.png"]
+    page.wait_for_function("document.querySelector('.result img').naturalWidth > 0")
+
+
+def test_results_speak_the_language_that_is_switched_to(visit: Callable[..., Any], tmp_path: Path) -> None:
+    page = visit()
+    fake = tmp_path / "fake.png"
+    fake.write_bytes(b"no image")
+    drop(page, fake)
+    page.wait_for_selector(".result")
+    page.select_option("#language", "de")
+    assert page.locator("#status").inner_text() == "1 Ergebnis; 1 ist anzusehen."
+    assert page.locator(".result .headline").inner_text() == "Keine Vorhersage"
+    assert page.locator(".result .reason").inner_text().startswith("sie ist weder DICOM noch NIfTI")
+    assert page.locator(".result details").evaluate("(part) => part.open")
 
 
 def test_the_page_tells_what_it_does_not_take(visit: Callable[..., Any], tmp_path: Path, png: Path) -> None:

@@ -63,6 +63,14 @@ const card = (() => {
     return say(item.slices > 1 ? "no_heat_slice" : "no_heat");
   }
 
+  // A reason that is not known in the language of the page stays English, and says so to those who hear it.
+  function tellReason(element, text) {
+    const said = words.reason(text || "");
+    element.textContent = said ?? text;
+    if (said === null) element.lang = "en";
+    else element.removeAttribute("lang");
+  }
+
   // Bars of all classes, the most probable first.
   function ranking(item) {
     const ranked = Object.entries(item.probabilities).sort((a, b) => b[1] - a[1]);
@@ -127,5 +135,5 @@ const card = (() => {
     return low.map((value, channel) => Math.round(value + (high[channel] - value) * (at % 1)));
   }
 
-  return { number, kind, doubtful, percent, score, badge, levelMark, titled, marksOf, headline, noHeat, ranking, unknownBar, facts, load, paintHeat };
+  return { number, kind, doubtful, percent, score, badge, levelMark, titled, marksOf, headline, noHeat, tellReason, ranking, unknownBar, facts, load, paintHeat };
 })();

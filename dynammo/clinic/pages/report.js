@@ -43,9 +43,11 @@
     .sort(compareBy(SORT_KEYS.path, 1))
     .sort(compareBy(SORT_KEYS.probability, 1))
     .sort(compareBy(urgency, 1));
-  const searchable = items.map((item) => [
-    item.path, item.class && card.titled(item.class), item.reason, kind(item), item.study_uid, item.series_uid, item.instance_uid,
-  ].filter(Boolean).join("\n").toLowerCase());
+  const searched = (item) => [
+    item.path, item.class && card.titled(item.class), item.reason, item.reason && words.reason(item.reason), kind(item),
+    item.study_uid, item.series_uid, item.instance_uid,
+  ].filter(Boolean).join("\n").toLowerCase();
+  let searchable = items.map(searched);
 
   function hasFlag(item, wanted) {
     if (wanted === "any") return item.flags.length > 0;
@@ -137,7 +139,7 @@
 
   function fillClass(cell, item) {
     if (item.class === null) {
-      cell.textContent = item.reason || say("not_read");
+      card.tellReason(cell, item.reason || say("not_read"));
     } else {
       cell.textContent = doubtful(item) ? say("nearest", { class: card.titled(item.class) }) : card.titled(item.class);
       cell.append(" ", ...card.marksOf(item), ...nextClasses(item));
@@ -287,7 +289,7 @@
   function showFindings(item) {
     byId("large-class").textContent = card.headline(item);
     byId("large-flags").replaceChildren(...card.marksOf(item), levelMark(item), ...item.flags.map(badge));
-    byId("large-reason").textContent = item.reason || "";
+    card.tellReason(byId("large-reason"), item.reason);
     byId("large-numbers").hidden = item.class === null;
     byId("bars").replaceChildren(...card.ranking(item));
     byId("bars").classList.toggle("doubtful", doubtful(item));
@@ -431,6 +433,7 @@
   countReviews();
   words.onSwitch(() => {
     const { page } = view;
+    searchable = items.map(searched);
     update();
     turnTo(page);
     countReviews();

@@ -42,6 +42,17 @@
     }
   }
 
+  // A picture that the server draws, of nobody, goes the way of every other file.
+  async function trySample() {
+    try {
+      const response = await fetch("sample");
+      if (!response.ok) throw new Error(response.statusText);
+      classify([new File([await response.blob()], say("sample_name"), { type: "image/png" })]);
+    } catch {
+      tell(() => say("no_answer"), true);
+    }
+  }
+
   async function answer(files, word) {
     const form = new FormData();
     for (const file of files) form.append("files", file, file.name);
@@ -60,7 +71,7 @@
 
   function setBusy(now) {
     busy = now;
-    byId("choose").disabled = now;
+    byId("choose").disabled = byId("sample").disabled = now;
     byId("drop").setAttribute("aria-busy", now);
   }
 
@@ -102,7 +113,7 @@
     part(".brief-mark").append(card.levelMark(item));
     part(".told").append(...item.flags.map(explained));
     part(".mark").append(card.levelMark(item), ...card.marksOf(item));
-    part(".reason").textContent = item.reason;
+    card.tellReason(part(".reason"), item.reason);
     part(".numbers").hidden = item.class === null;
     part(".ranked").append(...card.ranking(item));
     part(".ranked").classList.toggle("doubtful", card.doubtful(item));
@@ -223,6 +234,7 @@
   document.addEventListener("dragleave", (event) => event.relatedTarget === null && mark(false));
   document.addEventListener("drop", take);
   byId("choose").addEventListener("click", () => byId("files").click());
+  byId("sample").addEventListener("click", trySample);
   byId("files").addEventListener("change", () => {
     const files = [...byId("files").files];
     byId("files").value = ""; // so that the same file can be chosen again
@@ -231,4 +243,13 @@
   byId("save-table").addEventListener("click", () => save("table", "predictions.csv"));
   byId("save-report").addEventListener("click", () => save(`report?language=${document.documentElement.lang}`, "report.html"));
   byId("clear").addEventListener("click", clear);
+  words.onSwitch(() => {
+    tell(told, byId("status").classList.contains("failed"));
+    for (const result of [...byId("results").children]) {
+      const again = makeCard(shown.get(result));
+      again.querySelector("details").open = result.querySelector("details").open;
+      shown.delete(result);
+      result.replaceWith(again);
+    }
+  });
 })();

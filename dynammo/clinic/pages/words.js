@@ -26,6 +26,22 @@ const words = (() => {
   const flag = (name) => keyed("flag", name);
   const level = (name) => keyed("level", name);
 
+  // Why a file was not read, in the language of the page. Reasons come in English; those of the catalogue are known by
+  // its English sentences, with whatever stands in their gaps. Null where there is none.
+  function reason(text) {
+    if (language === "en") return text;
+    for (const [key, known] of Object.entries(texts.reasons.en)) {
+      const found = new RegExp(`^${known.split(/\{(\w+)\}/).map(asPattern).join("")}$`, "s").exec(text);
+      if (!found) continue;
+      const values = { ...found.groups };
+      if (values.reason !== undefined) values.reason = reason(values.reason);
+      if (values.reason !== null) return texts.reasons[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+    }
+    return null;
+  }
+
+  const asPattern = (part, at) => (at % 2 ? `(?<${part}>.+?)` : part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+
   function apply() {
     document.documentElement.lang = language;
     fill(document);
@@ -56,5 +72,5 @@ const words = (() => {
 
   offer();
   apply();
-  return { say, page, number, flag, level, onSwitch: (act) => switched.push(act) };
+  return { say, page, number, flag, level, reason, onSwitch: (act) => switched.push(act) };
 })();
