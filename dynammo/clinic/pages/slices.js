@@ -8,6 +8,7 @@ const slices = (() => {
   function make(figure) {
     const byId = (id) => figure.querySelector(`#${id}`);
     const [stage, canvas, panel] = [figure.querySelector(".stage"), byId("slice"), byId("viewer")];
+    let current = null; // the item
     let shown = null; // what lies in the page of an item; with `words` once they are unpacked
     let [at, centre, width, wheeled] = [0, 0, 0, 0];
 
@@ -15,7 +16,7 @@ const slices = (() => {
     const several = () => shown !== null && shown.numbers.length > 1;
 
     async function show(element, item) {
-      shown = null;
+      [current, shown] = [item, null];
       panel.hidden = true;
       rest();
       if (element === null) return;
@@ -28,17 +29,11 @@ const slices = (() => {
         byId("viewer-hint").textContent = say("viewer_fails");
         return;
       }
-      if (!element.isConnected || item !== current) return; // walked on meanwhile
+      if (item !== current) return; // walked on meanwhile
       shown = found;
       panel.hidden = false;
       panel.classList.remove("failed");
       setUp(item);
-    }
-
-    let current = null;
-    function start(element, item) {
-      current = item;
-      return show(element, item);
     }
 
     function setUp(item) {
@@ -81,10 +76,11 @@ const slices = (() => {
     }
 
     function tellWindow() {
+      const unit = current.modality === "CT" ? " HU" : "";
       const digits = shown.high - shown.low < 10 ? 2 : 0;
       for (const [name, value] of [["centre", centre], ["width", width]]) {
         byId(`window-${name}`).value = value;
-        byId(`${name}-now`).textContent = number(value, digits);
+        byId(`${name}-now`).textContent = number(value, digits) + unit;
         byId(`window-${name}`).setAttribute("aria-valuetext", byId(`${name}-now`).textContent);
       }
       const preset = `${Math.round(centre)} ${Math.round(width)}`;
@@ -100,7 +96,7 @@ const slices = (() => {
       return [
         !size.width ? "" : several() ? say("viewer_slices", kept) : say("viewer_reduced", kept),
         several() ? say("viewer_keys") : "",
-        measured() ? say("viewer_drag") : "",
+        measured() && !window.matchMedia("(pointer: coarse)").matches ? say("viewer_drag") : "",
         stage.classList.contains("other-slice") && !document.getElementById("heat-controls").hidden ? heat : "",
       ].filter(Boolean);
     }
@@ -197,7 +193,7 @@ const slices = (() => {
     });
     for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => (held = null));
 
-    return { show: start, key };
+    return { show, key };
   }
 
   // Words of 16 bits, from high and low bytes of their differences along each row.

@@ -43,12 +43,12 @@ const studies = (() => {
       cell.setAttribute("role", "rowheader");
       cell.colSpan = 8;
       cell.scope = "rowgroup";
-      name.textContent = uid ? say("study", { uid }) : say("no_study");
+      name.textContent = uid;
       const more = document.createElement("small");
       more.textContent = [
         say("study_items", { count }), flagged ? say("study_flagged", { count: flagged }) : "", continued ? say("study_continued") : "",
       ].join("");
-      cell.append(name, " ", more);
+      cell.append(say(uid ? "study" : "no_study"), " ", name, " ", more);
       row.append(cell);
       return row;
     }
