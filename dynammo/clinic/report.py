@@ -38,9 +38,6 @@ SCRIPTS = (
     "report.js",
 )  # in their order
 
-# Centre and width in Hounsfield units, as CT consoles have them.
-WINDOWS = (("lung", -600, 1500), ("soft_tissue", 40, 400), ("bone", 400, 1800), ("brain", 40, 80), ("liver", 60, 160))
-
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
 
@@ -93,7 +90,6 @@ def write_report(
             "unknown": rounded(run["thresholds"]["unknown"], _DIGITS),
             "model": run["model"]["sha256"],
             "about": run["model"]["about_classes"],
-            "windows": WINDOWS,
             "left_out": [i for i, item in enumerate(items) if item["path"] in left_out],
         },
         viewers=viewers,
