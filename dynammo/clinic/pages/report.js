@@ -326,7 +326,7 @@
   }
 
   function largeKeys(event) {
-    if (event.target.matches("input:not([type=checkbox])") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.matches("input:not([type=checkbox]), select") || event.altKey || event.ctrlKey || event.metaKey) return;
     if (zoomed.key(event) || sliced.key(event)) return event.preventDefault();
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) step(move);

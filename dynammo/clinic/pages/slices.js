@@ -151,7 +151,7 @@ const slices = (() => {
     const KEYS = { ArrowUp: 1, ArrowDown: -1 };
     function key(event) {
       if (shown === null) return false;
-      if (several() && KEYS[event.key] && !event.target.matches("select")) turnTo(at + KEYS[event.key]);
+      if (several() && KEYS[event.key]) turnTo(at + KEYS[event.key]);
       else if (event.key === "r") reset();
       else return false;
       return true;
