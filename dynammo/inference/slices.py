@@ -165,7 +165,7 @@ def _packed(values: NDArray[np.float32], start: int, mask_corners: bool) -> dict
 
 
 def _deflated(data: bytes) -> bytes:
-    """As small as at the highest level, which takes twenty times as long at such data."""
+    """As small as at the highest level, which takes fifteen times as long for a CT."""
     deflate = zlib.compressobj(6, strategy=zlib.Z_FILTERED)
     return deflate.compress(data) + deflate.flush()
 
