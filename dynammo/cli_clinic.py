@@ -46,6 +46,9 @@ def classify(
     ] = None,
     language: Language = None,
     class_file: ClassFile = None,
+    viewer_megabytes: Annotated[
+        float, typer.Option(help="Room in the page for slices and values to look through; 0 for none.", min=0)
+    ] = 25.0,
 ) -> None:
     """Classify a folder of DICOM, NIfTI, PNG, JPEG and TIFF images: exit status 0, or 3 when some are unreadable."""
     from dynammo.runs.load import find_model
@@ -69,7 +72,7 @@ def classify(
         model=model, dicom_sr=dicom_sr, sort_into=sort_into, with_patient_id=with_patient_id,
         mask_corners=mask_corners, resume=resume, device=device, workers=workers, batch_size=batch_size,
         low_confidence=low_confidence, engine=engine, engine_cluster=engine_cluster, language=language,
-        class_file=class_file,
+        class_file=class_file, viewer_megabytes=viewer_megabytes,
     )  # fmt: skip
     raise typer.Exit(run(source, output, settings))
 

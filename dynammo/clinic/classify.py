@@ -19,6 +19,7 @@ from dynammo.data.class_file import describe_classes
 from dynammo.errors import UserError
 from dynammo.inference.classifier import NOTHING, StudyClassifier
 from dynammo.inference.cluster import Classified, classify_on_cluster
+from dynammo.inference.slices import MEGABYTES, Viewers, make_viewers
 from dynammo.io.studies import Study, StudyList, find_studies
 from dynammo.runs.load import Model, load_model
 from dynammo.runtime import provenance
@@ -56,6 +57,7 @@ class ClassifySettings:
     engine_cluster: str | None = None
     language: str | None = None
     class_file: Path | None = None
+    viewer_megabytes: float = MEGABYTES
 
 
 def classify(source: Path, output_dir: Path, settings: ClassifySettings) -> int:
@@ -99,7 +101,10 @@ def _classify(source: Path, folder: Path, settings: ClassifySettings) -> int:
             run = _run(source, model, classifier, listed, journal.items, settings) | {
                 "seconds": time.perf_counter() - started
             }
-            _write(folder, run, journal, listed, settings)
+            viewers = make_viewers(
+                listed.studies, journal.items, classifier, contents.exchanged, settings.viewer_megabytes
+            )
+            _write(folder, run, journal, listed, settings, viewers)
         except OSError as error:
             raise UserError(
                 f"{folder} cannot be written ({error.strerror or error}); what was classified so far is kept there: "
@@ -226,7 +231,14 @@ def _run(
     }
 
 
-def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyList, settings: ClassifySettings) -> None:
+def _write(
+    folder: Path,
+    run: dict[str, Any],
+    journal: Journal,
+    listed: StudyList,
+    settings: ClassifySettings,
+    viewers: Viewers,
+) -> None:
     studies = {study.name: study for study in listed.studies}
     # in the order of the listed, whatever was resumed; an item that has gone since is left out
     numbers = {item["path"]: i for i, item in enumerate(journal.items)}
@@ -244,6 +256,7 @@ def _write(folder: Path, run: dict[str, Any], journal: Journal, listed: StudyLis
         [{**item, "content": journal.content(i)} for i, item in zip(order, items, strict=True)],
         lambda i: journal.picture(order[i]) if items[i]["class"] is not None else None,
         choose_language(settings.language),
+        viewers,
     )
     extra = _sorted_and_reported(folder, run, [(studies[item["path"]], item) for item in items], settings)
     details = {"settings": _shown(settings), "versions": provenance.versions(), "machine": provenance.machine()}

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from dynammo.clinic.languages import PageTexts
 from dynammo.clinic.levels import FLAGS, LEVELS, count_levels, level_of
 from dynammo.data.class_file import describe_classes
+from dynammo.inference.slices import Viewers
 from dynammo.runs.load import Model
 from dynammo.runs.record import measured
 from dynammo.runtime.files import write_atomically
@@ -25,7 +26,17 @@ __all__ = ["Picture", "model_facts", "page_asset", "page_environment", "policy_s
 
 TRUST = ("temperature", "ece_before", "ece_after", "wanted_accuracy", "confidence_limit", "worth")
 
-SCRIPTS = ("words.js", "card.js", "zoom.js", "review.js", "report.js")  # in their order
+STYLES = ("card.css", "report.css", "viewer.css")
+SCRIPTS = (
+    "words.js",
+    "card.js",
+    "zoom.js",
+    "slices.js",
+    "review.js",
+    "paper.js",
+    "studies.js",
+    "report.js",
+)  # in their order
 
 Picture = Callable[[int], tuple[bytes, bytes | None] | None]
 """Item number -> JPEG and, as grey 8-bit PNG that covers the same area, its heat map; None where there is no image."""
@@ -36,7 +47,12 @@ _DIGITS = 4  # of probabilities in the page
 
 
 def write_report(
-    file: Path, run: Mapping[str, Any], items: Sequence[Mapping[str, Any]], picture: Picture, language: str = ""
+    file: Path,
+    run: Mapping[str, Any],
+    items: Sequence[Mapping[str, Any]],
+    picture: Picture,
+    language: str = "",
+    viewers: Viewers | None = None,
 ) -> None:
     """Write the report as one self-contained page that asks nothing of any other machine.
 
@@ -52,12 +68,15 @@ def write_report(
             the digest of its files.
         picture: called once for each item, in order; its answer is written and forgotten.
         language: code of the one that is shown first; "" for that of the browser.
+        viewers: slices and measured values to look through; none if left out.
 
     Raises:
         jinja2.UndefinedError: `run` lacks a key that the page shows.
         OSError: the file cannot be written; an older one is still whole.
     """
-    style, script = page_asset("card.css") + page_asset("report.css"), "".join(map(page_asset, SCRIPTS))
+    style, script = ("".join(map(page_asset, names)) for names in (STYLES, SCRIPTS))
+    viewers = viewers or Viewers()
+    left_out = set(viewers.left_out)
     page = page_environment().get_template("report.html.j2")
     pieces = page.generate(
         run=run,
@@ -71,13 +90,15 @@ def write_report(
             "unknown": rounded(run["thresholds"]["unknown"], _DIGITS),
             "model": run["model"]["sha256"],
             "about": run["model"]["about_classes"],
+            "left_out": [i for i, item in enumerate(items) if item["path"] in left_out],
         },
+        viewers=viewers,
         classes=_count_classes(items),
         levels=count_levels(item["flags"] for item in items),
         flags=Counter(flag for item in items for flag in set(item["flags"])),
         files=sum(item["files"] for item in items),
         rows=map(_row, items),
-        pictures=_pictures(len(items), picture),
+        pictures=_pictures(items, picture, viewers),
     )
     # A file name may hold bytes that are no text; the page shows "?" for them.
     write_atomically(file, lambda out: out.writelines(piece.encode("utf-8", "replace") for piece in pieces))
@@ -152,12 +173,15 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pictures(count: int, picture: Picture) -> Iterator[tuple[int, str, str | None]]:
-    for index in range(count):
+def _pictures(
+    items: Sequence[Mapping[str, Any]], picture: Picture, viewers: Viewers
+) -> Iterator[tuple[int, str, str | None, dict[str, Any] | None]]:
+    for index, item in enumerate(items):
         found = picture(index)
         if found is not None:
             jpeg, heat = found
-            yield index, base64.b64encode(jpeg).decode(), None if heat is None else base64.b64encode(heat).decode()
+            grey = None if heat is None else base64.b64encode(heat).decode()
+            yield index, base64.b64encode(jpeg).decode(), grey, viewers.shown.get(item["path"])
 
 
 def _minute(moment: str) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 
 from dynammo.heads.linear import join_heads
 
-__all__ = ["heat_maps", "heat_png", "picture_jpeg"]
+__all__ = ["corners", "heat_maps", "heat_png", "jpeg", "picture_jpeg", "reduced", "shown_range"]
 
 TINY = 1e-300  # share of the other classes, in double
 REACH = 1 / 4  # of the box around a pixel, in sides of the image
@@ -101,14 +101,35 @@ def picture_jpeg(values: NDArray[Any], mask_corners: bool = False) -> bytes:
         mask_corners: paint over the corners, where text may be burnt in.
     """
     plane = values[:, values.shape[1] // 2] if values.ndim == 4 else values
-    step = max(1, min(plane.shape[1:]) // (2 * LONGEST))  # enough for a good reduction, and much faster
-    plane = np.asarray(plane[:, ::step, ::step], np.float32)
-    image = _stretched(_small(Image.fromarray(plane[0]))) if len(plane) == 1 else _small(_colours(plane))
+    image = reduced(plane)
+    if len(plane) == 1:
+        image = _stretched(image)
+    return jpeg(image, mask_corners)
+
+
+def jpeg(image: Image.Image, mask_corners: bool) -> bytes:
+    """A picture as JPEG, see `picture_jpeg`."""
     if mask_corners:
-        _mask(image)
+        for box in corners(*image.size):
+            image.paste(0, box)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
+
+
+def reduced(plane: NDArray[Any], longest: int = LONGEST) -> Image.Image:
+    """An image (C, H, W) of at most so many pixels a side: colours, or measured values as they are (mode F)."""
+    step = max(1, min(plane.shape[1:]) // (2 * longest))  # enough for a good reduction, and much faster
+    plane = np.asarray(plane[:, ::step, ::step], np.float32)
+    image = Image.fromarray(plane[0]) if len(plane) == 1 else _colours(plane)
+    image.thumbnail((longest, longest), Image.Resampling.BILINEAR, reducing_gap=1.0)
+    return image
+
+
+def shown_range(values: NDArray[Any]) -> tuple[float, float]:
+    """Which of measured values become black and white where nobody has chosen."""
+    low, high = np.percentile(values, (1, 99.5))
+    return float(low), float(high)
 
 
 def heat_png(heat: NDArray[Any]) -> bytes:
@@ -125,21 +146,15 @@ def _colours(plane: NDArray[np.float32]) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _small(image: Image.Image) -> Image.Image:
-    image.thumbnail((LONGEST, LONGEST), Image.Resampling.BILINEAR, reducing_gap=1.0)
-    return image
-
-
 def _stretched(image: Image.Image) -> Image.Image:
     """Measured values as grey, after they are made small: percentiles of fewer values are found faster."""
     values = np.asarray(image)
-    low, high = np.percentile(values, (1, 99.5))
-    grey = (values - low) * (255 / max(float(high - low), 1e-6))
+    low, high = shown_range(values)
+    grey = (values - low) * (255 / max(high - low, 1e-6))
     return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
 
 
-def _mask(image: Image.Image) -> None:
-    width, height = max(1, round(CORNER[0] * image.width)), max(1, round(CORNER[1] * image.height))
-    for left in (0, image.width - width):
-        for top in (0, image.height - height):
-            image.paste(0, (left, top, left + width, top + height))
+def corners(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Boxes (left, top, right, bottom) of a picture where text may be burnt in."""
+    wide, high = max(1, round(CORNER[0] * width)), max(1, round(CORNER[1] * height))
+    return [(left, top, left + wide, top + high) for left in (0, width - wide) for top in (0, height - high)]

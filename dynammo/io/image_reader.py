@@ -5,7 +5,7 @@ Nothing here needs MONAI; `dynammo.io.monai_reader` puts it into MONAI's `LoadIm
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from dynammo.runtime.claims import READING
 
 __all__ = [
     "MOST_VALUES", "Frames", "Image", "Paths", "Window", "check_choices", "frame_count", "image_fault", "image_format",
-    "read_image", "split_fragment",
+    "read_frames", "read_image", "split_fragment",
 ]  # fmt: skip
 
 Floats = NDArray[np.float32]
@@ -117,6 +117,26 @@ def read_image(
             raise
         name = split_fragment(paths[0])[0].name if paths else "nothing"
         raise UserError(f"{name} cannot be read: {_reason(error)}.") from error
+
+
+def read_frames(path: Paths, choose: Callable[[int, int], Iterable[int]]) -> Iterator[tuple[int, int, Image]]:
+    """Read chosen frames of an image, volume or series one after the other; its headers are read once.
+
+    Args:
+        path: see `read_image`, without a fragment; no slide.
+        choose: how many frames and stored channels there are -> the numbers of the frames wanted, from 0.
+
+    Yields:
+        Number of the frame, how many there are, and the frame (C, H, W): 3 channels are colours or grey for the screen.
+    """
+    paths = [str(path)] if isinstance(path, str | Path) else [str(p) for p in path]
+    alone = Path(paths[0])
+    with closing(_series(paths, True) if len(paths) > 1 else _open(alone, _format(alone))) as source:
+        count = _depth(source, _orientation(source))
+        for number in choose(count, source.channels):
+            with READING.job():
+                frame = _from_source(source, number, None, True)
+            yield number, count, frame
 
 
 def image_fault(path: str | Path) -> str | None:

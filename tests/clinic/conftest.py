@@ -15,6 +15,7 @@ from synthetic.report import ITEMS, make_run, picture_of
 
 from dynammo.clinic.report import write_report
 from dynammo.clinic.uploads import UploadLimits
+from dynammo.inference.slices import Viewers
 
 if TYPE_CHECKING:  # an extra
     from flask import Flask
@@ -98,8 +99,13 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:  # noqa:
 
     with watched_pages(browser, is_outward) as new_page:
 
-        def show(items: list[dict[str, Any]] = ITEMS, about: dict[str, Any] | None = None, **context: Any) -> Any:  # noqa: ANN401
-            write_report(file, make_run(items, about_classes=about or {}), items, picture_of(items))
+        def show(
+            items: list[dict[str, Any]] = ITEMS,
+            about: dict[str, Any] | None = None,
+            viewers: Viewers | None = None,
+            **context: Any,  # noqa: ANN401
+        ) -> Any:  # noqa: ANN401
+            write_report(file, make_run(items, about_classes=about or {}), items, picture_of(items), "", viewers)
             page = new_page(**context)
             page.goto(file.as_uri())
             return page

@@ -226,3 +226,5 @@ def test_the_files_of_the_clinic(trained: Trained, tmp_path: Path) -> None:
     assert len(rows) == 16 and {row["files"] for row in rows.values()} == {"1"}
     assert sum("copies" in row["reason"] or "copy" in row["reason"] for row in rows.values()) == 1  # of one CT slice
     assert all(row["predicted_class"] in CLASSES for row in rows.values())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('id="slices-') == 9  # CT, MR, radiographs: measured values

@@ -16,7 +16,7 @@ from synthetic.images import (
     values,
 )
 
-from dynammo.io.image_reader import image_fault, image_format, read_image, split_fragment
+from dynammo.io.image_reader import image_fault, image_format, read_frames, read_image, split_fragment
 
 pictures = arrays(np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.just(3)))
 
@@ -49,3 +49,18 @@ def test_nothing_tells_who_the_patient_is(tmp_path: Path) -> None:
     assert "Doe" not in str(meta) and "SECRET" not in str(meta) and "1950" not in str(meta)
     assert meta["spacing"].tolist() == [0.5, 0.25] and meta["modality"] == "OT" and meta["study_uid"] == "1.2.3"
     assert np.isnan(read_image(save(dicom(RAMP, PixelSpacing=[0, 0]), tmp_path / "y")).meta["spacing"]).all()
+
+
+def test_chosen_frames_come_one_by_one(tmp_path: Path) -> None:
+    as_nifti(VOLUME).to_filename(tmp_path / "volume.nii.gz")
+    asked: list[tuple[int, int]] = []
+
+    def last_two(count: int, channels: int) -> range:
+        asked.append((count, channels))
+        return range(count - 2, count)
+
+    found = list(read_frames(tmp_path / "volume.nii.gz", last_two))
+    whole, count = read_image(tmp_path / "volume.nii.gz").array, len(VOLUME)
+    assert asked == [(count, 1)] and [(n, of) for n, of, _ in found] == [(count - 2, count), (count - 1, count)]
+    for number, _, image in found:
+        np.testing.assert_array_equal(image.array, whole[:, number])

@@ -10,6 +10,7 @@
   const items = JSON.parse(byId("items").textContent);
   const compareText = new Intl.Collator("en", { numeric: true }).compare;
 
+  const grouped = studies.make(items);
   const view = { sort: "flags", descending: false, page: 0, shown: [], printing: false };
 
   /* ---- order and filter ---- */
@@ -67,7 +68,7 @@
       (level === "" || items[i].level === level) &&
       (reviewed === "" || (review.verdict(i, items[i]) || "none") === reviewed) &&
       typed.every((word) => searchable[i].includes(word));
-    view.shown = needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1));
+    view.shown = grouped.order(needsALookFirst.filter(fits).sort(compareBy(SORT_KEYS[view.sort], view.descending ? -1 : 1)));
     view.page = 0;
     draw();
     byId("filtered-by").textContent = describeFilter(chosen, level, flag, reviewed, typed);
@@ -93,7 +94,7 @@
     view.page = Math.min(Math.max(view.page, 0), lastPage());
     const first = view.page * ROWS_PER_PAGE;
     const visible = view.printing ? view.shown : view.shown.slice(first, first + ROWS_PER_PAGE);
-    byId("rows").replaceChildren(...visible.map(makeRow));
+    byId("rows").replaceChildren(...grouped.rows(visible, view.shown, makeRow));
     byId("nothing").hidden = visible.length > 0;
     byId("status").textContent = describe(first, visible.length);
     byId("page").value = view.page + 1;
@@ -204,7 +205,8 @@
 
   function walkRows(event) {
     const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-    const next = step && event.target.closest("tr")[step];
+    let next = step && event.target.closest("tr")[step];
+    if (next && !next.dataset.item) next = next[step]; // the heading of a study
     if (!next) return;
     event.preventDefault();
     next.querySelector("button").focus();
@@ -214,6 +216,7 @@
 
   const large = byId("large");
   const zoomed = zoom.make(large.querySelector("figure"));
+  const sliced = slices.make(large.querySelector("figure"));
   let position = 0; // in view.shown
 
   function open(i) {
@@ -302,6 +305,8 @@
     const canvas = byId("heat");
     byId("stage").hidden = large.querySelector(".zoom").hidden = source === null;
     zoomed.whole();
+    sliced.show(source === null ? null : byId(`slices-${i}`), item);
+    byId("no-viewer").hidden = !settings.left_out.includes(i);
     byId("no-picture").hidden = source !== null;
     byId("heat-controls").hidden = heat === null;
     byId("no-heat").hidden = heat !== null || source === null;
@@ -323,8 +328,8 @@
   }
 
   function largeKeys(event) {
-    if (event.target.matches("input:not([type=checkbox])") || event.altKey || event.ctrlKey || event.metaKey) return;
-    if (zoomed.key(event)) return event.preventDefault();
+    if (event.target.matches("input:not([type=checkbox]), select") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (zoomed.key(event) || sliced.key(event)) return event.preventDefault();
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) step(move);
     else if (event.key === "a" && !byId("accept").disabled) accept();
@@ -353,18 +358,20 @@
     view.printing = true;
     unfolded = [...document.querySelectorAll("details:not([open])")];
     for (const part of unfolded) part.open = true;
+    paper.fill(byId("appendix"), view.shown.filter((i) => items[i].flags.length), items, (i) => picture("jpeg", i));
     draw();
   }
 
   function toScreen() {
     view.printing = false;
     for (const part of unfolded) part.open = false;
+    byId("appendix").replaceChildren();
     draw();
   }
 
   async function print() {
     toPaper();
-    const pictures = [...byId("rows").querySelectorAll("img[src]")];
+    const pictures = [...document.querySelectorAll("#rows img[src], #appendix img")];
     await Promise.allSettled(pictures.map((image) => image.decode()));
     window.print();
   }
@@ -401,7 +408,7 @@
     }
     on("rows", "keydown", walkRows);
     on("rows", "click", (event) => {
-      const row = event.target.closest("tr");
+      const row = event.target.closest("tr[data-item]");
       const selecting = event.detail > 0 && window.getSelection().toString() !== ""; // by mouse, to copy a name
       if (row && !selecting) open(Number(row.dataset.item));
     });
@@ -431,6 +438,7 @@
   on("save-review", "click", saveReview);
   on("load-review", "change", loadReview);
   countReviews();
+  grouped.onSwitch(update);
   words.onSwitch(() => {
     const { page } = view;
     searchable = items.map(searched);
@@ -442,6 +450,6 @@
   on("print", "click", print);
   window.addEventListener("beforeprint", toPaper);
   window.addEventListener("afterprint", toScreen);
-  document.addEventListener("DOMContentLoaded", () => [...byId("rows").rows].forEach(showThumbnail));
+  document.addEventListener("DOMContentLoaded", () => byId("rows").querySelectorAll("[data-item]").forEach(showThumbnail));
   update();
 })();
