@@ -136,10 +136,20 @@ def export(
     data_license: Annotated[Path | None, typer.Option(help="Text file: licence of the training images.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too.")] = True,
 ) -> None:
-    """Write a trained run as a bundle that stands alone, folder and zip, checked against the run."""
-    from dynammo.runs.load import find_model
+    """Write a trained run as a bundle that stands alone, folder and zip, checked against the run.
 
-    find_model(model)
+    Of a model of embeddings it is the head, as ONNX and JSON.
+    """
+    from dynammo.runs.load import find_model
+    from dynammo.runs.record import learns_vectors
+
+    if learns_vectors(find_model(model, None)[-1]):
+        if images or data_source or modality or data_license or intended_use:
+            raise UserError("of a model of embeddings the head alone is exported; give -m, -o and --no-onnx at most.")
+        from dynammo.export.export_head import export_head
+
+        export_head(model, output, onnx)
+        return
     from dynammo.export.export_run import ExportSettings, export_run
 
     about = {} if intended_use is None else {"intended_use": intended_use}

@@ -82,7 +82,7 @@ def evaluate(
     items, transform = _vectors(loaded, data) if vectors else (_items(loaded, data, skip_unreadable), None)
     values = {
         "model": loaded, "dataset#data": items, "batch_size": batch_size, "handlers#0#output_dir": output,
-        **chosen_device(device), **({"preprocessing": transform} if transform else {}),
+        **chosen_device(device), **({} if transform is None else {"preprocessing": transform}),
     }  # fmt: skip
     bundle = prepared_bundle([bundle_config("inference.yaml"), bundle_config("evaluate.yaml")], values)
     handlers: list[PrintEvaluation] = explained(lambda: bundle.get_parsed_content("handlers"))

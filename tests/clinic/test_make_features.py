@@ -52,6 +52,7 @@ def test_the_file_holds_a_vector_an_image_and_what_folders_say(vectors: Path) ->
     assert not list(vectors.parent.glob(".*.parts"))
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_the_vectors_teach_what_the_images_teach(tiny_data: Path, weights: Path, vectors: Path, tmp_path: Path) -> None:
     common: dict[str, Any] = {"method": "light", "mlflow": False, "classes_per_task": "2"}
     of_images = TrainSettings(weights=str(weights), values=SIZE, **common)

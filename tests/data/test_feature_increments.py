@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dynammo.data.feature_increments import IncrementFeatures
 from dynammo.errors import UserError
 from dynammo.lifecycle.commands import LearnSettings, combine, forget, learn
 from dynammo.lifecycle.evaluate import evaluate
@@ -47,6 +48,19 @@ def more(folder: Path, run: Path) -> Path:
     file = write(folder / "bcd.npz", "bcd", seed=1, splits=splits)
     learn(run, file, folder / "more", OF_VECTORS)
     return folder / "more"
+
+
+def test_classes_are_tested_by_the_first_file_that_has_them(tmp_path: Path) -> None:
+    record = {"network": {"in_channels": WIDTH}, "config": {}}
+    new = write(tmp_path / "new.npz", "bc", 4, splits=["train", "train", "train", "test"] * 2)
+    tests, earlier = write(tmp_path / "tests.npz", "abd", 2, seed=1), write(tmp_path / "earlier.npz", "ab", seed=2)
+    found = IncrementFeatures(new, ["a", "b"], record, tests, [{"features": str(earlier)}])
+    assert (found.new_classes, found.updated) == (["c"], ["b"])
+    assert found.images("train") == {"b": 3, "c": 3}
+    assert found.images("test") == {"a": 2, "b": 1, "c": 1}
+    assert len(found.table.vectors) == len(found.records) == 10
+    again = IncrementFeatures(None, ["a", "b", "c"], record, None, found.sources)
+    assert again.images("test") == {"a": 6, "b": 6, "c": 1}
 
 
 def head(run: Path) -> Any:  # noqa: ANN401
