@@ -144,7 +144,9 @@ def _with_images(first: LearntModel, second: LearntModel, shared: list[str], fol
     _write_changed(first, mine, changed, folder)
     handlers = first.state["handlers"]
     heads, analytic = head_parts(first, parts["AnalyticHeads"], handlers["AnalyticHeads"]["losses"])
-    distance_handler, distance, trust = handlers["FitOutOfDistribution"], {}, {}
+    distance_handler: Parts = handlers["FitOutOfDistribution"]
+    distance: Parts = {}
+    trust: Parts = {}
     if "FitOutOfDistribution" in parts:
         distances, of = (distance_handler[name] for name in ("distances", "labels"))
         distance, distance_handler, trust = out_of_distribution_parts(
@@ -177,7 +179,8 @@ def _side_by_side(first: LearntModel, second: LearntModel) -> LearntModel:
     theirs = second.state["handlers"]
     adapters, handlers["MergeAdapters"] = adapter_parts(first, _merged(first, second), second.state["adapters"])
     heads, analytic = _heads(first, second)
-    distance, distance_trust = {}, {}
+    distance: Parts = {}
+    distance_trust: Parts = {}
     if _known(first, "FitOutOfDistribution"):
         distance, handlers["FitOutOfDistribution"], distance_trust = out_of_distribution_parts(
             first,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dynammo.data.data_list import ImageRecord
 from dynammo.data.exemplars import Item
@@ -132,7 +133,7 @@ def _sources(model: Model) -> list[Source]:
         return [*sources_of(load_learnt(model.path))]
     config = model.record["config"]  # of a copy without what learning on needs
     folder = config.get("dataset_dir")
-    first = {"dataset_dir": folder, "data_list": config.get("data_list")}
+    first: dict[str, Any] = {"dataset_dir": folder, "data_list": config.get("data_list")}
     if config.get("features"):
         first |= {"features": config["features"], "seed": config.get("seed", 0)}
     return [first] if folder else []

@@ -130,7 +130,7 @@ def sources_of(model: LearntModel) -> list[dict[str, Any]]:
     config = model.record["config"]
     if model.kind != "run" or not isinstance(config.get("dataset_dir"), str):
         return []
-    first = [{"dataset_dir": config["dataset_dir"], "data_list": config.get("data_list")}]
+    first: list[dict[str, Any]] = [{"dataset_dir": config["dataset_dir"], "data_list": config.get("data_list")}]
     if config.get("features"):  # embeddings, which the training has divided
         first = [{**first[0], "features": config["features"], "seed": config.get("seed", 0)}]
     sources: list[dict[str, Any]] = model.state["handlers"].get("ContinueFrom", {}).get("sources", first)
