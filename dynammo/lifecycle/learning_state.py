@@ -41,6 +41,7 @@ NEEDED = {
     "results",
     "handlers",
 }
+PLACES = ("dataset_dir", "data_list", "features")  # what a source of test data names on this machine
 PRIVATE = ("ContinueFrom",)  # handlers whose state names places on this machine
 EARLIER = "was made by an earlier version of dynammo, which did not keep what learning on needs; train it again"
 
@@ -135,7 +136,7 @@ def sources_of(model: LearntModel) -> list[dict[str, Any]]:
         first = [{**first[0], "features": config["features"], "seed": config.get("seed", 0)}]
     sources: list[dict[str, Any]] = model.state["handlers"].get("ContinueFrom", {}).get("sources", first)
     return [
-        {name: _found(value, model.places) if isinstance(value, str) else value for name, value in source.items()}
+        {name: _found(value, model.places) if value and name in PLACES else value for name, value in source.items()}
         for source in sources
     ]
 
