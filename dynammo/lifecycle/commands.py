@@ -14,8 +14,7 @@ from dynammo.lifecycle.combine import combined
 from dynammo.lifecycle.forget import labels_to_forget, without
 from dynammo.lifecycle.in_process import chosen_device, explained, prepared_bundle
 from dynammo.lifecycle.learning_state import LearntModel, load_learnt
-from dynammo.runs.load import find_model
-from dynammo.runs.record import learns_vectors, locate_model
+from dynammo.runs.record import check_usable, learns_vectors, locate_model, read_record
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import write_json
@@ -85,7 +84,9 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
         "mlflow": settings.mlflow, **chosen_device(settings.device),
         **({"features": str(data)} if settings.features else {}),
     }  # fmt: skip
-    find_model(model, settings.features)
+    located = locate_model(expanded(model))
+    if located and located[0] != "torchscript":  # which is refused with more words
+        check_usable(read_record(*located), str(model), located[1].parent, settings.features)
     bundle = _bundle(output, overrides, settings.overlays, vectors=settings.features)
     explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
     change: MeasureChange = bundle.get_parsed_content("change")
