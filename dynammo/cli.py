@@ -117,6 +117,7 @@ def moved_benchmark(context: typer.Context) -> None:
 for panel, functions in {
     "Train and compare": (
         cli_training.train,
+        cli_training.features,
         cli_training.evaluate,
         cli_training.compare,
         cli_training.ui,

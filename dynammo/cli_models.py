@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Json, Mlflow, Model, Output, print_json
+from dynammo.cli_options import Device, Features, Json, Mlflow, Model, Output, print_json
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded, say
 
@@ -23,7 +23,7 @@ def history(model: Model, as_json: Json = False) -> None:
     """Print what a model has learnt and forgotten: when, from how many images, how well."""
     from dynammo.runs.load import find_model
 
-    find_model(model)
+    find_model(model, None)
     from dynammo.lifecycle.history import history_of, print_history
 
     print_json(history_of(model)) if as_json else print_history(model)
@@ -31,17 +31,20 @@ def history(model: Model, as_json: Json = False) -> None:
 
 def learn(
     model: Model,
-    data: Annotated[
-        Path,
-        typer.Option("--input", "-i", help="A folder of new images for each class, or train/ and test/ with these."),
-    ],
     output: Output,
+    data: Annotated[
+        Path | None,
+        typer.Option("--input", "-i", help="A folder of new images for each class, or train/ and test/ with these."),
+    ] = None,
+    features: Features = None,
     reviews: Annotated[
         Path | None,
         typer.Option(help="Learn what this review.csv of a report corrected; -i is what was classified."),
     ] = None,
     max_drop: Annotated[float, typer.Option(help="Points of mean recall that known classes may lose.", min=0)] = 2.0,
-    test_data: Annotated[Path | None, typer.Option(help="More test images: a folder for each class.")] = None,
+    test_data: Annotated[
+        Path | None, typer.Option(help="More test images: a folder for each class; or embeddings.")
+    ] = None,
     without_exemplars: Annotated[
         bool, typer.Option("--without-exemplars", help="Learn without the exemplars that the model kept.")
     ] = False,
@@ -54,20 +57,26 @@ def learn(
     report: Annotated[Path | None, typer.Option(help="Write a copy of learning.json to this file.")] = None,
 ) -> None:
     """Teach a model more classes, or more images of its classes: write a new run, show what the known classes lost."""
-    say(f"looking at {model} and {data} ...")  # at once: what follows takes seconds to import
+    source = data or features
+    if source is None or (data and features):
+        raise typer.BadParameter("give either images (--input FOLDER) or embeddings (--features FILE)")
+    say(f"looking at {model} and {source} ...")  # at once: what follows takes seconds to import
     from dynammo.runs.load import find_model
 
-    find_model(model)
-    if not expanded(data).is_dir():
+    find_model(model, features is not None)
+    if features is not None and (reviews or overlay):
+        raise UserError("--reviews and --overlay are for images; leave them out.")
+    if data and not expanded(data).is_dir():
         raise UserError(f"there is no folder {data}; give --input a folder with a folder of images for each class.")
     from dynammo.lifecycle.commands import LearnSettings
     from dynammo.lifecycle.commands import learn as run
 
     overlays = tuple(overlay or ())
     settings = LearnSettings(
-        max_drop, test_data, without_exemplars, skip_unreadable, overlays, device, mlflow, report, reviews
+        max_drop, test_data, without_exemplars, skip_unreadable, overlays, device, mlflow, report, reviews,
+        features is not None,
     )  # fmt: skip
-    run(model, data, output, settings)
+    run(model, source, output, settings)
 
 
 def forget(
@@ -81,7 +90,7 @@ def forget(
     say(f"looking at {model} ...")
     from dynammo.runs.load import find_model
 
-    find_model(model)
+    find_model(model, None)
     from dynammo.lifecycle.commands import forget as run
 
     left = run(model, output, task, class_name, mlflow)
@@ -95,14 +104,16 @@ def combine(
     same_classes: Annotated[
         bool, typer.Option("--same-classes", help="Classes of the same name are the same; count their images together.")
     ] = False,
-    test_data: Annotated[Path | None, typer.Option(help="Test images of all classes: a folder for each.")] = None,
+    test_data: Annotated[
+        Path | None, typer.Option(help="Test images of all classes: a folder for each; or embeddings.")
+    ] = None,
     mlflow: Mlflow = True,
 ) -> None:
     """Combine two sites' models without sharing an image: write a new run that knows the classes of both."""
     say(f"looking at {first} and {second} ...")
     from dynammo.runs.load import find_model
 
-    find_model(first), find_model(second)
+    find_model(first, None), find_model(second, None)
     from dynammo.lifecycle.commands import combine as run
     from dynammo.runs.record import measured, read_record
 
@@ -125,10 +136,20 @@ def export(
     data_license: Annotated[Path | None, typer.Option(help="Text file: licence of the training images.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx too.")] = True,
 ) -> None:
-    """Write a trained run as a bundle that stands alone, folder and zip, checked against the run."""
-    from dynammo.runs.load import find_model
+    """Write a trained run as a bundle that stands alone, folder and zip, checked against the run.
 
-    find_model(model)
+    Of a model of embeddings it is the head, as ONNX and JSON.
+    """
+    from dynammo.runs.load import find_model
+    from dynammo.runs.record import learns_vectors
+
+    if learns_vectors(find_model(model, None)[-1]):
+        if images or data_source or modality or data_license or intended_use:
+            raise UserError("of a model of embeddings the head alone is exported; give -m, -o and --no-onnx at most.")
+        from dynammo.export.export_head import export_head
+
+        export_head(model, output, onnx)
+        return
     from dynammo.export.export_run import ExportSettings, export_run
 
     about = {} if intended_use is None else {"intended_use": intended_use}

@@ -11,7 +11,7 @@ from dynammo.errors import UserError, printable
 from dynammo.runtime.plain import expanded
 from dynammo.training.settings import METHODS, RECOMMENDED
 
-__all__ = ["compare", "config", "data", "evaluate", "train", "ui"]
+__all__ = ["compare", "config", "data", "evaluate", "features", "train", "ui"]
 
 Data = Annotated[
     Path | None,
@@ -20,6 +20,12 @@ Data = Annotated[
 Overlay = Annotated[
     list[str] | None,
     typer.Option(help="A shipped config (derm8) or a YAML file over train.yaml, below the method; may be repeated."),
+]
+Backbone = Annotated[
+    str | None, typer.Option(help="resnet18, resnet34, resnet50, or any frozen encoder: hf:FOLDER, monai:CLASS ...")
+]
+Recipe = Annotated[
+    str | None, typer.Option(help="How images are prepared: dermoscopy, histology, xray, ct, mr, radiology ...")
 ]
 Average = Annotated[bool, typer.Option("--average", help="Learn the mean of the vectors of each group, not every one.")]
 Set = Annotated[
@@ -38,15 +44,11 @@ def train(
     order: Annotated[
         str | None, typer.Option(help="Of the classes: sorted, random, or their names: MEL,NV,BCC; sorted.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="resnet18, resnet34, resnet50, or any frozen encoder: hf:FOLDER, monai:CLASS ...")
-    ] = None,
+    backbone: Backbone = None,
     weights: Annotated[
         str | None, typer.Option(help="Of the backbone: a file, first_task to train it on that, or imagenet, as usual.")
     ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="How images are prepared: dermoscopy, histology, xray, ct, mr, radiology ...")
-    ] = None,
+    recipe: Recipe = None,
     features: Features = None,
     average: Average = False,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn; 0.", min=0)] = None,
@@ -81,6 +83,28 @@ def train(
     run(source, output, settings, dry_run)
 
 
+def features(
+    data: Annotated[Path, typer.Argument(help="A folder of images, perhaps one for each class, or a data list.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File of vectors: .npz.")],
+    backbone: Backbone = None,
+    weights: Annotated[str | None, typer.Option(help="Of the backbone: a file, or imagenet, as usual.")] = None,
+    recipe: Recipe = None,
+    values: Set = None,
+    batch_size: Annotated[int, typer.Option(help="Images in each pass.", min=1)] = 32,
+    skip_unreadable: Annotated[bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Write the vector that a frozen encoder makes of each image; typed again, it resumes.
+
+    For example: dynammo features images/ -o vectors.npz, then dynammo train --features vectors.npz
+    """
+    from dynammo.clinic.make_features import FeatureSettings, make_features
+    from dynammo.lifecycle.training_plan import parse_value
+
+    chosen = dict(map(parse_value, values or ()))
+    make_features(data, output, FeatureSettings(backbone, weights, recipe, chosen, batch_size, device, skip_unreadable))
+
+
 def config(name: Annotated[str, typer.Argument(help="train, inference, analytic, xray, derm8 ...")]) -> None:
     """Print the path of a config that comes with dynammo.
 
@@ -94,7 +118,8 @@ def config(name: Annotated[str, typer.Argument(help="train, inference, analytic,
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Run or exported bundle.")],
     images: Annotated[
-        Path | None, typer.Argument(help="Class folders, test/ with these, or a data list; those of the training.")
+        Path | None,
+        typer.Argument(help="Class folders, test/ with these, a data list, or embeddings; those of the training."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json.")] = None,
     device: Device = "auto",
@@ -106,7 +131,7 @@ def evaluate(
     """
     from dynammo.runs.load import find_model
 
-    find_model(model)
+    find_model(model, None)
     if images is not None and not expanded(images).exists():
         raise UserError(f"there is no {images}; give a folder of images for each class, or a data list.")
     from dynammo.lifecycle.evaluate import evaluate as run

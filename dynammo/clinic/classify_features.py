@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dynammo import NOTICE, __version__
+from dynammo.data.feature_increments import fitting
 from dynammo.data.features import FeatureTable, read_features
 from dynammo.errors import UserError
 from dynammo.runs.load import Model, load_model
@@ -44,12 +45,7 @@ def classify_features(
     loaded = load_model(model, vectors=True)
     average = bool(loaded.record["config"].get("average"))
     table = read_features(file, labelled=False, average=average)
-    width = loaded.record["network"]["in_channels"]
-    if table.vectors.shape[1] != width:
-        raise UserError(
-            f"the vectors of {file} have {table.vectors.shape[1]} features, but {loaded.name} has learnt {width}; give "
-            "vectors of the same encoder."
-        )
+    fitting(table, loaded.record, str(file))
     folder = prepare_output_dir(output_dir)
     lock = lock_folder(folder, "classification", "--output")
     try:

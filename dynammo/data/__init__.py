@@ -8,6 +8,7 @@ FACE = {
     "ExemplarMemory": "exemplars",
     "FeatureSet": "features",
     "ImageSet": "images",
+    "IncrementFeatures": "feature_increments",
     "IncrementImages": "increments",
     "Task": "tasks",
     "TaskFeatures": "features",

@@ -4,11 +4,11 @@ import hashlib
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,11 +25,13 @@ from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 from dynammo.runtime.plain import as_text, expanded
 
-__all__ = ["FeatureSet", "FeatureTable", "TaskFeatures", "VectorReader", "is_feature_file", "read_features"]
+__all__ = ["FeatureSet", "FeatureTable", "Features", "TaskFeatures", "VectorReader", "is_feature_file", "read_features"]
 
 ENDINGS = (".npz", ".csv", ".parquet")
 HEADS = ("id", "label", "group", "split")
 ARRAYS = {"ids": "id", "labels": "label", "groups": "group", "splits": "split"}  # of an .npz file
+BATCHED = ("label", "path", "row", "seed")  # of the items of a batch
+ENCODER = "encoder"  # array beside them: what made the vectors
 EXPECTED = (
     "expected an .npz file with the arrays features (N, D), ids, labels and perhaps groups and splits, or a .csv or "
     ".parquet file with the columns id, label, perhaps group and split, and numbers"
@@ -46,6 +48,7 @@ class FeatureTable:
         labels: class names.
         groups: patients, slides or lesions.
         splits: train or test.
+        encoder: digest of what made the vectors, where `dynammo features` wrote them.
     """
 
     ids: tuple[str, ...]
@@ -53,6 +56,7 @@ class FeatureTable:
     labels: tuple[str, ...]
     groups: tuple[str, ...]
     splits: tuple[str, ...]
+    encoder: str = ""
 
     def records(self) -> list[ImageRecord]:
         """The rows as records of a data set; the path is the number of the row, since ids are no paths."""
@@ -96,7 +100,7 @@ def _read(path: Path, changed: int, size: int) -> FeatureTable:
     if vectors.ndim != 2 or not vectors.shape[0] or not vectors.shape[1]:
         raise UserError(f"the features of {path} are {vectors.shape}; {EXPECTED}.")
     for name, values in columns.items():
-        if len(values) != len(vectors):
+        if len(values) != len(vectors) and name != ENCODER:
             raise UserError(
                 f"{path} has {len(vectors)} vectors, but {len(values)} values of {name}; expected one each."
             )
@@ -115,7 +119,8 @@ def _read(path: Path, changed: int, size: int) -> FeatureTable:
         raise UserError(f"{path} has the split {odd[0][:20]!r}; expected train or test, or none in all rows.")
     names = {text: class_name(text, path) if text else "" for text in set(columns.get("label", none))}
     labels = tuple(names[text] for text in columns.get("label", none))
-    return FeatureTable(ids, vectors, labels, columns.get("group", none), splits)
+    encoder = "".join(columns.get(ENCODER, ()))
+    return FeatureTable(ids, vectors, labels, columns.get("group", none), splits, encoder)
 
 
 def _refuse(ids: Sequence[str], path: Path, why: str) -> None:
@@ -144,12 +149,15 @@ def _arrays(path: Path) -> tuple[dict[str, tuple[str, ...]], NDArray[Any]]:
         if vectors.dtype.kind not in "fiu":
             raise UserError(f"the features of {path} are {vectors.dtype}; expected numbers.")
         texts = {ARRAYS[name]: arrays[name] for name in arrays.files if name in ARRAYS}
+        made = [_text(arrays[ENCODER].item())] if ENCODER in arrays.files and not arrays[ENCODER].ndim else []
     for name, values in texts.items():
         if values.ndim != 1 or values.dtype.kind not in "USiuf":
             raise UserError(
                 f"the {name}s of {path} are {values.dtype} {values.shape}; expected a text for each vector."
             )
-    return {name: tuple(map(_text, values.tolist())) for name, values in texts.items()}, vectors
+    return {name: tuple(map(_text, values.tolist())) for name, values in texts.items()} | {
+        ENCODER: tuple(made)
+    }, vectors
 
 
 def _frame(path: Path) -> tuple[dict[str, tuple[str, ...]], NDArray[Any]]:
@@ -215,7 +223,14 @@ def _averaged(table: FeatureTable, path: Path) -> FeatureTable:
     np.add.at(sums, rows, table.vectors)
     means = (sums / np.bincount(rows)[:, None]).astype(np.float32)
     labels, groups, splits = zip(*facts, strict=True)
-    return FeatureTable(tuple(number), means, labels, groups, splits)
+    return FeatureTable(tuple(number), means, labels, groups, splits, table.encoder)
+
+
+class Features(Protocol):
+    """Vectors, and the record of each in their order."""
+
+    table: FeatureTable
+    records: list[ImageRecord]
 
 
 class FeatureSet:
@@ -264,12 +279,12 @@ def _divided(records: list[ImageRecord], test_fraction: float, seed: int) -> lis
 class TaskFeatures(TaskImages):
     """The vectors of a data set, labelled by the place of their class in the task sequence."""
 
-    def __init__(self, features: FeatureSet, tasks: TaskSequence) -> None:
+    def __init__(self, features: "Features", tasks: TaskSequence) -> None:
         self.tasks = tasks
         self.table = features.table
         self._items: dict[str, list[Item]] = {"train": [], "test": []}
         for row, (name, record) in enumerate(zip(self.table.ids, features.records, strict=True)):
-            item = {"image": name, "label": tasks.label(record.class_name), "path": name, "row": row, "seed": 0}
+            item = {"image": name, "label": tasks.label(record.class_name), "path": str(row), "row": row, "seed": 0}
             self._items[record.split].append(item)
 
     def digest(self) -> str:
@@ -294,10 +309,17 @@ class VectorReader(Compose):  # type: ignore[misc]  # MONAI is untyped; it takes
         features: the data set that the items are of.
     """
 
-    def __init__(self, features: FeatureSet) -> None:
+    def __init__(self, features: "Features") -> None:
         super().__init__()
         self.vectors = torch.from_numpy(features.table.vectors)
 
     def __call__(self, input_: Item, **_: Any) -> Item:  # noqa: ANN401
         """The item with its vector (D, 1, 1) as `image`."""
         return {**input_, "image": self.vectors[input_["row"]].view(-1, 1, 1)}
+
+    def batches(self, items: Sequence[Item], size: int) -> Iterator[Item]:
+        """What a loader makes of these items, batch by batch, without a look at each vector."""
+        for start in range(0, len(items), size):
+            columns: Item = {name: [item[name] for item in items[start : start + size]] for name in BATCHED}
+            rows = torch.tensor(columns["row"])
+            yield {**columns, "image": self.vectors[rows][:, :, None, None], "label": torch.tensor(columns["label"])}

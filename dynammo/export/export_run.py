@@ -33,7 +33,7 @@ from dynammo.runtime.plain import plain
 
 __all__ = ["ExportSettings", "Exported", "export_run"]
 
-PATHS = ("dataset_dir", "data_list", "weights", "cache_dir", "output_dir")  # of these the last part is kept
+PATHS = ("dataset_dir", "data_list", "features", "weights", "cache_dir", "output_dir")  # of these the last part is kept
 DESCRIBED = ("method", "seed", "commit", "versions", "tasks", "tasks_learnt", "results")  # by card and metadata
 OWN = ("LICENSE", "configs", "docs", "models")  # what an export writes, and replaces
 NO_LICENCE = "The licence of the training images was not stated at the export; ask whoever trained the model.\n"

@@ -43,7 +43,14 @@ def check_onnx_packages() -> None:
         ) from error
 
 
-def write_onnx(network: torch.nn.Module, size: Sequence[int], file: Path, outputs: Sequence[str] = (OUTPUT,)) -> None:
+def write_onnx(
+    network: torch.nn.Module,
+    size: Sequence[int],
+    file: Path,
+    outputs: Sequence[str] = (OUTPUT,),
+    channels: int = 3,
+    name: str = INPUT,
+) -> None:
     """Write a network, images (B, 3, *size) to (B, K + 1) or to the named outputs, as one file with its weights.
 
     The graph is left as torch writes it: onnxscript's own simplification drops the small constants that keep square
@@ -57,8 +64,8 @@ def write_onnx(network: torch.nn.Module, size: Sequence[int], file: Path, output
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                network, (torch.zeros(2, 3, *size),), dynamo=True, optimize=False, verbose=False,
-                input_names=[INPUT], output_names=list(outputs), dynamic_shapes=({0: torch.export.Dim("batch")},),
+                network, (torch.zeros(2, channels, *size),), dynamo=True, optimize=False, verbose=False,
+                input_names=[name], output_names=list(outputs), dynamic_shapes=({0: torch.export.Dim("batch")},),
             )  # fmt: skip
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -11,7 +11,7 @@ import torch
 from dynammo.errors import UserError
 from dynammo.heads.analytic import ClassStatistics
 from dynammo.heads.scatters import ClassScatters, add_images, combine, replace_classes, select_classes, update_classes
-from dynammo.lifecycle.forget import places_of, scatters_of, without
+from dynammo.lifecycle.forget import STATISTICS, places_of, scatters_of, without
 from dynammo.lifecycle.learning_state import LearntModel, sources_of
 from dynammo.lifecycle.state_parts import (
     Parts,
@@ -70,6 +70,10 @@ def combined(first: LearntModel, second: LearntModel, same_classes: bool, folder
 
 def _check_fit(first: LearntModel, second: LearntModel) -> None:
     differing = [name for name in SAME if first.setting(name) != second.setting(name)]
+    made = [model.record["config"].get("encoder") for model in (first, second)]  # of vectors, where it is known
+    averaged = [bool(model.record["config"].get("average")) for model in (first, second)]
+    differing += ["the encoder that made the vectors"] * (all(made) and made[0] != made[1])
+    differing += ["whether the vectors of a group are averaged"] * (averaged[0] != averaged[1])
     if not differing and _digest(first.state["backbone"]) != _digest(second.state["backbone"]):
         differing = ["the weights of the backbone"]
     layout = first.setting("head_layout")
@@ -94,9 +98,15 @@ def _inherited(first: LearntModel, second: LearntModel) -> list[str]:
     """Names of the classes that both know from the very same images, since they began as one model."""
     sums = []
     for model in (first, second):
-        statistics = model.state["handlers"]["FitOutOfDistribution"]["statistics"]
-        sums.append(dict(zip(model.classes, statistics["sums"], strict=True)))
+        statistics = next((_known(model, name) for name in reversed(STATISTICS) if _known(model, name)), None)
+        sums.append(dict(zip(model.classes, statistics["sums"], strict=True)) if statistics else {})
     return [name for name, found in sums[0].items() if name in sums[1] and torch.equal(found, sums[1][name])]
+
+
+def _known(model: LearntModel, handler: str) -> Parts:
+    """The statistics of a handler; of vectors there is no stem, and of tuned heads there are none."""
+    statistics: Parts = model.state["handlers"].get(handler, {}).get("statistics", {})
+    return statistics
 
 
 def _shared(first: LearntModel, second: LearntModel, same_classes: bool, inherited: list[str]) -> list[str]:
@@ -126,18 +136,22 @@ def _with_images(first: LearntModel, second: LearntModel, shared: list[str], fol
     order = [sorted(shared, key=second.classes.index).index(name) for name in shared]
     changed: dict[str, ClassScatters] = {}
     parts: dict[str, ClassStatistics] = {}
-    for handler in ("AnalyticHeads", "FitOutOfDistribution"):
+    for handler in filter(lambda name: _known(first, name), STATISTICS):
         before = scatters_of(first, places_of(first, mine, inside=True), handler)
         more = select_classes(scatters_of(second, places_of(second, theirs, inside=True), handler), order)
-        known = ClassStatistics(**first.state["handlers"][handler]["statistics"])
+        known = ClassStatistics(**_known(first, handler))
         parts[handler], changed[handler] = update_classes(known, before, more, mine), add_images(before, more)
     _write_changed(first, mine, changed, folder)
     handlers = first.state["handlers"]
     heads, analytic = head_parts(first, parts["AnalyticHeads"], handlers["AnalyticHeads"]["losses"])
-    distances, labels = (handlers["FitOutOfDistribution"][name] for name in ("distances", "labels"))
-    distance, distance_handler, trust = out_of_distribution_parts(
-        first, parts["FitOutOfDistribution"], distances, labels
-    )
+    distance_handler: Parts = handlers["FitOutOfDistribution"]
+    distance: Parts = {}
+    trust: Parts = {}
+    if "FitOutOfDistribution" in parts:
+        distances, of = (distance_handler[name] for name in ("distances", "labels"))
+        distance, distance_handler, trust = out_of_distribution_parts(
+            first, parts["FitOutOfDistribution"], distances, of
+        )
     state = {
         **first.state, **heads, **distance, "trust": {**first.state["trust"], **trust},
         "handlers": {**handlers, "AnalyticHeads": analytic, "FitOutOfDistribution": distance_handler},
@@ -165,14 +179,15 @@ def _side_by_side(first: LearntModel, second: LearntModel) -> LearntModel:
     theirs = second.state["handlers"]
     adapters, handlers["MergeAdapters"] = adapter_parts(first, _merged(first, second), second.state["adapters"])
     heads, analytic = _heads(first, second)
-    distance, handlers["FitOutOfDistribution"], distance_trust = out_of_distribution_parts(
-        first,
-        combine(
-            *(ClassStatistics(**m.state["handlers"]["FitOutOfDistribution"]["statistics"]) for m in (first, second))
-        ),
-        torch.cat([handlers["FitOutOfDistribution"]["distances"], theirs["FitOutOfDistribution"]["distances"]]),
-        torch.cat([handlers["FitOutOfDistribution"]["labels"], theirs["FitOutOfDistribution"]["labels"] + shift]),
-    )
+    distance: Parts = {}
+    distance_trust: Parts = {}
+    if _known(first, "FitOutOfDistribution"):
+        distance, handlers["FitOutOfDistribution"], distance_trust = out_of_distribution_parts(
+            first,
+            combine(*(ClassStatistics(**_known(model, "FitOutOfDistribution")) for model in (first, second))),
+            torch.cat([handlers["FitOutOfDistribution"]["distances"], theirs["FitOutOfDistribution"]["distances"]]),
+            torch.cat([handlers["FitOutOfDistribution"]["labels"], theirs["FitOutOfDistribution"]["labels"] + shift]),
+        )
     found = [(threshold, images) for h in (handlers, theirs) for threshold, images in h["Calibrate"]["found"]]
     handlers["Calibrate"], trust = threshold_parts(found)
     handlers["ContinueFrom"] = {"sources": [*sources_of(first), *sources_of(second)]}

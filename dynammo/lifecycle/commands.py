@@ -14,7 +14,7 @@ from dynammo.lifecycle.combine import combined
 from dynammo.lifecycle.forget import labels_to_forget, without
 from dynammo.lifecycle.in_process import chosen_device, explained, prepared_bundle
 from dynammo.lifecycle.learning_state import LearntModel, load_learnt
-from dynammo.runs.record import locate_model
+from dynammo.runs.record import check_usable, learns_vectors, locate_model, read_record
 from dynammo.runs.resume import UNFINISHED
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import write_json
@@ -40,6 +40,7 @@ class LearnSettings:
         mlflow: record it in MLflow.
         json: file for a copy of the report.
         reviews: the `review.csv` of a report, whose corrected images are learnt.
+        features: the data are a file of embeddings.
     """
 
     max_drop: float = 2.0
@@ -51,6 +52,7 @@ class LearnSettings:
     mlflow: bool = True
     json: Path | None = None
     reviews: Path | None = None
+    features: bool = False
 
 
 def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None = None) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
 
     Args:
         model: finished run or exported bundle; it is left as it is.
-        data: class folders, or `train/` and `test/` with class folders; with `reviews` what was classified.
+        data: class folders, or `train/` and `test/` with class folders; with `reviews` what was classified; a file of
+            embeddings where the settings say so.
         output: folder of the new run; it must hold no finished one.
         settings: the defaults if left out.
 
@@ -79,8 +82,12 @@ def learn(model: Path, data: Path, output: Path, settings: LearnSettings | None 
         "reviews": str(settings.reviews) if settings.reviews else None,
         "without_exemplars": settings.without_exemplars, "skip_unreadable": settings.skip_unreadable,
         "mlflow": settings.mlflow, **chosen_device(settings.device),
+        **({"features": str(data)} if settings.features else {}),
     }  # fmt: skip
-    bundle = _bundle(output, overrides, settings.overlays)
+    located = locate_model(expanded(model))
+    if located and located[0] != "torchscript":  # which is refused with more words
+        check_usable(read_record(*located), str(model), located[1].parent, settings.features)
+    bundle = _bundle(output, overrides, settings.overlays, vectors=settings.features)
     explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
     change: MeasureChange = bundle.get_parsed_content("change")
     if settings.json:
@@ -141,21 +148,30 @@ def _record(
             "model": model, "mlflow": mlflow, "max_drop": 100.0, "test_dir": str(test_data) if test_data else None,
             "settings#dataset_dir": model.record["config"].get("dataset_dir"),
         }  # fmt: skip
-        bundle = _bundle(output, overrides, ours={"incremental#trainer#handlers": UNTAUGHT})
+        vectors = learns_vectors(model.record)
+        bundle = _bundle(output, overrides, ours={"incremental#trainer#handlers": UNTAUGHT}, vectors=vectors)
         explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
     return model
 
 
 def _bundle(
-    output: Path, overrides: Mapping[str, Any], overlays: Sequence[Path] = (), ours: Mapping[str, str] | None = None
+    output: Path,
+    overrides: Mapping[str, Any],
+    overlays: Sequence[Path] = (),
+    ours: Mapping[str, str] | None = None,
+    vectors: bool = False,
 ) -> ConfigParser:
-    """train.yaml, overlays and increment.yaml with these values, and with config text of `ours`; checked and ready."""
+    """train.yaml, overlays and increment.yaml with these values, and with config text of `ours`; checked and ready.
+
+    Of `vectors` the configs of embeddings stand around increment.yaml.
+    """
     for file in overlays:
         if not file.is_file():
             raise UserError(
                 f"there is no config file {file}; give --overlay a YAML file, such as $(dynammo config xray)."
             )
-    files = [bundle_config("train.yaml"), *overlays, bundle_config("increment.yaml")]
+    names = ("features.yaml", "increment.yaml", "feature_increment.yaml") if vectors else ("increment.yaml",)
+    files = [bundle_config("train.yaml"), *overlays, *map(bundle_config, names)]
     return prepared_bundle(files, {"output_dir": output, **overrides}, ours)
 
 

@@ -4,17 +4,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dynammo.data.data_list import ImageRecord
 from dynammo.data.exemplars import Item
+from dynammo.data.feature_increments import IncrementFeatures
+from dynammo.data.features import TaskFeatures, VectorReader
 from dynammo.data.images import ImageSet, items_of
 from dynammo.data.increments import IncrementImages, Source, class_images
+from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 from dynammo.inference.evaluators import PrintEvaluation, refuse_strangers
 from dynammo.lifecycle.in_process import chosen_device, explained, prepared_bundle
 from dynammo.lifecycle.learning_state import load_learnt, sources_of
 from dynammo.runs.load import Model, load_model
-from dynammo.runs.record import locate_model
+from dynammo.runs.record import learns_vectors, locate_model
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.plain import expanded, percent
 from dynammo.training.metrics import class_recalls
@@ -65,7 +69,7 @@ def evaluate(
     Args:
         model: run, exported bundle or TorchScript file; None for the newest.
         data: class folders, `test/` with class folders, or a data list (CSV or JSON, paths from its own folder on), of
-            which the rows of split test count; None for the test images that the run was measured on before.
+            which the rows of split test count; a file of embeddings; None for what the run was measured on before.
         output: folder of `evaluation.json`, made if need be; None to write nothing.
         skip_unreadable: leave unreadable images out and say so, instead of refusing.
         device: such as cpu or cuda:0; auto for a GPU where there is one.
@@ -74,11 +78,12 @@ def evaluate(
     Raises:
         UserError: no model, no test image, a class that the model has not learnt, unreadable images, no such device.
     """
-    loaded = load_model(model)
-    items = _items(loaded, data, skip_unreadable)
+    loaded = load_model(model, None)
+    vectors = learns_vectors(loaded.record)
+    items, transform = _vectors(loaded, data) if vectors else (_items(loaded, data, skip_unreadable), None)
     values = {
         "model": loaded, "dataset#data": items, "batch_size": batch_size, "handlers#0#output_dir": output,
-        **chosen_device(device),
+        **chosen_device(device), **({} if transform is None else {"preprocessing": transform}),
     }  # fmt: skip
     bundle = prepared_bundle([bundle_config("inference.yaml"), bundle_config("evaluate.yaml")], values)
     handlers: list[PrintEvaluation] = explained(lambda: bundle.get_parsed_content("handlers"))
@@ -106,6 +111,16 @@ def _items(model: Model, data: Path | None, skip_unreadable: bool) -> list[Item]
     return [item for record in records for item in items_of(record, classes.index(record.class_name))]
 
 
+def _vectors(model: Model, data: Path | None) -> tuple[list[Item], VectorReader]:
+    classes = list(model.record["classes"])
+    earlier = _sources(model) if data is None else []
+    given = IncrementFeatures(None, classes, model.record, data, earlier)
+    if not given.records:
+        raise UserError(f"no test vector of {model.name} was found; give a file of embeddings with labels.")
+    tasks = TaskSequence(classes, "all", classes)
+    return TaskFeatures(given, tasks).test(), VectorReader(given)
+
+
 def _sources(model: Model) -> list[Source]:
     """Where the test images lie that a run was measured on."""
     if model.kind != "run":
@@ -118,7 +133,10 @@ def _sources(model: Model) -> list[Source]:
         return [*sources_of(load_learnt(model.path))]
     config = model.record["config"]  # of a copy without what learning on needs
     folder = config.get("dataset_dir")
-    return [{"dataset_dir": folder, "data_list": config.get("data_list")}] if folder else []
+    first: dict[str, Any] = {"dataset_dir": folder, "data_list": config.get("data_list")}
+    if config.get("features"):
+        first |= {"features": config["features"], "seed": config.get("seed", 0)}
+    return [first] if folder else []
 
 
 def _given(data: Path, skip_unreadable: bool, slices: bool) -> list[ImageRecord]:

@@ -31,7 +31,7 @@ from dynammo.runs.contributions import event
 from dynammo.runs.record import Record, contribution_file
 from dynammo.runtime.files import save_state
 
-__all__ = ["Places", "labels_to_forget", "places_of", "scatters_of", "without"]
+__all__ = ["STATISTICS", "Places", "labels_to_forget", "places_of", "scatters_of", "without"]
 
 Places = list[tuple[int, list[int]]]
 """Tasks by index, and for each the places of some of its classes."""
@@ -184,10 +184,10 @@ def _rows(head: State, rows: list[int]) -> State:
 
 
 def _out_of_distribution(model: LearntModel, labels: Sequence[int]) -> tuple[Parts, Parts, Parts]:
-    known, statistics = (
-        model.state["handlers"]["FitOutOfDistribution"],
-        statistics_without(model, "FitOutOfDistribution", labels),
-    )
+    known = model.state["handlers"]["FitOutOfDistribution"]
+    if not known["statistics"]:  # of vectors there is no stem
+        return {}, known, {}
+    statistics = statistics_without(model, "FitOutOfDistribution", labels)
     new, stays = _new_labels(model, labels), ~torch.isin(known["labels"], torch.tensor(list(labels)))
     moved = torch.tensor([new[int(label)] for label in known["labels"][stays]], dtype=torch.long)
     return out_of_distribution_parts(model, statistics, known["distances"][stays], moved)

@@ -41,6 +41,7 @@ NEEDED = {
     "results",
     "handlers",
 }
+PLACES = ("dataset_dir", "data_list", "features")  # what a source of test data names on this machine
 PRIVATE = ("ContinueFrom",)  # handlers whose state names places on this machine
 EARLIER = "was made by an earlier version of dynammo, which did not keep what learning on needs; train it again"
 
@@ -130,9 +131,14 @@ def sources_of(model: LearntModel) -> list[dict[str, Any]]:
     config = model.record["config"]
     if model.kind != "run" or not isinstance(config.get("dataset_dir"), str):
         return []
-    first = [{"dataset_dir": config["dataset_dir"], "data_list": config.get("data_list")}]
+    first: list[dict[str, Any]] = [{"dataset_dir": config["dataset_dir"], "data_list": config.get("data_list")}]
+    if config.get("features"):  # embeddings, which the training has divided
+        first = [{**first[0], "features": config["features"], "seed": config.get("seed", 0)}]
     sources: list[dict[str, Any]] = model.state["handlers"].get("ContinueFrom", {}).get("sources", first)
-    return [{name: path and _found(path, model.places) for name, path in source.items()} for source in sources]
+    return [
+        {name: _found(value, model.places) if value and name in PLACES else value for name, value in source.items()}
+        for source in sources
+    ]
 
 
 def learning_state_of(path: str | Path) -> dict[str, Any]:
@@ -206,7 +212,7 @@ def _located(path: Path) -> tuple[Kind, Path, Record]:
             "it came from."
         )
     record = read_record(kind, weights)
-    check_usable(record, str(path), weights.parent)
+    check_usable(record, str(path), weights.parent, None)
     return kind, weights, record
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from dynammo.errors import UserError
 from dynammo.lifecycle.training_plan import TrainingPlan, TrainSettings, make_plan
 from dynammo.runtime.plain import say
 
-__all__ = ["train", "train_methods"]
+__all__ = ["settings_of_encoder", "train", "train_methods"]
 
 TEST_SHARE = 0.2
 MOST_FEATURES = 4096  # an analytic head keeps a matrix of their square
@@ -84,7 +84,7 @@ def _learn(plan: TrainingPlan) -> None:
     if plan.weights_file is not None:
         values["stages"] = stages_in(plan.weights_file)
     if plan.from_encoder:
-        values |= explained(lambda: _settings_of_encoder(plan, values))
+        values |= explained(lambda: settings_of_encoder(plan.files, values, plan.from_encoder))
     if plan.undivided:
         values["data_list"] = str(_write_split(plan, values.get("seed", 0)))
     try:
@@ -95,15 +95,21 @@ def _learn(plan: TrainingPlan) -> None:
     explained(lambda: bundle.get_parsed_content("incremental#trainer").learn())
 
 
-def _settings_of_encoder(plan: TrainingPlan, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The size that an encoder was trained with, and its last maps, as many as make no more than `MOST_FEATURES`."""
+def settings_of_encoder(files: Sequence[Path], values: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Any]:
+    """The size that an encoder was trained with, and its last maps, as many as make no more than `MOST_FEATURES`.
+
+    Args:
+        files: configs, the later over the earlier.
+        values: by id, over these.
+        wanted: of `image_size`, `stages` and `taps`, those that follow from the encoder.
+    """
     from dynammo.networks.encoder_sources import open_encoder
     from dynammo.runtime.config import config_with
 
-    config = config_with(plan.files, values)
+    config = config_with(files, values)
     names = ("architecture", "weights", "spatial_dims", "image_size", "pool_deviation", "pool_centre")
     name, weights, dimensions, size, *moments = (config.get_parsed_content(setting) for setting in names)
-    encoder = open_encoder(name, weights, None if "image_size" in plan.from_encoder else size, dimensions)
+    encoder = open_encoder(name, weights, None if "image_size" in wanted else size, dimensions)
     taps: list[int] = []
     features = 0
     for tap in reversed(range(len(encoder.channels))):
@@ -112,7 +118,7 @@ def _settings_of_encoder(plan: TrainingPlan, values: Mapping[str, Any]) -> dict[
             break
         taps.insert(0, tap)
     found = {"stages": len(encoder.channels) - 1, "taps": taps, "image_size": encoder.about["seen"]}
-    chosen = {setting: found[setting] for setting in sorted(plan.from_encoder)}
+    chosen = {setting: found[setting] for setting in sorted(wanted)}
     say(f"{name}: {', '.join(f'{setting} {value}' for setting, value in chosen.items())}")
     return chosen
 

@@ -19,7 +19,16 @@ from dynammo.runtime.bundle_files import bundle_config, shipped_config
 from dynammo.runtime.plain import expanded
 from dynammo.training.settings import RECOMMENDED, REMOVED, SETTINGS
 
-__all__ = ["TrainSettings", "TrainingPlan", "make_plan", "parse_value"]
+__all__ = [
+    "FROM_ENCODER",
+    "TrainSettings",
+    "TrainingPlan",
+    "config_ids",
+    "find_overlay",
+    "make_plan",
+    "parse_value",
+    "weights_of",
+]
 
 FROM_ENCODER = {"image_size", "stages", "taps"}
 WEIGHTS = ("imagenet", "first_task", "own")
@@ -107,13 +116,13 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     data = expanded(data)
     if settings.features:
         settings = _of_features(settings)
-    overlays = [_overlay("", name) for name in settings.overlays] + [_overlay("methods", settings.method)]
+    overlays = [find_overlay("", name) for name in settings.overlays] + [find_overlay("methods", settings.method)]
     if settings.recipe is not None:
-        overlays.append(_overlay("recipes", settings.recipe))
+        overlays.append(find_overlay("recipes", settings.recipe))
     if settings.features:
         overlays.append(bundle_config("features.yaml"))
-    given = {name: value for file in overlays for name, value in _read(file).items()}
-    config = {**_read(bundle_config("train.yaml")), **given}
+    given = {name: value for file in overlays for name, value in config_ids(file).items()}
+    config = {**config_ids(bundle_config("train.yaml")), **given}
     _check_ids(settings.values, config)
     folder, data_list, records = _rows(data, settings) if settings.features else _images(data, settings.values)
     classes = sorted({record.class_name for record in records})
@@ -125,7 +134,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         check_classes(records)
     typed = {
         "architecture": settings.backbone,
-        "weights": _weights(settings.weights, settings.backbone),
+        "weights": weights_of(settings.weights, settings.backbone),
         "increments": _increments(settings.classes_per_task, config["increments"], len(classes)),
         "class_order": _order(settings.order),
         "seed": settings.seed,
@@ -202,7 +211,12 @@ def parse_value(text: str) -> tuple[str, Any]:
         raise UserError(f"--set {text} is no setting; expected KEY=VALUE, such as --set image_size=96.") from None
 
 
-def _overlay(kind: str, name: str) -> Path:
+def find_overlay(kind: str, name: str) -> Path:
+    """A shipped config of a kind (methods, recipes), or the YAML file of that name.
+
+    Raises:
+        UserError: there is none.
+    """
     if name.endswith((".yaml", ".yml", ".json")):
         if not Path(name).is_file():
             raise UserError(f"there is no config file {name}; give the name of a shipped one or a YAML file.")
@@ -210,7 +224,12 @@ def _overlay(kind: str, name: str) -> Path:
     return shipped_config(f"{kind}/{name}" if kind else name)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def config_ids(file: Path) -> dict[str, Any]:
+    """The ids of a config file and their text.
+
+    Raises:
+        UserError: no config.
+    """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -276,7 +295,12 @@ def _rows(data: Path, settings: TrainSettings) -> tuple[Path, None, list[ImageRe
     return data.parent, None, read_features(data, average=bool(settings.values.get("average"))).records()
 
 
-def _weights(weights: str | None, backbone: str | None) -> str | None:
+def weights_of(weights: str | None, backbone: str | None) -> str | None:
+    """The setting `weights` that was typed for a backbone; None where nothing was.
+
+    Raises:
+        UserError: no such file.
+    """
     if weights is None:
         return "own" if backbone is not None and ":" in backbone else None
     if weights not in WEIGHTS and not expanded(weights).is_file():

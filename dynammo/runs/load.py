@@ -38,7 +38,7 @@ class Model:
     sha256: str
 
 
-def load_model(path: Path | None = None, vectors: bool = False) -> Model:
+def load_model(path: Path | None = None, vectors: bool | None = False) -> Model:
     """Load a trained model; nothing is unpickled but tensors and plain values.
 
     The tensors of a TorchScript file are taken out of its archive (`dynammo.runs.torchscript`) and go into the network
@@ -48,7 +48,7 @@ def load_model(path: Path | None = None, vectors: bool = False) -> Model:
     Args:
         path: folder of a run, folder of an exported bundle or a TorchScript file with its record inside; None for
             the newest exported model that `dynammo models` lists, else the newest run.
-        vectors: it is to classify embeddings instead of images.
+        vectors: it is to work on embeddings instead of images; None for what it has learnt.
 
     Raises:
         UserError: no model there, a damaged record or file, another file than the record describes, another number
@@ -60,7 +60,7 @@ def load_model(path: Path | None = None, vectors: bool = False) -> Model:
     return Model(name, path, kind, record, network, digest)
 
 
-def find_model(path: Path | None = None, vectors: bool = False) -> tuple[Path, Kind, Path, Record]:
+def find_model(path: Path | None = None, vectors: bool | None = False) -> tuple[Path, Kind, Path, Record]:
     """What `load_model` will load, its record read and checked: a moment's work, without torch.
 
     Args:

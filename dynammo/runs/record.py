@@ -27,6 +27,7 @@ __all__ = [
     "contribution_file",
     "digests",
     "embedded_record",
+    "learns_vectors",
     "locate_model",
     "measured",
     "measured_after",
@@ -132,14 +133,14 @@ def read_record(kind: Kind, weights: Path) -> Record:
         raise UserError(f"{file} cannot be read ({error.strerror}); give another model.") from error
 
 
-def check_usable(record: Record, name: str, folder: Path | None = None, vectors: bool = False) -> None:
+def check_usable(record: Record, name: str, folder: Path | None = None, vectors: bool | None = False) -> None:
     """Refuse a model that cannot classify images here, or whose training is not finished.
 
     Args:
         record: of `read_record`.
         name: of the model, for the message.
         folder: in which its weights lie; None where they are in one file with the record.
-        vectors: it is to classify embeddings instead.
+        vectors: it is to work on embeddings instead; None for what it has learnt.
 
     Raises:
         UserError: an unfinished training, made before the image recipe was recorded, or for another number of channels,
@@ -152,20 +153,25 @@ def check_usable(record: Record, name: str, folder: Path | None = None, vectors:
             f"{name} was made by an earlier version of dynammo, which did not record how images are prepared; "
             "train it again, or give another model."
         )
-    of_vectors = str(record["network"].get("architecture")).startswith("vectors:")
-    if of_vectors and not vectors:
+    of_vectors = learns_vectors(record)
+    if of_vectors and vectors is False:
         raise UserError(
-            f"{name} has learnt embeddings, not images: dynammo classify --features FILE takes it, and nothing else "
-            "does yet."
+            f"{name} has learnt embeddings, not images; give a file of these: --features FILE, of train, classify and "
+            "learn (docs/embeddings.md)."
         )
     if vectors and not of_vectors:
         raise UserError(f"{name} has learnt images, not embeddings; give a run of dynammo train --features FILE.")
     channels = record["network"].get("in_channels", CHANNELS)
-    if channels != CHANNELS and not vectors:
+    if channels != CHANNELS and not of_vectors:
         raise UserError(
             f"{name} is a model for another number of channels: it takes {channels}, and images are read as "
             f"{CHANNELS} (grey ones as three equal ones); give a model trained with in_channels {CHANNELS}."
         )
+
+
+def learns_vectors(record: Record) -> bool:
+    """Whether a model has learnt embeddings instead of images."""
+    return str(record["network"].get("architecture")).startswith("vectors:")
 
 
 def check_finished(record: Record, name: str, folder: Path | None = None) -> None:

@@ -140,6 +140,9 @@ class Config(TypedDict, total=False):
     data_list: PathText | None
     weights: PathText | None
     cache_dir: PathText | None
+    features: PathText | None
+    average: Switch
+    encoder: Line | None
     architecture: Line
     adapter: Line
     head_layout: Literal["others", "softmax", "analytic"]

@@ -10,6 +10,7 @@ import torch
 from monai.data import DataLoader
 from torch.utils.data import Dataset, Subset
 
+from dynammo.data.features import VectorReader
 from dynammo.errors import UserError
 from dynammo.networks.merged_classifier import MergedClassifier
 from dynammo.networks.out_of_distribution import stem_features
@@ -125,9 +126,12 @@ def _batches(
     mine = shard(len(dataset))  # type: ignore[arg-type]
     if world_size() > 1:
         dataset = Subset(dataset, mine or [0])
-    loader: Sequence[dict[str, Any]] = DataLoader(dataset, batch_size=batch_size)
+    reader = getattr(dataset, "transform", None)
+    vectors = isinstance(reader, VectorReader)  # they are in memory as one array
+    loader = reader.batches(dataset.data, batch_size) if vectors else DataLoader(dataset, batch_size=batch_size)  # type: ignore[union-attr,attr-defined]
+    count = -(-len(dataset) // batch_size)  # type: ignore[arg-type]
     device = next(classifier.parameters()).device
-    for batch in track(loader, stage, len(loader), passes * batch_size):
+    for batch in track(loader, stage, count, passes * batch_size):
         # plain tensors: MONAI's own carry paths and headers of files, which have no place in a result
         images = batch["image"].to(device).as_subclass(torch.Tensor)
         # a process without an item takes part with nothing

@@ -59,7 +59,7 @@ def test_every_vector_gets_class_probabilities_and_flags(run: Path, features: Pa
 def test_what_does_not_fit_is_one_sentence(run: Path, features: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     np.savez(other, features=np.zeros((1, 3)), ids=["a"])
-    with pytest.raises(UserError, match="have 3 features, but run has learnt 8"):
+    with pytest.raises(UserError, match="have 3 features, but the model has learnt 8"):
         classify_features(other, tmp_path, run)
     with pytest.raises(UserError, match="give --model"):
         classify_features(features, tmp_path, None)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from monai.data import DataLoader, Dataset
 
 from dynammo.data.features import FeatureSet, TaskFeatures, VectorReader, is_feature_file, read_features
 from dynammo.data.tasks import TaskSequence
@@ -156,6 +158,10 @@ def test_items_lead_to_their_vectors_and_digests_to_their_content(tmp_path: Path
     assert [item["image"] for item in first] == ["v1", "v3", "v5"]
     assert VectorReader(features)(first[0])["image"].flatten().tolist() == VECTORS[1].tolist()
     assert len(data.test()) == 6
+    reader = VectorReader(features)
+    for batch, loaded in zip(reader.batches(data.test(), 4), DataLoader(Dataset(data.test(), reader), 4), strict=True):
+        assert torch.equal(batch["image"], loaded["image"]) and torch.equal(batch["label"], loaded["label"])
+        assert batch["path"] == loaded["path"]
     other = FeatureSet(npz(tmp_path, features=VECTORS + 1, splits=["train"] * 6 + ["test"] * 6))
     changed = TaskFeatures(other, data.tasks)
     assert (changed.digest(), changed.test_digest()) == (data.digest(), data.test_digest())
