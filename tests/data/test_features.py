@@ -159,7 +159,8 @@ def test_items_lead_to_their_vectors_and_digests_to_their_content(tmp_path: Path
     assert VectorReader(features)(first[0])["image"].flatten().tolist() == VECTORS[1].tolist()
     assert len(data.test()) == 6
     reader = VectorReader(features)
-    for batch, loaded in zip(reader.batches(data.test(), 4), DataLoader(Dataset(data.test(), reader), 4), strict=True):
+    loader = DataLoader(Dataset(data.test(), reader), batch_size=4)
+    for batch, loaded in zip(reader.batches(data.test(), 4), loader, strict=True):
         assert torch.equal(batch["image"], loaded["image"]) and torch.equal(batch["label"], loaded["label"])
         assert batch["path"] == loaded["path"]
     other = FeatureSet(npz(tmp_path, features=VECTORS + 1, splits=["train"] * 6 + ["test"] * 6))
