@@ -15,8 +15,12 @@ from packaging.utils import canonicalize_name
 __all__ = ["KINDS", "kind_of", "licences", "needed"]
 
 KINDS = ("permissive", "LGPL", "GPL")
-# what their own metadata leave open, looked up in their licence files; the last comes with torch's builds for NVIDIA
-NAMED = {"huey": "MIT", "skops": "MIT", "cuda-toolkit": "NVIDIA Proprietary Software"}
+NAMED = {  # what their own metadata leave open, looked up in their licence files
+    "axe-playwright-python": "MIT AND MPL-2.0",  # the latter: axe-core, which it carries
+    "cuda-toolkit": "NVIDIA Proprietary Software",  # comes with torch's builds for NVIDIA
+    "huey": "MIT",
+    "skops": "MIT",
+}
 GPL = re.compile(r"(?<!L)GPL|(?<!lesser )general public|affero", re.IGNORECASE)
 LGPL = re.compile(r"LGPL|lesser general public", re.IGNORECASE)
 

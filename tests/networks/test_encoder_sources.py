@@ -59,7 +59,7 @@ def test_what_cannot_be_opened_is_said(name: str, weights: str, words: str) -> N
 
 
 def test_adapters_between_layers_and_too_many_stages_are_refused() -> None:
-    with pytest.raises(UserError, match="type --adapter low_rank, or none"):
+    with pytest.raises(UserError, match="give adapter low_rank or none"):
         IncrementalNetwork("monai:DenseNet121", 3, "first_task", "conv", image_size=SIZE)
     with pytest.raises(UserError, match="has maps from 0 to 4; type --stages 4"):
         IncrementalNetwork("monai:DenseNet121", 9, "first_task", "none", image_size=SIZE)
