@@ -14,8 +14,8 @@ from monai.bundle import ConfigParser
 __all__ = ["config_with", "inert", "original"]
 
 READ_AT_START = ("$", "@", "%", "_", "\\")
-RELATIVE = re.compile(r"[@%](?=#|::)")  # MONAI puts an id in its place wherever it stands
-ESCAPED = re.compile(r"\\|[@%](?=#|::)")
+RELATIVE = re.compile(r"[@%](?=:?#|::)")  # MONAI, to which # is ::, puts an id in its place wherever it stands
+ESCAPED = re.compile(r"\\|[@%](?=:?#|::)")
 
 
 def config_with(files: Sequence[Path], values: Mapping[str, Any]) -> ConfigParser:

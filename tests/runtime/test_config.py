@@ -13,7 +13,7 @@ from dynammo.export.monai_label_app.lib.bundle_checks import _original
 from dynammo.runtime.config import config_with, inert, original
 
 TEXTS = (
-    "$__import__('os').system('touch ran')", "$import os", "$5_group", "@rest", "@a", "@a::b", "@#a",
+    "$__import__('os').system('touch ran')", "$import os", "$5_group", "@rest", "@a", "@a::b", "@#a", "@:#a",
     "%_over_70", "%a", "x#y",
     "a::b", "100%#x", "mail@::y", "_target_", "_mode_", "_disabled_", "\\", "\\$x", "@\\#", "plain",
 )  # fmt: skip
