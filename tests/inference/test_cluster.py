@@ -43,7 +43,7 @@ def studies(count: int) -> list[Study]:
 @pytest.mark.spread
 @with_ray
 def test_a_killed_worker_loses_and_doubles_nothing() -> None:
-    given, found, killed = studies(40), [], ""
+    given, found, killed = studies(200), [], ""  # so many that the killed one always has work before it
     for item, picture in classify_on_cluster(LOCAL, given, Slow, workers=2):
         assert picture == (item["path"].encode(), None)
         found.append(item)
