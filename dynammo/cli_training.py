@@ -68,7 +68,8 @@ def train(
     For example: dynammo train images/ -o runs/skin --classes-per-task 3
     """
     from dynammo.lifecycle.train import train as run
-    from dynammo.lifecycle.training_plan import TrainSettings, parse_value
+    from dynammo.lifecycle.training_plan import TrainSettings
+    from dynammo.training.typed_settings import parse_value
 
     settings = TrainSettings(
         method=method, classes_per_task=classes_per_task, order=order, backbone=backbone, weights=weights,
@@ -99,7 +100,7 @@ def features(
     For example: dynammo features images/ -o vectors.npz, then dynammo train --features vectors.npz
     """
     from dynammo.clinic.make_features import FeatureSettings, make_features
-    from dynammo.lifecycle.training_plan import parse_value
+    from dynammo.training.typed_settings import parse_value
 
     chosen = dict(map(parse_value, values or ()))
     make_features(data, output, FeatureSettings(backbone, weights, recipe, chosen, batch_size, device, skip_unreadable))
@@ -161,7 +162,8 @@ def compare(
     from dynammo.lifecycle.compare import compare as run
     from dynammo.lifecycle.compare import print_comparison
     from dynammo.lifecycle.train import train_methods
-    from dynammo.lifecycle.training_plan import TrainSettings, parse_value
+    from dynammo.lifecycle.training_plan import TrainSettings
+    from dynammo.training.typed_settings import parse_value
 
     if methods is not None:
         if len(runs) > 1:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from dynammo.data.class_folders import class_folders, files_below, read_class_folders, read_undivided
 from dynammo.data.data_list import ImageRecord, read_data_list
 from dynammo.errors import UserError
-from dynammo.lifecycle.training_plan import FROM_ENCODER, config_ids, find_overlay, weights_of
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import prepare_output_dir, write_atomically
 from dynammo.runtime.locking import lock_folder
 from dynammo.runtime.plain import as_text, expanded, say
+from dynammo.training.typed_settings import check_ids, config_ids, find_overlay, weights_of, what_follows
 
 if TYPE_CHECKING:  # torch and MONAI take seconds to import
     from monai.bundle import ConfigParser
@@ -160,14 +160,16 @@ def _config(settings: FeatureSettings) -> "ConfigParser":
     files = [bundle_config("train.yaml"), *overlays]
     typed = {"architecture": settings.backbone, "weights": weights_of(settings.weights, settings.backbone)}
     values = {name: value for name, value in typed.items() if value is not None} | dict(settings.values)
-    said = {name for file in overlays for name in config_ids(file)} | {*values}
-    weights = str(values.get("weights", "imagenet"))
-    if weights == "first_task":
+    if values.get("weights") == "first_task":
         raise UserError("nothing is trained here; give --weights imagenet or a file.")
-    if ":" in (settings.backbone or ""):
-        values |= explained(lambda: settings_of_encoder(files, values, FROM_ENCODER - said))
-    elif weights != "imagenet" and "stages" not in said:
-        values["stages"] = stages_in(Path(weights))
+    given = {name: value for file in overlays for name, value in config_ids(file).items()}
+    known = {**config_ids(files[0]), **given}
+    check_ids(settings.values, known)
+    weights_file, from_encoder = what_follows({**known, **values}, {*given, *values}, settings.values)
+    if from_encoder:
+        values |= explained(lambda: settings_of_encoder(files, values, from_encoder))
+    if weights_file is not None:
+        values["stages"] = stages_in(weights_file)
     return config_with(files, {**values, **chosen_device(settings.device)})
 
 

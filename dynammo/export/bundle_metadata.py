@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from dynammo import NOTICE
-from dynammo.runs.record import Record, measured, measured_after
+from dynammo.runs.record import Record, learns_vectors, measured, measured_after
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.plain import percent_or_words, rounded
 
@@ -77,9 +77,7 @@ def metadata(
 
 def has_adapters(record: Record) -> bool:
     """Whether the network has adapters, which is what the paper is about; embeddings and some methods have none."""
-    network = record["network"]
-    vectors = str(network.get("architecture")).startswith("vectors:")
-    return not vectors and bool(network.get("adapter", "conv") != "none")
+    return not learns_vectors(record) and bool(record["network"].get("adapter", "conv") != "none")
 
 
 def _in_tasks(record: Record) -> str:

@@ -1,37 +1,29 @@
 """What `dynammo train` will do, found out and said before anything heavy is imported."""
 
-import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from dynammo.data.class_file import class_file_beside, describe_classes
 from dynammo.data.class_folders import class_folders, read_class_folders, read_undivided
 from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
 from dynammo.data.tasks import TaskSequence, task_sizes
 from dynammo.errors import UserError
-from dynammo.runtime.bundle_files import bundle_config, shipped_config
+from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.plain import expanded
-from dynammo.training.settings import RECOMMENDED, REMOVED, SETTINGS
+from dynammo.training.settings import RECOMMENDED, SETTINGS
+from dynammo.training.typed_settings import (
+    check_ids,
+    config_ids,
+    find_overlay,
+    replaced_adapter,
+    weights_of,
+    what_follows,
+)
 
-__all__ = [
-    "FROM_ENCODER",
-    "TrainSettings",
-    "TrainingPlan",
-    "config_ids",
-    "find_overlay",
-    "make_plan",
-    "parse_value",
-    "weights_of",
-]
-
-FROM_ENCODER = {"image_size", "stages", "taps"}
-WEIGHTS = ("imagenet", "first_task", "own")
+__all__ = ["TrainSettings", "TrainingPlan", "make_plan"]
 
 
 @dataclass(frozen=True)
@@ -116,15 +108,49 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     data = expanded(data)
     if settings.features:
         settings = _of_features(settings)
+    overlays = _overlays(settings)
+    given = {name: value for file in overlays for name, value in config_ids(file).items()}
+    config = {**config_ids(bundle_config("train.yaml")), **given}
+    check_ids(settings.values, config)
+    folder, data_list, records = _rows(data, settings) if settings.features else _images(data, settings.values)
+    classes = _classes(data, records)
+    values = {
+        "dataset_dir": str(folder),
+        "data_list": data_list,
+        **({"features": str(data)} if settings.features else {}),
+        **_typed(settings, data, classes, config["increments"]),
+    }
+    shown = {**config, **values}
+    weights_file, from_encoder = what_follows(shown, {*given, *values}, settings.values)
+    adapter = replaced_adapter(shown, "adapter" in settings.values)
+    if adapter:
+        values["adapter"] = adapter
+    weights = str(shown["weights"])
+    tasks = TaskSequence(classes, shown["increments"], shown["class_order"], shown["seed"])
+    method = Path(settings.method).stem
+    output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
+    undivided = not any(record.split for record in records)
+    lines = (
+        *_task_lines(tasks), *_described(values),
+        *_image_lines(records, undivided, "vectors" if settings.features else "images"),
+        f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
+        *([f"adapter {adapter}: conv, the paper's, sits between the layers of a ResNet"] if adapter else ()),
+    )  # fmt: skip
+    return TrainingPlan(
+        output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records),
+        undivided and not settings.features, weights_file, from_encoder, settings.device, lines,
+    )  # fmt: skip
+
+
+def _overlays(settings: TrainSettings) -> list[Path]:
+    """Configs over train.yaml, the later over the earlier."""
     overlays = [find_overlay("", name) for name in settings.overlays] + [find_overlay("methods", settings.method)]
     if settings.recipe is not None:
         overlays.append(find_overlay("recipes", settings.recipe))
-    if settings.features:
-        overlays.append(bundle_config("features.yaml"))
-    given = {name: value for file in overlays for name, value in config_ids(file).items()}
-    config = {**config_ids(bundle_config("train.yaml")), **given}
-    _check_ids(settings.values, config)
-    folder, data_list, records = _rows(data, settings) if settings.features else _images(data, settings.values)
+    return [*overlays, bundle_config("features.yaml")] if settings.features else overlays
+
+
+def _classes(data: Path, records: Sequence[ImageRecord]) -> list[str]:
     classes = sorted({record.class_name for record in records})
     if len(classes) < 2:
         raise UserError(
@@ -132,18 +158,20 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         )
     if all(record.split for record in records):  # else they are divided, with every class on both sides
         check_classes(records)
+    return classes
+
+
+def _typed(settings: TrainSettings, data: Path, classes: Sequence[str], increments: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What a person chose, by the ids of train.yaml, each checked."""
     typed = {
         "architecture": settings.backbone,
         "weights": weights_of(settings.weights, settings.backbone),
-        "increments": _increments(settings.classes_per_task, config["increments"], len(classes)),
+        "increments": _increments(settings.classes_per_task, increments, len(classes)),
         "class_order": _order(settings.order),
         "seed": settings.seed,
         "class_file": _class_file(data, classes, settings),
     }
     values = {
-        "dataset_dir": str(folder),
-        "data_list": data_list,
-        **({"features": str(data)} if settings.features else {}),
         "fresh": settings.fresh,
         "mlflow": settings.mlflow,
         **{name: value for name, value in typed.items() if value is not None},
@@ -152,104 +180,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     for name, value in values.items():
         if name in SETTINGS:
             SETTINGS[name].check(value)
-    shown = {**config, **values}
-    tasks = TaskSequence(classes, shown["increments"], shown["class_order"], shown["seed"])
-    weights = str(shown["weights"])
-    encoder = ":" in str(shown["architecture"]) and not settings.features
-    said = {name for name in (*given, *values) if name != "taps"} | {*settings.values}  # a method speaks of ResNets
-    adapter = _adapter(shown, "adapter" in settings.values) if encoder and shown["adapter"] == "conv" else None
-    if adapter:
-        values["adapter"] = adapter
-    follows = weights not in WEIGHTS and not weights.startswith("$") and "stages" not in said and not encoder
-    method = Path(settings.method).stem
-    output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
-    undivided = not any(record.split for record in records)
-    things = "vectors" if settings.features else "images"
-    return TrainingPlan(
-        output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records),
-        undivided and not settings.features,
-        Path(weights) if follows else None, frozenset(FROM_ENCODER - said if encoder else ()), settings.device,
-        (
-            *_task_lines(tasks), *_described(values), *_image_lines(records, undivided, things),
-            f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
-            *([f"adapter {adapter}: conv, the paper's, sits between the layers of a ResNet"] if adapter else ()),
-        ),
-    )  # fmt: skip
-
-
-def _adapter(shown: Mapping[str, Any], typed: bool) -> str:
-    """What takes the place of the paper's adapter in an encoder of others.
-
-    Raises:
-        UserError: the method keeps its adapters apart, or that adapter was asked for.
-    """
-    if shown["merge_strategy"] == "none":
-        raise UserError(
-            f"the method keeps an adapter for each task, between the layers of a ResNet; for {shown['architecture']} "
-            "give --method dynammo, analytic or light."
-        )
-    if typed:
-        raise UserError(
-            f"adapter is conv, which sits between the layers of a ResNet; for {shown['architecture']} give "
-            "--set adapter=low_rank or none."
-        )
-    return "low_rank"
-
-
-def parse_value(text: str) -> tuple[str, Any]:
-    """`KEY=VALUE` as it is typed behind `--set`; the value is read as YAML.
-
-    Raises:
-        UserError: no `=`, or no YAML.
-    """
-    name, equals, value = text.partition("=")
-    try:
-        if not equals or not name.strip():
-            raise ValueError
-        return name.strip().replace("-", "_"), yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError):
-        raise UserError(f"--set {text} is no setting; expected KEY=VALUE, such as --set image_size=96.") from None
-
-
-def find_overlay(kind: str, name: str) -> Path:
-    """A shipped config of a kind (methods, recipes), or the YAML file of that name.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name.endswith((".yaml", ".yml", ".json")):
-        if not Path(name).is_file():
-            raise UserError(f"there is no config file {name}; give the name of a shipped one or a YAML file.")
-        return Path(name)
-    return shipped_config(f"{kind}/{name}" if kind else name)
-
-
-def config_ids(file: Path) -> dict[str, Any]:
-    """The ids of a config file and their text.
-
-    Raises:
-        UserError: no config.
-    """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file} is no config ({type(error).__name__}); expected YAML or JSON.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{file} is no config; expected names and values, such as `epochs: 15`.")
-    return content
-
-
-def _check_ids(values: Mapping[str, Any], known: Collection[str]) -> None:
-    for name in values:
-        first = re.split("#|::", name)[0]
-        if first in REMOVED:
-            raise UserError(f"{first} {REMOVED[first]}; leave it out.")
-        if first not in known:
-            close = get_close_matches(first, sorted(known), n=3)
-            hint = (
-                f"did you mean {' or '.join(close)}?" if close else "dynammo config train names the file of them all."
-            )
-            raise UserError(f"{name} is not a setting of train.yaml; {hint}")
+    return values
 
 
 def _images(data: Path, values: Mapping[str, Any]) -> tuple[Path, str | None, list[ImageRecord]]:
@@ -293,19 +224,6 @@ def _rows(data: Path, settings: TrainSettings) -> tuple[Path, None, list[ImageRe
     from dynammo.data.features import read_features  # which imports torch
 
     return data.parent, None, read_features(data, average=bool(settings.values.get("average"))).records()
-
-
-def weights_of(weights: str | None, backbone: str | None) -> str | None:
-    """The setting `weights` that was typed for a backbone; None where nothing was.
-
-    Raises:
-        UserError: no such file.
-    """
-    if weights is None:
-        return "own" if backbone is not None and ":" in backbone else None
-    if weights not in WEIGHTS and not expanded(weights).is_file():
-        raise UserError(f"there is no file of weights {weights}; give --weights imagenet, first_task or a file.")
-    return weights if weights in WEIGHTS else str(expanded(weights))
 
 
 def _increments(text: str | None, usual: Any, classes: int) -> str | list[int] | None:  # noqa: ANN401

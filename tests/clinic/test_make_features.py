@@ -131,6 +131,7 @@ def test_copies_of_an_image_are_one_group(weights: Path, tmp_path: Path) -> None
         (lambda s: s.update(output=s["output"].with_suffix(".csv")), "is no .npz file"),
         (lambda s: s.update(source=s["source"] / "none"), "there is no folder"),
         (lambda s: s.update(settings=FeatureSettings(weights="first_task")), "nothing is trained here"),
+        (lambda s: s.update(settings=FeatureSettings(values={"image_sise": 96})), "did you mean image_size"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -6,7 +6,7 @@ import pytest
 from synthetic.datasets import CLASSES, write_image
 
 from dynammo.errors import UserError
-from dynammo.lifecycle.training_plan import TrainSettings, make_plan, parse_value
+from dynammo.lifecycle.training_plan import TrainSettings, make_plan
 
 OFFLINE = {"weights": "first_task"}
 
@@ -111,15 +111,6 @@ def test_folders_that_cannot_be_learnt_from(tmp_path: Path) -> None:
     (tmp_path / "empty" / "a").mkdir(parents=True)
     with pytest.raises(UserError, match="holds no image"):
         make_plan(tmp_path / "empty", None, TrainSettings(**OFFLINE))
-
-
-def test_a_typed_setting_is_read_as_yaml() -> None:
-    assert parse_value("image-size=96") == ("image_size", 96)
-    assert parse_value("milestones=[8, 12]") == ("milestones", [8, 12])
-    assert parse_value("experiment=$__import__('os')") == ("experiment", "$__import__('os')")
-    for text in ("image_size", "=3", "a=[1"):
-        with pytest.raises(UserError, match="expected KEY=VALUE"):
-            parse_value(text)
 
 
 def test_an_overlay_stands_below_the_method_and_what_is_typed(tiny_data: Path, tmp_path: Path) -> None:
