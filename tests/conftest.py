@@ -15,6 +15,8 @@ from synthetic.runs import without_plots
 # two threads that wait for each other slow tiny networks down
 torch.set_num_threads(1)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+# files are flushed against power cuts, which no test makes; processes that tests kill flush as usual
+os.fsync = lambda _: None  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="session")

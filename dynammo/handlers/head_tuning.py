@@ -92,11 +92,12 @@ class TuneHeads:
         self._tuned(heads, inputs, list(targets.values()))
         folds = min(FOLDS, len(items))
         if folds > 1:
-            logits = network.classifier().logits([part[: len(items)] for part in features])
+            classifier = network.classifier()
+            logits = classifier.logits([part[: len(items)] for part in features])
             held_out = held_out_logits(heads, inputs, list(targets.values()), len(items), folds, self._tuned)
             for number, of_head in zip(targets, held_out, strict=True):
                 logits[number] = of_head
-            probabilities, unknown = network.classifier().join(logits)
+            probabilities, unknown = classifier.join(logits)
             engine.held_out = probabilities, unknown.squeeze(1), labels[: len(items)]
 
     def _refit(self, engine: IncrementalTrainer) -> None:

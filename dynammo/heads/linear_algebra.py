@@ -81,7 +81,7 @@ def upper_of(triangle: torch.Tensor, features: int) -> torch.Tensor:
 LIBRARIES = ThreadpoolController()
 LEAST = 1e-8  # variance; pooled features are of the order of 1
 LARGE = 512  # features from which on a band pays
-ROUGH = 0.15  # shrinkage below which float32 alone loses more than five digits
+ROUGH = 0.15  # shrinkage below which float32 alone may lose four digits
 
 
 def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Sequence[float]) -> torch.Tensor:
@@ -98,7 +98,7 @@ def solve_shrunk(covariance: torch.Tensor, targets: torch.Tensor, shrinkages: Se
         shrinkages: G values in (0, 1).
 
     Returns:
-        (G, K, F) float64. Many large systems at once are solved in float32 and corrected: to five digits and more.
+        (G, K, F) float64. Many large systems at once are solved in float32 and corrected: to four digits and more.
     """
     variance = covariance.diagonal()
     deviation = variance.clamp_min(max(1e-4 * float(variance.mean()), LEAST)).sqrt()

@@ -68,7 +68,7 @@ def test_large_systems_are_solved_as_small_ones_are(images: int, monkeypatch: py
     monkeypatch.setattr(linear_algebra, "LARGE", 200)
     found = solve_shrunk(covariance, wanted, SHRINKAGES)
     assert not torch.equal(found, exact)
-    assert ((found - exact).norm(dim=(1, 2)) / exact.norm(dim=(1, 2))).max() < 2e-5
+    assert ((found - exact).norm(dim=(1, 2)) / exact.norm(dim=(1, 2))).max() < 1e-4
 
 
 def test_a_shrinkage_too_small_for_float32_is_solved_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
