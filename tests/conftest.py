@@ -4,7 +4,8 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy and SciPy are imported, see set_num_threads below
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,28 @@ import torch
 from synthetic.datasets import ROOT, TINY, make_data, run_bundle
 from synthetic.runs import without_plots
 
+from dynammo.runs import mlflow_place
+
 # two threads that wait for each other slow tiny networks down
 torch.set_num_threads(1)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 # files are flushed against power cuts, which no test makes; processes that tests kill flush as usual
 os.fsync = lambda _: None  # type: ignore[assignment]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """MLflow's empty database is made once; that takes seconds, and every copy of it is as good."""
+    made, template = mlflow_place.make_database, tmp_path_factory.mktemp("mlflow") / "mlruns.db"
+
+    def copied(path: Path) -> None:
+        if not template.exists():
+            made(template)
+        shutil.copyfile(template, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_place, "make_database", copied)
+        yield
 
 
 @pytest.fixture(scope="session")
