@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 def confidence_limit(probabilities: Array, labels: Array, wanted: float = WANTED_ACCURACY) -> float | None:
     """The lowest probability from which on at least a share `wanted` of the predictions is right.
 
+    Where that holds for all images, however sure, nothing speaks for a limit above `LOW_CONFIDENCE`.
+
     Args:
         probabilities: (N, K) of images that the heads behind them had not seen.
         labels: (N,) of them.
@@ -34,7 +36,11 @@ def confidence_limit(probabilities: Array, labels: Array, wanted: float = WANTED
     right = probabilities.argmax(1)[order] == labels[order]
     shares = right.cumsum() / np.arange(1, len(right) + 1)  # right among the n surest
     enough = np.flatnonzero(shares[FEWEST - 1 :] >= wanted)
-    return float(sure[order][enough[-1] + FEWEST - 1]) if len(enough) else None
+    if not len(enough):
+        return None
+    last = int(enough[-1]) + FEWEST - 1
+    lowest = float(sure[order][last])
+    return min(lowest, LOW_CONFIDENCE) if last == len(labels) - 1 else lowest
 
 
 def confidence_of(trust: Mapping[str, Any]) -> float:

@@ -18,6 +18,13 @@ def test_the_limit_leaves_the_wanted_share_right() -> None:
     assert confidence_limit(predictions(sure[:20]), labels[:20]) is None, "too few to tell"
 
 
+def test_a_model_that_is_always_right_enough_keeps_the_usual_limit() -> None:
+    """Not the probability of its least sure image, which lies near 1 where all are easy."""
+    sure, labels = np.linspace(1, 0.99, 40), np.zeros(40, int)
+    assert confidence_limit(predictions(sure), labels) == LOW_CONFIDENCE
+    assert confidence_limit(np.full((40, 3), [0.4, 0.3, 0.3]), labels) == 0.4
+
+
 def test_what_was_right_with_and_without_a_flag() -> None:
     probabilities = np.array([[0.9, 0.1, 0, 0], [0.4, 0.3, 0.2, 0.1], [0.8, 0.1, 0.1, 0], [0.3, 0.3, 0.3, 0.1]])
     found = worth_of(probabilities, np.array([0.1, 0.1, 0.9, 0.2]), np.array([0, 2, 1, 3]), 0.5, 0.5)
