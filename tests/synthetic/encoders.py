@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from dynammo.export.export_run import ExportSettings, export_run
+from dynammo.lifecycle.train import train
+from dynammo.lifecycle.training_plan import TrainSettings
 from dynammo.networks.encoders import scripted
 from dynammo.networks.incremental_network import IncrementalNetwork
 from dynammo.networks.merged_classifier import build_classifier
@@ -137,3 +140,12 @@ def keeps_the_contract(name: str, adapter: str, stages: int, weights: str = "own
             torch.testing.assert_close(graph(batch), classifier(batch), atol=1e-5, rtol=0)
     after = network.backbone.state_dict()
     assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+
+
+def exported_vit(data: Path, folder: Path) -> Path:
+    """The exported bundle of a tiny ViT that has learnt images of class folders."""
+    bundle = folder / "dynammo_vit_classification"
+    backbone, values = hugging_face("vit", folder / "vit"), {"image_size": SIZE}
+    settings = TrainSettings("light", backbone=backbone, values=values, mlflow=False)
+    export_run(train(data, folder / "run", settings), bundle, ExportSettings(onnx=False))
+    return bundle
