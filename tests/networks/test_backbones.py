@@ -129,5 +129,5 @@ def test_real_imagenet_weights_fit_up_to_layer3() -> None:
 def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "large.pt").write_bytes(bytes(1000))
     monkeypatch.setattr("dynammo.networks.encoders.usable_memory", lambda: 999)
-    with pytest.raises(UserError, match="large.pt needs 0.0 GB for its weights, but this machine has 0.0 GB"):
+    with pytest.raises(UserError, match=r"large\.pt needs 0\.0 GB for its weights, but"):
         load_pretrained(Backbone("resnet18", 1), tmp_path / "large.pt")
