@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Features, Input, NewestModel
+from dynammo.cli_options import Average, Device, Features, Input, NewestModel
 from dynammo.errors import UserError
 from dynammo.runtime.plain import expanded, say
 
@@ -25,6 +25,7 @@ def classify(
     source: Input = None,
     model: NewestModel = None,
     features: Features = None,
+    average: Average = None,
     dicom_sr: Annotated[bool, typer.Option("--dicom-sr", help="Write a DICOM structured report per study.")] = False,
     sort_into: Annotated[Path | None, typer.Option(help="Copy images here, one folder for each class.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume work that was interrupted.")] = False,
@@ -58,8 +59,10 @@ def classify(
     if features is not None:
         from dynammo.clinic.classify_features import classify_features
 
-        classify_features(features, output, model, low_confidence)
+        classify_features(features, output, model, low_confidence, average)
         return
+    if average is not None:
+        raise typer.BadParameter("--average is for embeddings (--features FILE)")
     assert source is not None
     say(f"looking for images in {source} ...")  # at once: what follows takes seconds to import
     if not expanded(source).exists():

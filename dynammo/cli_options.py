@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
 from typer.core import TyperCommand
@@ -19,7 +19,19 @@ from dynammo.errors import printable
 from dynammo.runtime.plain import plain
 from dynammo.training.settings import SETTINGS
 
-__all__ = ["Device", "Features", "Input", "Json", "Mlflow", "Model", "NewestModel", "Output", "command", "print_json"]
+__all__ = [
+    "Average",
+    "Device",
+    "Features",
+    "Input",
+    "Json",
+    "Mlflow",
+    "Model",
+    "NewestModel",
+    "Output",
+    "command",
+    "print_json",
+]
 
 Model = Annotated[Path, typer.Option("--model", "-m", help="Run or exported bundle.")]
 NewestModel = Annotated[
@@ -27,7 +39,11 @@ NewestModel = Annotated[
 ]
 Input = Annotated[Path | None, typer.Option("--input", "-i", help="Folder, image, zip, DICOMDIR or list of paths.")]
 Features = Annotated[
-    Path | None, typer.Option(help="Embeddings instead of images: .npz, .csv or .parquet (docs/embeddings.md).")
+    Path | None, typer.Option(help="Embeddings instead of images: .npz, .csv, .parquet, HDF5 (docs/embeddings.md).")
+]
+Average = Annotated[
+    Literal["none", "vectors", "probabilities"] | None,
+    typer.Option(help="Of embeddings of a group or slide: their mean vector, their mean probabilities, or none."),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the new run.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda:0.")]

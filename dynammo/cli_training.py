@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dynammo.cli_options import Device, Features, Json, Mlflow, print_json
+from dynammo.cli_options import Average, Device, Features, Json, Mlflow, print_json
 from dynammo.errors import UserError, printable
 from dynammo.runtime.plain import expanded
 from dynammo.training.settings import METHODS, RECOMMENDED
@@ -27,7 +27,6 @@ Backbone = Annotated[
 Recipe = Annotated[
     str | None, typer.Option(help="How images are prepared: dermoscopy, histology, xray, ct, mr, radiology ...")
 ]
-Average = Annotated[bool, typer.Option("--average", help="Learn the mean of the vectors of each group, not every one.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting of train.yaml, KEY=VALUE, such as image_size=96; may be repeated."),
@@ -50,7 +49,7 @@ def train(
     ] = None,
     recipe: Recipe = None,
     features: Features = None,
-    average: Average = False,
+    average: Average = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is drawn; 0.", min=0)] = None,
     class_file: Annotated[
         Path | None,
@@ -79,8 +78,10 @@ def train(
     source = features or data
     if source is None or (features and data):
         raise typer.BadParameter("give either a folder of images (dynammo train FOLDER) or --features FILE")
-    if average:
-        settings = replace(settings, values={**settings.values, "average": True})
+    if average is not None and features is None:
+        raise typer.BadParameter("--average is for embeddings (--features FILE)")
+    if average is not None:
+        settings = replace(settings, values={**settings.values, "average": average})
     run(source, output, settings, dry_run)
 
 

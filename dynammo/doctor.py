@@ -43,6 +43,7 @@ EXTRAS = {  # what an extra is for; those of developers are not spoken of
     "clinic": "DICOM structured reports",
     "slides": "whole slides",
     "serve": "page to drop images on",
+    "hdf5": "embeddings of slides",
 }
 COMPRESSED = {  # names of transfer syntaxes in pydicom.uid, one for each decoder, and what brings it
     "RLE": ("RLELossless", "pylibjpeg pylibjpeg-rle"),

@@ -2,7 +2,7 @@
 
 Type `PYTHONPATH=tests:tests/deploy:tests/label python -m benchmarks.studies.agreement BUNDLE FOLDER` from the
 repository root, after `make test-deploy` and `make test-label`: BUNDLE from `dynammo export`, FOLDER of pictures, of
-which 50 are taken.
+which 50 are taken. What was measured of other bundles stays in the result file.
 """
 
 import csv
@@ -101,7 +101,7 @@ def _through(bundle: Path, pictures: list[Path], network: Callable[[torch.Tensor
 
 
 def main(bundle: Folder, folder: Folder) -> None:
-    """Measure, write the result file, print the rows of the table."""
+    """Measure, write into the result file, print the rows of the table."""
     origin = provenance.origin()
     every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     pictures = [every[k * len(every) // COUNT] for k in range(COUNT)]
@@ -111,7 +111,9 @@ def main(bundle: Folder, folder: Folder) -> None:
             found[way] = classified(bundle, pictures, Path(workplace))
     first = found["dynammo classify"]
     rows = {way: _against(first, other) for way, other in found.items()}
-    write_json(RESULT, {"images": len(pictures), "model": bundle.name, "ways": rows, **origin})
+    models = json.loads(RESULT.read_text())["models"] if RESULT.is_file() else {}
+    models[bundle.name] = {"images": len(pictures), "ways": rows, **origin}
+    write_json(RESULT, {"models": models})
     for way, row in rows.items():
         print(f"| {way} | {row['same_class']} of {len(pictures)} | {row['largest_difference']:.1e} |")
 

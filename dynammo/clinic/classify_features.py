@@ -23,28 +23,28 @@ DIGITS = 6  # decimals in the table
 
 
 def classify_features(
-    file: Path, output_dir: Path, model: Path | None, low_confidence: float | None = None
+    file: Path, output_dir: Path, model: Path | None, low_confidence: float | None = None, average: str | None = None
 ) -> list[dict[str, Any]]:
     """Classify the vectors of a file; labels that it may hold are not looked at.
 
     Args:
-        file: see `dynammo.data.features.read_features`; averaged where the model has learnt means of groups.
+        file: see `dynammo.data.features.read_features`.
         output_dir: folder for `predictions.csv` and `classification.json`.
         model: run that has learnt embeddings.
         low_confidence: flag classes less probable than this; None for the limit of the model.
+        average: see `read_features`; None for what the model has learnt, and mean probabilities of slides.
 
     Returns:
         The rows of the table.
 
     Raises:
-        UserError: no model, one of images, no such file, other vectors than the model has learnt.
+        UserError: no model, one of images, no such file, other vectors than the model has learnt, such as means.
     """
     if model is None:
         raise UserError("give --model the run that has learnt embeddings (dynammo train --features FILE -o RUN).")
     started = time.perf_counter()
     loaded = load_model(model, vectors=True)
-    average = bool(loaded.record["config"].get("average"))
-    table = read_features(file, labelled=False, average=average)
+    table = read_features(file, labelled=False, average=_average(average, loaded))
     fitting(table, loaded.record, str(file))
     folder = prepare_output_dir(output_dir)
     lock = lock_folder(folder, "classification", "--output")
@@ -60,33 +60,44 @@ def classify_features(
     return rows
 
 
+def _average(asked: str | None, model: Model) -> str | None:
+    """What to average, as it was asked, else as the model has learnt."""
+    learnt = str(model.record["config"].get("average", "none"))
+    if asked is not None and (asked == "vectors") != (learnt == "vectors"):
+        known = "means of" if learnt == "vectors" else "single"
+        raise UserError(f"--average is {asked}, but {model.name} has learnt {known} vectors; leave it out.")
+    return asked or (None if learnt == "none" else learnt)
+
+
 def _rows(table: FeatureTable, model: Model, low_confidence: float | None) -> list[dict[str, Any]]:
     import torch
+
+    from dynammo.training.metrics import study_means
 
     classes, trust = list(model.record["classes"]), model.record.get("trust", {})
     unknown_limit = trust.get("unknown_threshold")
     sure = confidence_of(trust) if low_confidence is None else low_confidence
+    with torch.no_grad():
+        batches = torch.from_numpy(table.vectors)[:, :, None, None].split(BATCH)
+        columns = [torch.cat(parts).numpy() for parts in zip(*map(model.network.classify, batches), strict=True)]
+    names, _, (probabilities, scores) = study_means(table.studies, *columns)
     rows = []
-    for start in range(0, len(table.ids), BATCH):
-        vectors = torch.from_numpy(table.vectors[start : start + BATCH])
-        with torch.no_grad():
-            probabilities, scores = model.network.classify(vectors[:, :, None, None])
-        for name, shares, (unknown,) in zip(table.ids[start:], probabilities.tolist(), scores.tolist(), strict=False):
-            best = max(range(len(classes)), key=shares.__getitem__)
-            flags = [
-                *["unknown"] * (unknown_limit is not None and unknown > unknown_limit),
-                *["low confidence"] * (shares[best] < sure),
-            ]
-            rows.append(
-                {
-                    "id": name,
-                    "predicted_class": classes[best],
-                    "probability": rounded(shares[best], DIGITS),
-                    "unknown": rounded(unknown, DIGITS),
-                    "flags": "; ".join(flags),
-                    **{f"p_{of}": rounded(share, DIGITS) for of, share in zip(classes, shares, strict=True)},
-                }
-            )
+    for name, shares, (unknown,) in zip(names, probabilities.tolist(), scores.tolist(), strict=True):
+        best = max(range(len(classes)), key=shares.__getitem__)
+        flags = [
+            *["unknown"] * (unknown_limit is not None and unknown > unknown_limit),
+            *["low confidence"] * (shares[best] < sure),
+        ]
+        rows.append(
+            {
+                "id": name,
+                "predicted_class": classes[best],
+                "probability": rounded(shares[best], DIGITS),
+                "unknown": rounded(unknown, DIGITS),
+                "flags": "; ".join(flags),
+                **{f"p_{of}": rounded(share, DIGITS) for of, share in zip(classes, shares, strict=True)},
+            }
+        )
     return rows
 
 

@@ -32,6 +32,7 @@ class IncrementFeatures:
         table: all these vectors.
         records: training and test rows, in the order of the table.
         width: numbers in a vector.
+        average: of the model, see `read_features`.
         new_classes: names that the model does not know, sorted.
         updated: names of known classes with vectors to learn, in label order.
         sources: where test vectors of these classes may be found next time.
@@ -50,6 +51,7 @@ class IncrementFeatures:
         earlier: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._record = record
+        self.average = str(record["config"].get("average", "none"))
         self.width = int(record["network"]["in_channels"])
         self._tables: list[FeatureTable] = []
         self.records: list[ImageRecord] = []
@@ -72,7 +74,7 @@ class IncrementFeatures:
         return {name: names.count(name) for name in sorted(set(names))}
 
     def _read(self, file: str | Path) -> FeatureTable:
-        table = read_features(file, average=bool(self._record["config"].get("average")))
+        table = read_features(file, average=self.average)
         return fitting(table, self._record, str(file))
 
     def _learn(self, file: Path, given: FeatureTable, earlier: Sequence[Mapping[str, Any]]) -> None:
@@ -112,8 +114,7 @@ class IncrementFeatures:
             if "rows" in source:  # learnt by an increment, which divides nothing
                 rows = _tests(table.splits, source["rows"] == "tests")
             else:
-                average = bool(self._record["config"].get("average"))
-                data = FeatureSet(source["features"], average, seed=source.get("seed", 0))
+                data = FeatureSet(source["features"], self.average, seed=source.get("seed", 0))
                 rows = _tests([record.split for record in data.records])
         except UserError as error:
             say(f"test vectors of an earlier training are passed by: {error}")
@@ -133,7 +134,9 @@ class IncrementFeatures:
         ids, labels, groups = (tuple(column[row] for row in rows) for column in columns)
         pairs = zip(ids, labels, groups, strict=True)
         self.records += [ImageRecord(Path(name), label, split, group) for name, label, group in pairs]
-        self._tables.append(FeatureTable(ids, table.vectors[list(rows)], labels, groups, (split,) * len(ids)))
+        studies = tuple(f"{len(self._tables)}: {table.studies[row]}" for row in rows)  # names may come in every file
+        vectors = table.vectors[list(rows)]
+        self._tables.append(FeatureTable(ids, vectors, labels, groups, (split,) * len(ids), studies=studies))
 
 
 def fitting(table: FeatureTable, record: Mapping[str, Any], name: str) -> FeatureTable:
@@ -186,8 +189,8 @@ def _refuse_shared_vectors(table: FeatureTable) -> None:
 def _together(tables: Sequence[FeatureTable], width: int) -> FeatureTable:
     columns = [
         tuple(text for table in tables for text in getattr(table, name))
-        for name in ("ids", "labels", "groups", "splits")
+        for name in ("ids", "labels", "groups", "splits", "studies")
     ]
     vectors = np.concatenate([np.empty((0, width), np.float32), *(table.vectors for table in tables)])
-    ids, labels, groups, splits = columns
-    return FeatureTable(ids, vectors, labels, groups, splits)
+    ids, labels, groups, splits, studies = columns
+    return FeatureTable(ids, vectors, labels, groups, splits, studies=studies)

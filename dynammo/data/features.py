@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,24 +17,20 @@ from sklearn.model_selection import StratifiedKFold
 
 from dynammo.data.data_list import ImageRecord, check_classes, class_name
 from dynammo.data.exemplars import Item
+from dynammo.data.feature_files import ENCODER, EXPECTED, FeatureFile, open_features
 from dynammo.data.images import TaskImages
 from dynammo.data.leaks import refuse_shared_groups, some
 from dynammo.data.splits import divided
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
-from dynammo.runtime.plain import as_text, expanded
+from dynammo.runtime.plain import expanded
 
-__all__ = ["FeatureSet", "FeatureTable", "Features", "TaskFeatures", "VectorReader", "is_feature_file", "read_features"]
+__all__ = ["AVERAGES", "FeatureSet", "FeatureTable", "Features", "TaskFeatures", "VectorReader", "read_features"]
 
-ENDINGS = (".npz", ".csv", ".parquet")
-HEADS = ("id", "label", "group", "split")
-ARRAYS = {"ids": "id", "labels": "label", "groups": "group", "splits": "split"}  # of an .npz file
 BATCHED = ("label", "path", "row", "seed")  # of the items of a batch
-ENCODER = "encoder"  # array beside them: what made the vectors
-EXPECTED = (
-    "expected an .npz file with the arrays features (N, D), ids, labels and perhaps groups and splits, or a .csv or "
-    ".parquet file with the columns id, label, perhaps group and split, and numbers"
-)
+AVERAGES = ("none", "vectors", "probabilities")
+"""What becomes one of several vectors of a group, or of a slide: nothing, their mean, or the mean of what is said of
+each."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,9 @@ class FeatureTable:
         groups: patients, slides or lesions.
         splits: train or test.
         encoder: digest of what made the vectors, where `dynammo features` wrote them.
+        studies: (N,) what is classified as one; the id where a vector stands for itself.
+        average: one of `AVERAGES`.
+        slides: the files of slides that were read, each with its time and size then.
     """
 
     ids: tuple[str, ...]
@@ -57,6 +55,9 @@ class FeatureTable:
     groups: tuple[str, ...]
     splits: tuple[str, ...]
     encoder: str = ""
+    studies: tuple[str, ...] = ()
+    average: str = "none"
+    slides: tuple[tuple[Path, int, int], ...] = ()
 
     def records(self) -> list[ImageRecord]:
         """The rows as records of a data set; the path is the number of the row, since ids are no paths."""
@@ -64,18 +65,15 @@ class FeatureTable:
         return [ImageRecord(Path(f"row {i}"), label, split, group) for i, (label, split, group) in rows]
 
 
-def is_feature_file(path: Path) -> bool:
-    """Whether the name of a file says that it may hold embeddings."""
-    return path.suffix.lower() in ENDINGS
-
-
-def read_features(file: str | Path, labelled: bool = True, average: bool = False) -> FeatureTable:
+def read_features(file: str | Path, labelled: bool = True, average: str | None = None) -> FeatureTable:
     """Read a file of embeddings; nothing in it is ever run, and texts are nothing but texts.
 
     Args:
-        file: .npz, .csv or .parquet.
+        file: .npz, .csv or .parquet, a table of the HDF5 files of slides, or one such file.
         labelled: refuse rows without a label.
-        average: the vectors of a group become their mean, whose id is the group.
+        average: one of `AVERAGES`: `vectors`, so that those of a group become their mean, whose id is the group, or
+            `probabilities`; a slide is always what is averaged of a table of slides, whose id it has. None for
+            `probabilities` of slides, `none` of vectors.
 
     Raises:
         UserError: no such file, none of these kinds, rows of unequal width, values that are not finite, an id that
@@ -83,44 +81,81 @@ def read_features(file: str | Path, labelled: bool = True, average: bool = False
             or splits.
     """
     path = expanded(file)
+    if average not in (None, *AVERAGES):
+        raise UserError(f"average is {str(average)[:20]!r}; expected {', '.join(AVERAGES)}.")
     if not path.is_file():
         raise UserError(f"there is no file {path}; {EXPECTED}.")
-    state = path.stat()
-    table = _read(path, state.st_mtime_ns, state.st_size)
-    if average:
-        table = _averaged(table, path)
-    if labelled:
-        _refuse([i for i, label in zip(table.ids, table.labels, strict=True) if not label], path, "have no label")
+    asked = (_state(path), labelled, average)
+    table = _read(*asked)
+    if any(slide != _state(slide[0]) for slide in table.slides):
+        _read.cache_clear()
+        table = _read(*asked)
     return table
 
 
+def _state(path: Path) -> tuple[Path, int, int]:
+    state = path.stat()
+    return path, state.st_mtime_ns, state.st_size
+
+
 @lru_cache(maxsize=1)  # a plan looks at it before the training does
-def _read(path: Path, changed: int, size: int) -> FeatureTable:
-    columns, vectors = _columns(path)
+def _read(file: tuple[Path, int, int], labelled: bool, average: str | None) -> FeatureTable:
+    path, opened = file[0], open_features(file[0])
+    table = _described(path, opened, labelled)
+    average = average or ("probabilities" if opened.slides else "none")
+    slides = tuple(map(_state, opened.slides))
+    vectors = opened.vectors(average == "vectors")
     if vectors.ndim != 2 or not vectors.shape[0] or not vectors.shape[1]:
         raise UserError(f"the features of {path} are {vectors.shape}; {EXPECTED}.")
-    for name, values in columns.items():
-        if len(values) != len(vectors) and name != ENCODER:
-            raise UserError(
-                f"{path} has {len(vectors)} vectors, but {len(values)} values of {name}; expected one each."
-            )
-    ids = columns.get("id", ())
-    if not ids or not all(ids):
-        raise UserError(f"{path} has vectors without an id; {EXPECTED}.")
-    _refuse([name for name, count in Counter(ids).items() if count > 1], path, "come more than once")
+    if opened.slides and average != "vectors":
+        table = _spread(table, opened.counts, average)
+    if len(table.ids) != len(vectors):
+        raise UserError(f"{path} has {len(vectors)} vectors, but {len(table.ids)} values of id; expected one each.")
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which is refused
         vectors = vectors.astype(np.float32, copy=False)
     bad = ~np.isfinite(vectors.sum(1, dtype=np.float64))
-    _refuse([ids[i] for i in np.flatnonzero(bad)], path, "have a value that is missing, NaN or infinite")
+    _refuse([table.ids[i] for i in np.flatnonzero(bad)], path, "have a value that is missing, NaN or infinite")
+    table = replace(table, vectors=vectors, average=average, slides=slides)
+    if opened.slides or average == "none":
+        return table
+    return _averaged(table, path) if average == "vectors" else replace(table, studies=_studies(table, path))
+
+
+def _described(path: Path, opened: FeatureFile, labelled: bool) -> FeatureTable:
+    """The table without its vectors, of slides with one row for each."""
+    texts = opened.texts
+    ids = texts.get("id", ())
+    if not ids or not all(ids):
+        raise UserError(f"{path} has vectors without an id; {EXPECTED}.")
+    for name, values in texts.items():
+        if len(values) != len(ids) and name != ENCODER:
+            raise UserError(f"{path} has {len(ids)} ids, but {len(values)} values of {name}; expected one each.")
+    _refuse([name for name, count in Counter(ids).items() if count > 1], path, "come more than once")
     none = ("",) * len(ids)
-    splits = tuple(split.lower() for split in columns.get("split", none))
+    splits = tuple(split.lower() for split in texts.get("split", none))
     odd = sorted(set(splits) - {"", "train", "test"})
     if odd:
         raise UserError(f"{path} has the split {odd[0][:20]!r}; expected train or test, or none in all rows.")
-    names = {text: class_name(text, path) if text else "" for text in set(columns.get("label", none))}
-    labels = tuple(names[text] for text in columns.get("label", none))
-    encoder = "".join(columns.get(ENCODER, ()))
-    return FeatureTable(ids, vectors, labels, columns.get("group", none), splits, encoder)
+    names = {text: class_name(text, path) if text else "" for text in set(texts.get("label", none))}
+    labels = tuple(names[text] for text in texts.get("label", none))
+    if labelled:
+        _refuse([i for i, label in zip(ids, labels, strict=True) if not label], path, "have no label")
+    groups, encoder = texts.get("group", none), "".join(texts.get(ENCODER, ()))
+    return FeatureTable(ids, np.empty((0, 0), np.float32), labels, groups, splits, encoder, ids)
+
+
+def _spread(table: FeatureTable, counts: Sequence[int], average: str) -> FeatureTable:
+    """A row for each vector of a slide, all of which are in one group."""
+
+    def repeated(values: Sequence[str]) -> tuple[str, ...]:
+        return tuple(value for value, count in zip(values, counts, strict=True) for _ in range(count))
+
+    ids = tuple(f"{name}#{i}" for name, count in zip(table.ids, counts, strict=True) for i in range(count))
+    groups = [group or name for group, name in zip(table.groups, table.ids, strict=True)]
+    return replace(
+        table, ids=ids, labels=repeated(table.labels), groups=repeated(groups), splits=repeated(table.splits),
+        studies=ids if average == "none" else repeated(table.ids),
+    )  # fmt: skip
 
 
 def _refuse(ids: Sequence[str], path: Path, why: str) -> None:
@@ -128,102 +163,37 @@ def _refuse(ids: Sequence[str], path: Path, why: str) -> None:
         raise UserError(f"{len(ids)} vectors of {path} {why} ({some(name[:40] for name in ids)}); mend the file.")
 
 
-def _columns(path: Path) -> tuple[dict[str, tuple[str, ...]], NDArray[Any]]:
-    """The texts of a file by head, and its vectors."""
-    if not is_feature_file(path):
-        raise UserError(f"{path} is none of {', '.join(ENDINGS)}; {EXPECTED}.")
-    try:
-        return _arrays(path) if path.suffix.lower() == ".npz" else _frame(path)
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, ImportError, zipfile.BadZipFile) as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"{path} cannot be read ({said}); {EXPECTED}.") from error
+def _studies(table: FeatureTable, path: Path) -> tuple[str, ...]:
+    """Of each row its group, else its id.
 
-
-def _arrays(path: Path) -> tuple[dict[str, tuple[str, ...]], NDArray[Any]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        if not hasattr(arrays, "files") or "features" not in arrays.files:
-            raise UserError(f"{path} has no array features; {EXPECTED}.")
-        vectors = arrays["features"]
-        if vectors.dtype.kind not in "fiu":
-            raise UserError(f"the features of {path} are {vectors.dtype}; expected numbers.")
-        texts = {ARRAYS[name]: arrays[name] for name in arrays.files if name in ARRAYS}
-        made = [_text(arrays[ENCODER].item())] if ENCODER in arrays.files and not arrays[ENCODER].ndim else []
-    for name, values in texts.items():
-        if values.ndim != 1 or values.dtype.kind not in "USiuf":
-            raise UserError(
-                f"the {name}s of {path} are {values.dtype} {values.shape}; expected a text for each vector."
-            )
-    return {name: tuple(map(_text, values.tolist())) for name, values in texts.items()} | {
-        ENCODER: tuple(made)
-    }, vectors
-
-
-def _frame(path: Path) -> tuple[dict[str, tuple[str, ...]], NDArray[Any]]:
-    import pandas as pd
-
-    if path.suffix.lower() == ".parquet":
-        frame = pd.read_parquet(path)
-    else:
-        with path.open(encoding="utf-8-sig") as stream:
-            first = stream.readline()
-        heads = {name: str for name in first.replace('"', "").replace(";", ",").split(",") if _head(name) in HEADS}
-        separator = ";" if first.count(";") > first.count(",") else ","
-        frame = pd.read_csv(
-            path, sep=separator, encoding="utf-8-sig", dtype={k.strip(): v for k, v in heads.items()},
-            keep_default_na=False, index_col=False, skipinitialspace=True,
-        )  # fmt: skip
-    frame.columns = [_head(name) if _head(name) in HEADS else str(name) for name in frame.columns]
-    if not frame.columns.is_unique:
-        raise UserError(f"{path} has two columns of one name; {EXPECTED}.")
-    texts = {name: tuple(map(_text, frame[name].tolist())) for name in HEADS if name in frame.columns}
-    rest = frame.drop(columns=list(texts))
-    if list(rest.columns) == ["features"]:  # a list in each row
-        widths = {len(row) for row in rest["features"]}
-        if len(widths) > 1:
-            raise UserError(f"the vectors of {path} have from {min(widths)} to {max(widths)} values; expected as many.")
-        return texts, np.stack(rest["features"].tolist()) if len(rest) else np.empty((0, 0))
-    numbers = rest.apply(pd.to_numeric, errors="coerce")
-    words = [name for name in rest.columns if len(rest) and numbers[name].isna().all()]
-    if words:
-        raise UserError(f"the column {words[0][:40]!r} of {path} holds no numbers; leave it out.")
-    return texts, numbers.to_numpy()
-
-
-def _head(name: object) -> str:
-    return str(name).strip().lower()
-
-
-def _text(value: object) -> str:
-    """A value as text; nothing and NaN are "", and 12.0 is 12."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return as_text(str(value).strip())
+    Raises:
+        UserError: one that is both, or a group of two classes or splits.
+    """
+    pairs = list(zip(table.ids, table.groups, strict=True))
+    both = sorted({name for name, group in pairs if not group} & {*table.groups})
+    if both:
+        raise UserError(f"{both[0][:40]} of {path} is a group and the id of a vector without one; rename either.")
+    studies = tuple(group or name for name, group in pairs)
+    facts: dict[str, tuple[str, str]] = {}
+    for name, fact in zip(studies, zip(table.labels, table.splits, strict=True), strict=True):
+        if facts.setdefault(name, fact) != fact:
+            raise UserError(f"the group {name[:40]} of {path} has two labels or splits; one is one.")
+    return studies
 
 
 def _averaged(table: FeatureTable, path: Path) -> FeatureTable:
-    names = [group or name for name, group in zip(table.ids, table.groups, strict=True)]
-    alone = {name for name, group in zip(table.ids, table.groups, strict=True) if not group}
-    both = sorted(alone & set(table.groups))
-    if both:
-        raise UserError(f"{both[0][:40]} of {path} is a group and the id of a vector without one; rename either.")
-    number: dict[str, int] = {}
-    rows = np.array([number.setdefault(name, len(number)) for name in names])
-    facts: list[tuple[str, str, str]] = [("", "", "")] * len(number)
-    for row, fact in zip(rows, zip(table.labels, table.groups, table.splits, strict=True), strict=True):
-        if facts[row] not in (("", "", ""), fact):
-            raise UserError(f"the group {names[list(rows).index(row)]} of {path} has two labels or splits; one is one.")
-        facts[row] = fact
+    studies = _studies(table, path)
+    first = {name: row for row, name in reversed([*enumerate(studies)])}
+    number = {name: i for i, name in enumerate(dict.fromkeys(studies))}
+    rows = np.array([number[name] for name in studies])
     sums = np.zeros((len(number), table.vectors.shape[1]))
     np.add.at(sums, rows, table.vectors)
     means = (sums / np.bincount(rows)[:, None]).astype(np.float32)
-    labels, groups, splits = zip(*facts, strict=True)
-    return FeatureTable(tuple(number), means, labels, groups, splits, table.encoder)
+    labels, groups, splits = (
+        tuple(column[first[name]] for name in number) for column in (table.labels, table.groups, table.splits)
+    )
+    ids = tuple(number)
+    return replace(table, ids=ids, vectors=means, labels=labels, groups=groups, splits=splits, studies=ids)
 
 
 class Features(Protocol):
@@ -244,13 +214,15 @@ class FeatureSet:
 
     Attributes:
         width: numbers in a vector.
+        average: what was found to be averaged.
 
     Raises:
         UserError: what `read_features` refuses, a group on both sides, a class in train or in test alone.
     """
 
-    def __init__(self, file: str | Path, average: bool = False, test_fraction: float = 0.2, seed: int = 0) -> None:
+    def __init__(self, file: str | Path, average: str | None = None, test_fraction: float = 0.2, seed: int = 0) -> None:
         self.table = read_features(file, average=average)
+        self.average = self.table.average
         self.width = self.table.vectors.shape[1]
         records = self.table.records()
         refuse_shared_groups(records)
@@ -283,8 +255,9 @@ class TaskFeatures(TaskImages):
         self.tasks = tasks
         self.table = features.table
         self._items: dict[str, list[Item]] = {"train": [], "test": []}
-        for row, (name, record) in enumerate(zip(self.table.ids, features.records, strict=True)):
-            item = {"image": name, "label": tasks.label(record.class_name), "path": str(row), "row": row, "seed": 0}
+        rows = zip(self.table.ids, self.table.studies, features.records, strict=True)
+        for row, (name, study, record) in enumerate(rows):
+            item = {"image": name, "label": tasks.label(record.class_name), "path": study, "row": row, "seed": 0}
             self._items[record.split].append(item)
 
     def digest(self) -> str:

@@ -48,6 +48,10 @@ probability is less than `limits.confidence`. Vectors have to be made by the enc
 {average}
 {notice}
 """
+AVERAGES = {
+    "vectors": "They are means of the vectors of a group, such as a patient or a slide.\n",
+    "probabilities": "Probabilities and unknown score of a group, such as a slide, are the means of its vectors'.\n",
+}
 ONNX_ROW = (
     "| `head.onnx` | `features` (B, {width}), float32, to `pred` (B, {columns}): probabilities, the unknown score |\n"
 )
@@ -132,7 +136,7 @@ def _described(model: Model, network: MergedClassifier) -> dict[str, Any]:
         "about_classes": model.record.get("about_classes"),
         "features": linear.in_features,
         "encoder": config.get("encoder"),
-        "average": bool(config.get("average")),
+        "average": config.get("average", "none"),
         "weight": linear.weight.tolist(),
         "bias": linear.bias.tolist(),
         "temperature": float(network.temperature),
@@ -171,5 +175,5 @@ def _readme(name: str, head: dict[str, Any], onnx: bool) -> str:
         name=name, width=width, classes=classes, version=head["dynammo"], notice=head["notice"],
         encoder=f" that the encoder {head['encoder'][:12]} made" if head["encoder"] else "",
         onnx=ONNX_ROW.format(width=width, columns=classes + 1) if onnx else "",
-        average="They are means of the vectors of a group, such as a patient.\n" if head["average"] else "",
+        average=AVERAGES.get(head["average"], ""),
     )  # fmt: skip

@@ -234,16 +234,20 @@ def _sum_up(
 
 
 def _losses(heads: LinearHeads, features: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """What the images, features (n, F), add to the mean loss (k, G, 33) of their class."""
+    """What the images, features (n, F), add to the mean loss (k, G, 33) of their class.
+
+    In float32 are shares of the largest exponential alone, whose logarithm is then good to 1e-7.
+    """
     first = heads.weight.shape[1] - len(counts)
     losses = torch.zeros(len(counts), len(heads.weight), len(INVERSE_TEMPERATURES), dtype=torch.float64)
     chunks = zip(features.split(CHUNK), labels.split(CHUNK), strict=True)  # type: ignore[no-untyped-call]
     for rows, label in chunks:
         logits = heads.logits(rows)  # (G, n, K)
         of_truth = logits.gather(2, label.expand(len(logits), -1)[..., None])
-        behind = logits - of_truth
+        top = logits.amax(2, keepdim=True)
+        behind, lead = (logits - top).float(), (top - of_truth)[..., 0]
         for column, factor in enumerate(INVERSE_TEMPERATURES):
-            loss = torch.logsumexp(factor * behind, dim=2)  # (G, n)
+            loss = factor * lead + (factor * behind).exp_().sum(2).log()  # (G, n)
             losses[..., column].index_add_(0, label - first, loss.T / counts[label - first][:, None])
     return losses
 

@@ -71,7 +71,7 @@ def combined(first: LearntModel, second: LearntModel, same_classes: bool, folder
 def _check_fit(first: LearntModel, second: LearntModel) -> None:
     differing = [name for name in SAME if first.setting(name) != second.setting(name)]
     made = [model.record["config"].get("encoder") for model in (first, second)]  # of vectors, where it is known
-    averaged = [bool(model.record["config"].get("average")) for model in (first, second)]
+    averaged = [model.record["config"].get("average") == "vectors" for model in (first, second)]
     differing += ["the encoder that made the vectors"] * (all(made) and made[0] != made[1])
     differing += ["whether the vectors of a group are averaged"] * (averaged[0] != averaged[1])
     if not differing and _digest(first.state["backbone"]) != _digest(second.state["backbone"]):

@@ -134,7 +134,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
         *_task_lines(tasks), *_described(values),
         *_image_lines(records, undivided, "vectors" if settings.features else "images"),
         f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
-        *([f"adapter {adapter}: conv, the paper's, sits between the layers of a ResNet"] if adapter else ()),
+        *([f"adapter {adapter}, folded into the encoder; the paper's: --set adapter=conv"] if adapter else ()),
     )  # fmt: skip
     return TrainingPlan(
         output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records),
@@ -223,7 +223,7 @@ def _of_features(settings: TrainSettings) -> TrainSettings:
 def _rows(data: Path, settings: TrainSettings) -> tuple[Path, None, list[ImageRecord]]:
     from dynammo.data.features import read_features  # which imports torch
 
-    return data.parent, None, read_features(data, average=bool(settings.values.get("average"))).records()
+    return data.parent, None, read_features(data, average=settings.values.get("average")).records()
 
 
 def _increments(text: str | None, usual: Any, classes: int) -> str | list[int] | None:  # noqa: ANN401

@@ -13,7 +13,7 @@ from torch import nn
 
 from dynammo.errors import UserError
 from dynammo.merging import State
-from dynammo.networks.encoders import Encoder
+from dynammo.networks.encoders import Encoder, check_memory
 
 __all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained", "stages_in"]
 
@@ -45,7 +45,8 @@ class Backbone(nn.Module):
         encoder: takes the place of stem and layers.
 
     Attributes:
-        sites: for each layer, the number of channels of its input, where an adapter may sit; none in an encoder.
+        sites: for each layer, the number of channels of its input, where an adapter may sit; none in an encoder without
+            stages.
         channels: channels of the stem's feature map and of every layer's.
         depth: number of the last map.
         features: number of pooled features.
@@ -70,6 +71,7 @@ class Backbone(nn.Module):
             self._build(architecture, stages, spatial_dims, in_channels)
         else:
             self.channels = encoder.channels
+            self.sites = encoder.channels[:-1] if encoder.sites() else []
         self.features: int = self.channels[-1]
         self.depth = len(self.channels) - 1
         self.requires_grad_(False)
@@ -261,8 +263,8 @@ def _imagenet(architecture: str) -> State:
     except OSError as error:
         raise UserError(
             f"the ImageNet weights of {architecture} are not on this machine and {url} cannot be reached ({error}); "
-            f"fetch that file elsewhere and put it at {cached}, or type --weights FILE, or --weights first_task to "
-            "train the backbone on the first task."
+            f"fetch that file elsewhere and put it at {cached}, or type --weights FILE; dynammo train also takes "
+            "--weights first_task, which trains the backbone on the first task."
         ) from error
     except RuntimeError as error:
         raise UserError(f"the file from {url} is damaged ({error}); type again, or delete {cached} first.") from error
@@ -270,9 +272,8 @@ def _imagenet(architecture: str) -> State:
 
 def _read(path: Path) -> State:
     if not path.is_file():
-        raise UserError(
-            f"there is no weights file {path}; give --weights the path of a state dict, imagenet or first_task."
-        )
+        raise UserError(f"there is no weights file {path}; give --weights the path of a state dict, or imagenet.")
+    check_memory(f"the file {path}", path.stat().st_size)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         if all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from dynammo.errors import UserError
-from dynammo.networks.encoders import MEAN, STD
-from dynammo.runtime.plain import expanded, usable_memory
+from dynammo.networks.encoders import MEAN, STD, check_memory
+from dynammo.runtime.plain import expanded
 
 __all__ = ["BUILDERS", "OPENERS", "MapsOf", "Opened", "Request"]
 
@@ -131,7 +131,9 @@ def _hugging_face(request: Request) -> Opened:
     try:
         config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=request.trusted)
         remote = bool(getattr(config, "auto_map", None)) and request.trusted
-        if not remote:
+        if remote:  # its own code says how large it is; its files do so before that
+            check_memory(request.name, sum(file.stat().st_size for file in Path(place).glob("*.safetensors")))
+        else:
             _check_config(request.name, config)
         model, missing = transformers.AutoModel.from_pretrained(
             place, use_safetensors=True, trust_remote_code=request.trusted, attn_implementation="eager",
@@ -178,13 +180,7 @@ def _check_config(name: str, config: Any) -> None:  # noqa: ANN401
         raise UserError(f"{name} is built around another model; expected a vision encoder of its own, such as a ViT.")
     with torch.device("meta"):
         built = _transformers().AutoModel.from_config(config, trust_remote_code=False, attn_implementation="eager")
-    needed = 4 * sum(parameter.numel() for parameter in built.parameters())
-    there = usable_memory()
-    if there is not None and needed > there:
-        raise UserError(
-            f"{name} needs {needed / 1e9:.0f} GB for its weights, but this machine has {there / 1e9:.0f} GB of memory; "
-            "take a smaller one."
-        )
+    check_memory(name, 4 * sum(parameter.numel() for parameter in built.parameters()))
 
 
 def _patch(config: Any) -> int:  # noqa: ANN401
@@ -242,7 +238,9 @@ def _build_timm(build: Mapping[str, Any], pretrained: bool = False) -> MapsOf:
 
 def _monai(request: Request) -> Opened:
     if request.weights == "own":
-        raise UserError(f"{request.name} comes without weights; type --weights FILE, or --weights first_task.")
+        raise UserError(
+            f"{request.name} comes without weights; type --weights FILE; dynammo train also takes --weights first_task."
+        )
     build = {"class": request.rest, "dims": request.dims, "channels": request.channels}
     module = _build_monai(build)
     if request.weights != "first_task":
@@ -273,6 +271,7 @@ def _fill(network: nn.Module, request: Request) -> None:
     """Load a file of weights; classifiers may differ, since they are not used."""
     file = expanded(request.weights)
     try:
+        check_memory(f"the file {file}", file.stat().st_size)
         if file.suffix == ".safetensors":
             state = _package("safetensors.torch", "hf").load_file(file)
         else:
@@ -282,6 +281,8 @@ def _fill(network: nn.Module, request: Request) -> None:
         fitting = {
             name: value for name, value in state.items() if name in expected and value.shape == expected[name].shape
         }
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"there is no file of weights {file}.") from None
     except Exception as error:  # torch raises a dozen kinds for a damaged file

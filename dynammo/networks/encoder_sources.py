@@ -13,7 +13,7 @@ from torch import nn
 
 from dynammo.errors import UserError
 from dynammo.networks.encoder_libraries import BUILDERS, OPENERS, MapsOf, Opened, Request
-from dynammo.networks.encoders import Encoder, digest_of, examined
+from dynammo.networks.encoders import Encoder, check_memory, digest_of, examined
 from dynammo.networks.vectors import vectors_encoder
 from dynammo.runtime.plain import expanded
 
@@ -88,6 +88,7 @@ def _torchscript(request: Request) -> Opened:
     file = expanded(request.rest)
     _check_trusted(request.name)
     try:
+        check_memory(request.name, file.stat().st_size)
         module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{file} is no TorchScript file that can be read ({type(error).__name__}).") from error

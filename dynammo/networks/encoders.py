@@ -1,17 +1,21 @@
 """Encoders of others: a frozen module from images to feature maps, and what has to be known of it."""
 
+import contextlib
 import copy
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import nn
 
 from dynammo.errors import UserError
+from dynammo.runtime.plain import usable_memory
 
-__all__ = ["Encoder", "digest_of", "examined", "scripted", "short_name"]
+__all__ = ["AdaptedPass", "Encoder", "check_memory", "digest_of", "examined", "scripted", "short_name"]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What preprocessing.yaml has taken from the images already."""
@@ -26,7 +30,8 @@ class Encoder(nn.Module):
     Args:
         module: from images (B, C, H, W) or volumes (B, C, D, H, W), normalised as it was trained, to a list of maps.
         about: plain values: `mean` and `std` of every input channel, `channels` of every map, `points`, the numbers of
-            the maps that are one pixel (class tokens), `lone`, where the image itself stands in front of one map.
+            the maps that are one pixel (class tokens), `lone`, where the image itself stands in front of one map, and
+            `sites`, the submodule that each map but the last goes into; none where maps are no stages.
     """
 
     scale: torch.Tensor
@@ -43,6 +48,10 @@ class Encoder(nn.Module):
         self.lone = bool(about["lone"])
         self.channels = [int(count) for count in about["channels"]]
         self.count = len(self.channels)
+
+    def sites(self) -> list[str]:
+        """Submodules in front of which an adapter may sit, one for each kept map but the last; none for tokens."""
+        return list(self.about.get("sites", ()))[: self.count - 1]
 
     def keep(self, last: int) -> "Encoder":
         """Keep the maps from 0 to `last` alone.
@@ -67,6 +76,37 @@ class Encoder(nn.Module):
             maps = [own] + maps  # noqa: RUF005  TorchScript cannot unpack
         return maps[: self.count]
 
+    def adapted(self, images: torch.Tensor, adapters: Iterable[nn.Module]) -> list[torch.Tensor]:
+        """Feature maps of images (B, C, H, W), each but the last going on through an adapter."""
+        with contextlib.ExitStack() as hooks:
+            for name, adapter in zip(self.sites(), adapters, strict=True):
+                site = self.module.get_submodule(name)
+                handle = site.register_forward_pre_hook(partial(_through, adapter))
+                hooks.callback(handle.remove)
+            found: list[torch.Tensor] = self(images)
+            return found
+
+
+def _through(adapter: nn.Module, _site: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return adapter(inputs[0]), *inputs[1:]
+
+
+class AdaptedPass(nn.Module):
+    """An encoder with the adapters of one branch, to be traced.
+
+    Args:
+        encoder: see `Encoder`.
+        adapters: one for each of its sites.
+    """
+
+    def __init__(self, encoder: Encoder, adapters: nn.ModuleList) -> None:
+        super().__init__()
+        self.encoder, self.adapters = encoder, adapters
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Feature maps of images (B, C, H, W)."""
+        return self.encoder.adapted(images, self.adapters)
+
 
 @torch.no_grad()
 def examined(module: nn.Module, name: str, facts: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -79,8 +119,8 @@ def examined(module: nn.Module, name: str, facts: Mapping[str, Any], shape: tupl
         shape: (C, H, W) or (C, D, H, W) of one image.
 
     Returns:
-        `facts` with `name`, `channels`, `points`, `lone`, `seen`, the pixels of a side, and `digest`, the SHA-256 of
-        the weights.
+        `facts` with `name`, `channels`, `points`, `lone`, `sites`, `sides`, the fewest pixels of a side of each map,
+        `seen`, those of an image, and `digest`, the SHA-256 of the weights.
 
     Raises:
         UserError: it breaks the contract: no maps, another number of dimensions, values that are not finite, another
@@ -92,7 +132,7 @@ def examined(module: nn.Module, name: str, facts: Mapping[str, Any], shape: tupl
     before = digest_of(module)
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     try:
-        first, second = module(images), module(images)
+        (first, calls), second = _watched(module, images), module(images)
     except Exception as error:  # a program of others: whatever it raises is about this encoder and this size
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         size = f"; it was trained with {facts['size']} pixels: type --set image_size={facts['size']}" * bool(
@@ -121,9 +161,50 @@ def examined(module: nn.Module, name: str, facts: Mapping[str, Any], shape: tupl
         "channels": [found.shape[1] for found in maps],
         "points": [number for number, found in enumerate(maps) if found.shape[2:].numel() == 1],
         "lone": lone,
+        "sites": [] if lone else _sites(maps[:-1], calls),
+        "sides": [min(found.shape[2:]) for found in maps],
         "seen": shape[-1],
         "digest": before,
     }
+
+
+def _watched(module: nn.Module, images: torch.Tensor) -> tuple[Any, list[tuple[str, Any]]]:
+    """What a module makes of images, and what goes into its submodules, in the order of their calls."""
+    calls: list[tuple[str, Any]] = []
+
+    def watch(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda _module, inputs: calls.append((name, inputs[0])) if inputs else None
+
+    with contextlib.ExitStack() as hooks:
+        for name, part in module.named_modules():
+            if name and not isinstance(part, torch.jit.ScriptModule):
+                hooks.callback(part.register_forward_pre_hook(watch(name)).remove)
+        return module(images), calls
+
+
+def _sites(maps: Sequence[torch.Tensor], calls: Sequence[tuple[str, Any]]) -> list[str]:
+    """For each map the outermost submodule that it goes into as it is; none where one goes nowhere, as tokens do."""
+    count = Counter(name for name, _ in calls)
+    names = [next((name for name, given in calls if given is found and count[name] == 1), "") for found in maps]
+    return names if all(names) else []
+
+
+def check_memory(name: str, needed: float) -> None:
+    """Refuse weights that this machine cannot hold, before they are loaded.
+
+    Args:
+        name: of the encoder or file.
+        needed: bytes of its weights.
+
+    Raises:
+        UserError: they are more than the memory that there is.
+    """
+    there = usable_memory()
+    if there is not None and needed > there:
+        raise UserError(
+            f"{name} needs {needed / 1e9:.1f} GB for its weights, but this machine has {there / 1e9:.1f} GB of memory; "
+            "take a smaller one."
+        )
 
 
 def short_name(architecture: str) -> str:
@@ -149,11 +230,12 @@ def scripted(network: nn.Module, shape: Sequence[int]) -> torch.jit.ScriptModule
     """A network as TorchScript; the encoder in it is the graph of one pass, for images of this size.
 
     Args:
-        network: a `MergedClassifier`.
+        network: a `MergedClassifier`, whose adapted passes become graphs too.
         shape: (C, H, W) or (C, D, H, W) of one image.
     """
     if any(isinstance(part, Encoder) for part in network.modules()):
         network = copy.deepcopy(network)
+        network.trace_passes(torch.rand(2, *shape, device=next(network.parameters()).device))  # type: ignore[operator]
     for part in list(network.modules()):
         if isinstance(part, Encoder):
             images = torch.rand(2, *shape, device=next(part.parameters()).device)

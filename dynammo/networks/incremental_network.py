@@ -80,16 +80,22 @@ class IncrementalNetwork(nn.Module):
             trust_programs()
         foreign = None
         if encoder or ":" in architecture:
-            if adapter == "conv":
-                raise UserError(
-                    f"adapter is conv, which sits between the layers of a ResNet; for {architecture} give "
-                    "adapter low_rank or none."
-                )
             foreign = (
                 rebuilt_encoder(encoder)
                 if encoder
                 else open_encoder(architecture, weights, image_size, spatial_dims, in_channels)
             ).keep(stages)
+            if adapter == "conv" and not foreign.sites():
+                raise UserError(
+                    f"adapter is conv, which sits between stages of feature maps; {foreign.about['name']} has none: "
+                    "give adapter low_rank, which is always merged, or none."
+                )
+            smallest, sides = getattr(ADAPTERS.get(adapter), "smallest_input", 1), foreign.about.get("sides", [])
+            if min(sides[:stages], default=smallest) < smallest:
+                raise UserError(
+                    f"image_size {image_size} leaves {min(sides[:stages])} pixels at an adapter of "
+                    f"{foreign.about['name']}, which needs {smallest}; raise --image_size or lower --stages."
+                )
             self.spec["encoder"] = foreign.about
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels, foreign)
         if foreign is None:
@@ -154,10 +160,10 @@ class IncrementalNetwork(nn.Module):
         return logits
 
     def _maps_of_encoder(self, encoder: Encoder, images: torch.Tensor) -> list[torch.Tensor]:
-        maps: list[torch.Tensor] = (
-            adapt(self.adapters[0], encoder, images) if self.foldable else encoder(images)  # type: ignore[assignment]
-        )
-        return maps
+        if self.foldable:
+            return adapt(self.adapters[0], encoder, images)  # type: ignore[return-value]
+        plain = self.spec["adapter"] == "none"
+        return encoder(images) if plain else encoder.adapted(images, self.adapters)  # type: ignore[no-any-return]
 
     @property
     def foldable(self) -> bool:

@@ -1,5 +1,6 @@
 """The network that ships."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,13 @@ from dynammo.merging import State
 from dynammo.networks.adapters import make_adapters
 from dynammo.networks.backbones import Backbone
 from dynammo.networks.encoder_sources import rebuilt_encoder
+from dynammo.networks.encoders import AdaptedPass
 from dynammo.networks.out_of_distribution import OutOfDistribution
 from dynammo.networks.pooling import Pooling
 
 __all__ = ["MergedClassifier", "build_classifier"]
+
+FOREIGN = re.compile(r"\.encoder\.|^passes\.")
 
 
 class MergedClassifier(nn.Module):
@@ -68,6 +72,8 @@ class MergedClassifier(nn.Module):
         self.background = BackgroundScore(sum(heads)) if background else None
         classes = out_of_distribution
         self.out_of_distribution = OutOfDistribution(classes, self.backbone.channels[0]) if classes else None
+        self.passes = nn.ModuleList()  # graphs of the adapted passes, in TorchScript alone
+        self.adapted = adapter != "none"
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -92,7 +98,12 @@ class MergedClassifier(nn.Module):
     def maps(self, images: torch.Tensor) -> list[list[torch.Tensor]]:
         """Feature maps of the stem and of every layer, for each branch, of images (B, C, H, W)."""
         if self.backbone.encoder is not None:
-            return [self.backbone.encoder(images)]
+            if not self.adapted:
+                return [self.backbone.encoder(images)]
+            passes: list[list[torch.Tensor]] = []
+            for one in self.passes:
+                passes.append(one(images))
+            return passes if len(passes) > 0 else self.adapted_maps(images)
         stem = self.backbone.stem(images)  # (B, 64, H/4, W/4)
         branches: list[list[torch.Tensor]] = []
         for adapters in self.branches:
@@ -101,6 +112,19 @@ class MergedClassifier(nn.Module):
                 maps.append(layer(adapter(maps[-1])))
             branches.append(maps)
         return branches
+
+    @torch.jit.unused
+    def adapted_maps(self, images: torch.Tensor) -> list[list[torch.Tensor]]:
+        """`maps` of an encoder of others with adapters between its stages."""
+        assert self.backbone.encoder is not None
+        return [self.backbone.encoder.adapted(images, adapters) for adapters in self.branches]  # type: ignore[arg-type]
+
+    @torch.jit.unused
+    def trace_passes(self, images: torch.Tensor) -> None:
+        """Make graphs of the adapted passes of an encoder, for images of this size, since TorchScript has no hooks."""
+        if self.backbone.encoder is not None and self.adapted:
+            whole = (AdaptedPass(self.backbone.encoder, adapters) for adapters in self.branches)  # type: ignore[arg-type]
+            self.passes = nn.ModuleList(torch.jit.trace(one, images, strict=False, check_trace=False) for one in whole)
 
     @torch.jit.export
     def pool(self, maps: list[list[torch.Tensor]]) -> list[torch.Tensor]:
@@ -143,6 +167,6 @@ def build_classifier(spec: Mapping[str, Any], state: State) -> MergedClassifier:
         classifier = MergedClassifier(**spec)
     if spec.get("encoder"):  # TorchScript files hold tables too that an encoder makes itself
         known = classifier.state_dict().keys()
-        state = {name: value for name, value in state.items() if name in known or ".encoder." not in name}
+        state = {name: value for name, value in state.items() if name in known or not FOREIGN.search(name)}
     classifier.load_state_dict(state, assign=True)
     return classifier.requires_grad_(False).eval()

@@ -95,6 +95,8 @@ class Encoder(TypedDict):
     channels: Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Field(min_length=2, max_length=MOST_MAPS)]
     points: list[Annotated[int, Field(ge=0, lt=MOST_MAPS)]]
     lone: Switch
+    sites: NotRequired[list[Annotated[str, Field(max_length=1000)]]]
+    sides: NotRequired[list[Annotated[int, Field(ge=1, le=MOST_PIXELS)]]]
     digest: Line
 
 
@@ -141,7 +143,7 @@ class Config(TypedDict, total=False):
     weights: PathText | None
     cache_dir: PathText | None
     features: PathText | None
-    average: Switch
+    average: Literal["none", "vectors", "probabilities"]
     encoder: Line | None
     architecture: Line
     adapter: Line

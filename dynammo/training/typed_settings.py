@@ -89,7 +89,7 @@ def weights_of(weights: str | None, backbone: str | None) -> str | None:
     if weights is None:
         return "own" if backbone is not None and ":" in backbone else None
     if weights not in WEIGHTS and not expanded(weights).is_file():
-        raise UserError(f"there is no file of weights {weights}; give --weights imagenet, first_task or a file.")
+        raise UserError(f"there is no file of weights {weights}; give --weights a file, or imagenet.")
     return weights if weights in WEIGHTS else str(expanded(weights))
 
 
@@ -116,28 +116,17 @@ def what_follows(
 
 
 def replaced_adapter(shown: Mapping[str, Any], typed: bool) -> str | None:
-    """What takes the place of the paper's adapter in an encoder of others; None where nothing has to.
+    """What takes the place of the paper's adapter in an encoder of others; None where nothing does.
+
+    `low_rank` works in all of them and costs nothing once it is merged; where adapters stay apart, the paper's is left,
+    for encoders with stages of maps.
 
     Args:
         shown: all settings as they would be.
         typed: whether a person asked for this adapter.
-
-    Raises:
-        UserError: the method keeps its adapters apart, or that adapter was asked for.
     """
-    if not _of_others(shown) or shown["adapter"] != "conv":
-        return None
-    if shown["merge_strategy"] == "none":
-        raise UserError(
-            f"the method keeps an adapter for each task, between the layers of a ResNet; for {shown['architecture']} "
-            "give --method dynammo, analytic or light."
-        )
-    if typed:
-        raise UserError(
-            f"adapter is conv, which sits between the layers of a ResNet; for {shown['architecture']} give "
-            "--set adapter=low_rank or none."
-        )
-    return "low_rank"
+    kept = typed or shown["merge_strategy"] == "none"
+    return "low_rank" if _of_others(shown) and shown["adapter"] == "conv" and not kept else None
 
 
 def _of_others(shown: Mapping[str, Any]) -> bool:

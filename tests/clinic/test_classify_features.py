@@ -10,6 +10,7 @@ import pytest
 from dynammo.cli import main
 from dynammo.clinic.classify_features import classify_features
 from dynammo.errors import UserError
+from dynammo.lifecycle.evaluate import evaluate
 from dynammo.lifecycle.train import train
 from dynammo.lifecycle.training_plan import TrainSettings, make_plan
 from dynammo.runs.load import find_model
@@ -67,6 +68,43 @@ def test_what_does_not_fit_is_one_sentence(run: Path, features: Path, tmp_path: 
         find_model(run)
 
 
+def slides(folder: Path, names: list[str], labels: list[str], seed: int) -> Path:
+    """A CSV of slides of 20 vectors each, in HDF5."""
+    h5py = pytest.importorskip("h5py", reason="the extra hdf5 is not installed: pip install -e .[hdf5]")
+    draw = np.random.default_rng(seed)
+    for name, label in zip(names, labels, strict=True):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            file["features"] = draw.normal(size=(20, WIDTH)) + 2 * np.eye(WIDTH)["ab".index(label)]
+    rows = [f"{name},{label},{name}.h5" for name, label in zip(names, labels, strict=True)]
+    (folder / "slides.csv").write_text("\n".join(["id,label,file", *rows]))
+    return folder / "slides.csv"
+
+
+@pytest.mark.parametrize("average", ["vectors", "probabilities"])
+def test_slides_are_learnt_measured_and_classified_as_one(average: str, tmp_path: Path) -> None:
+    names, labels = [f"s{i}" for i in range(20)], ["a", "b"] * 10
+    file = slides(tmp_path, names, labels, 0)
+    chosen = {"average": average} if average == "vectors" else {}
+    run = train(
+        file, tmp_path / "run", TrainSettings(features=True, mlflow=False, classes_per_task="all", values=chosen)
+    )
+    record = json.loads((run / "run.json").read_text())
+    assert record["config"]["average"] == average
+    assert np.sum(record["results"][-1]["confusion"]) == 4  # slides of the test fifth
+    (tmp_path / "new").mkdir()
+    new = slides(tmp_path / "new", names[:6], labels[:6], 1)
+    rows = classify_features(new, tmp_path / "out", run)
+    assert [(row["id"], row["predicted_class"]) for row in rows] == list(zip(names[:6], labels[:6], strict=True))
+    assert evaluate(run, new).images == 6
+    if average == "probabilities":
+        single = classify_features(new, tmp_path / "out", run, average="none")
+        assert rows[0]["p_a"] == pytest.approx(np.mean([row["p_a"] for row in single[:20]]), abs=1e-5)
+        assert classify_features(new.with_name("s1.h5"), tmp_path / "out", run)[0]["predicted_class"] == "b"
+    other = "vectors" if average == "probabilities" else "probabilities"
+    with pytest.raises(UserError, match=f"--average is {other}, but run has learnt"):
+        classify_features(new, tmp_path / "out", run, average=other)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -78,6 +116,14 @@ def test_what_does_not_fit_is_one_sentence(run: Path, features: Path, tmp_path: 
 def test_settings_of_images_are_refused(settings: TrainSettings, words: str, features: Path) -> None:
     with pytest.raises(UserError, match=words):
         make_plan(features, None, settings)
+
+
+@pytest.mark.parametrize("command", ["train images --average none", "classify -i images -o out --average vectors"])
+def test_images_of_a_folder_are_not_averaged(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    assert stopped.value.code == 2
+    assert "--average is for embeddings" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("command", ["train", "classify -o out"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.data import DataLoader, Dataset
 
-from dynammo.data.features import FeatureSet, TaskFeatures, VectorReader, is_feature_file, read_features
+from dynammo.data.features import FeatureSet, TaskFeatures, VectorReader, read_features
 from dynammo.data.tasks import TaskSequence
 from dynammo.errors import UserError
 
@@ -60,7 +60,6 @@ def write_npz(folder: Path) -> Path:
 def test_every_kind_of_file_gives_the_same_table(write: Callable[[Path], Path], tmp_path: Path) -> None:
     file = write(tmp_path)
     table = read_features(file)
-    assert is_feature_file(file)
     assert (table.ids, table.labels, table.groups) == (tuple(IDS), tuple(LABELS), tuple(GROUPS))
     assert table.splits == ("",) * 12
     assert table.vectors.dtype == np.float32
@@ -125,17 +124,26 @@ def test_no_file_is_said(tmp_path: Path) -> None:
 
 
 def test_vectors_of_a_group_become_their_mean(tmp_path: Path) -> None:
-    table = read_features(npz(tmp_path, groups=GROUPS), average=True)
+    table = read_features(npz(tmp_path, groups=GROUPS), average="vectors")
     assert table.ids == ("p0", "p1", "p2", "p3", "p4", "p5")
     assert table.vectors[0].tolist() == VECTORS[[0, 6]].mean(0).tolist()
     with pytest.raises(UserError, match="two labels or splits"):
-        read_features(npz(tmp_path, groups=["p"] * 12), average=True)
+        read_features(npz(tmp_path, groups=["p"] * 12), average="vectors")
+
+
+def test_vectors_of_a_group_are_one_where_probabilities_are_averaged(tmp_path: Path) -> None:
+    file = npz(tmp_path, groups=GROUPS)
+    assert read_features(file).studies == tuple(IDS)
+    together = read_features(file, average="probabilities")
+    assert (together.studies, together.ids) == (tuple(GROUPS), tuple(IDS))
+    with pytest.raises(UserError, match="two labels or splits"):
+        read_features(npz(tmp_path, groups=["p"] * 12), average="probabilities")
 
 
 def test_a_group_that_is_named_like_a_vector_alone_is_refused(tmp_path: Path) -> None:
     ids, groups = [f"v{i}" for i in range(12)], ["", *["v0"] * 2, *[f"p{i}" for i in range(9)]]
     with pytest.raises(UserError, match=r"v0 of .* is a group and the id of a vector without one"):
-        read_features(npz(tmp_path, ids=ids, groups=groups), average=True)
+        read_features(npz(tmp_path, ids=ids, groups=groups), average="vectors")
 
 
 def test_groups_stay_on_one_side_and_both_sides_have_every_class(tmp_path: Path) -> None:

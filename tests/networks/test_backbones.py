@@ -95,7 +95,7 @@ def test_offline_without_a_cached_file(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
-    with pytest.raises(UserError, match=r"put it at .*resnet18-f37072fd\.pth, or type --weights FILE"):
+    with pytest.raises(UserError, match=r"put it at .*pth, or type --weights FILE; dynammo train also takes --weights"):
         load_pretrained(Backbone(), "imagenet")
 
 
@@ -124,3 +124,10 @@ def test_real_imagenet_weights_fit_up_to_layer3() -> None:
     load_pretrained(backbone, shared("weights", "resnet18_imagenet1k_to_layer3.pth"))
     with pytest.raises(UserError, match="--stages"):
         load_pretrained(Backbone("resnet18", 4), shared("weights", "resnet18_imagenet1k_to_layer3.pth"))
+
+
+def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "large.pt").write_bytes(bytes(1000))
+    monkeypatch.setattr("dynammo.networks.encoders.usable_memory", lambda: 999)
+    with pytest.raises(UserError, match=r"large\.pt needs 0\.0 GB for its weights, but"):
+        load_pretrained(Backbone("resnet18", 1), tmp_path / "large.pt")

@@ -6,6 +6,7 @@ import torch
 from synthetic.encoders import KINDS, SIZE, hugging_face, keeps_the_contract
 
 from dynammo.errors import UserError
+from dynammo.networks import encoders
 from dynammo.networks.encoder_libraries import BUILDERS, MapsOf
 from dynammo.networks.encoder_sources import open_encoder
 
@@ -20,19 +21,29 @@ def test_vision_models_of_transformers(kind: str, adapter: str, tmp_path: Path) 
     keeps_the_contract(name, adapter, len(encoder.channels) - 1)
 
 
-@pytest.mark.parametrize("adapter", ["none", "low_rank"])
+@pytest.mark.parametrize("kind", ["convnext", "resnet"])
+def test_the_papers_adapter_between_stages(kind: str, tmp_path: Path) -> None:
+    name = hugging_face(kind, tmp_path / kind)
+    assert len(open_encoder(name, "own", SIZE).sites()) == 4
+    keeps_the_contract(name, "conv", 3)
+
+
+@pytest.mark.parametrize("adapter", ["none", "low_rank", "conv"])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_networks_of_monai(adapter: str, dims: int) -> None:
-    keeps_the_contract("monai:DenseNet121", adapter, 3, "first_task", dims)
+    keeps_the_contract("monai:DenseNet121", adapter, 2 if adapter == "conv" else 3, "first_task", dims)
 
 
-def test_weights_of_monai_come_from_a_file(tmp_path: Path) -> None:
+def test_weights_of_monai_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from monai.networks.nets import DenseNet121
 
     network = DenseNet121(spatial_dims=2, in_channels=3, out_channels=5)
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     encoder = open_encoder("monai:DenseNet121", str(tmp_path / "weights.pt"), SIZE)
     torch.testing.assert_close(encoder.module.network.features.conv0.weight, network.features.conv0.weight)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="GB of memory; take a smaller one"):
+        patch.setattr(encoders, "usable_memory", lambda: 1e6)
+        open_encoder("monai:DenseNet121", str(tmp_path / "weights.pt"), SIZE)
     torch.save({"other": torch.zeros(3)}, tmp_path / "weights.pt")
     with pytest.raises(UserError, match="has no weights for"):
         open_encoder("monai:DenseNet121", str(tmp_path / "weights.pt"), SIZE)

@@ -58,9 +58,10 @@ def test_what_cannot_be_opened_is_said(name: str, weights: str, words: str) -> N
         open_encoder(name, weights, SIZE)
 
 
-def test_adapters_between_layers_and_too_many_stages_are_refused() -> None:
-    with pytest.raises(UserError, match="give adapter low_rank or none"):
-        IncrementalNetwork("monai:DenseNet121", 3, "first_task", "conv", image_size=SIZE)
+def test_adapters_where_there_are_no_stages_and_too_many_stages_are_refused(sources: dict[str, str]) -> None:
+    encoder_sources.trust_programs()
+    with pytest.raises(UserError, match="has none: give adapter low_rank"):
+        IncrementalNetwork(sources["torchscript"], 1, "own", "conv", image_size=SIZE)
     with pytest.raises(UserError, match="has maps from 0 to 4; type --stages 4"):
         IncrementalNetwork("monai:DenseNet121", 9, "first_task", "none", image_size=SIZE)
 
