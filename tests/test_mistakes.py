@@ -52,6 +52,13 @@ MISTAKES = [
     ("no such method", ["train", "images", "--method", "analitic"], "analytic"),
     ("no such recipe", ["train", "images", "--recipe", "x-ray"], "xray"),
     ("no such weights", ["train", "images", "--weights", "w.pth"], "no file of weights w.pth"),
+    ("no network for ImageNet's weights", ["train", "images"], "cannot be reached"),
+    (
+        "no network to compare",
+        ["compare", "images", "--methods", "finetune,analytic", "-o", "out"],
+        "cannot be reached",
+    ),
+    ("no network for vectors", ["features", "images", "-o", "out.npz"], "cannot be reached"),
     ("a setting misspelt", ["train", "images", "--set", "epoch=3"], "did you mean epochs"),
     ("a setting of another kind", ["train", "images", "--epochs", "many"], "epochs is 'many'"),
     ("tasks that do not fit", ["train", "images", "--classes-per-task", "2,2"], "sum to 4, but the data has 2"),
@@ -71,7 +78,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("words", "said"), [case[1:] for case in MISTAKES], ids=[case[0] for case in MISTAKES])
 def test_one_sentence_before_anything_heavy(words: list[str], said: str, places: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    nowhere = {"https_proxy": "http://127.0.0.1:1", "TORCH_HOME": str(places / "empty")}
+    environment = {**os.environ, **nowhere, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", HEAVY, *words]
     ended = subprocess.run(command, cwd=places, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1 and said in ended.stderr, ended.stderr

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dynammo.data.class_folders import class_folders, files_below, read_class_folders, read_undivided
 from dynammo.data.data_list import ImageRecord, read_data_list
 from dynammo.errors import UserError
+from dynammo.networks.imagenet import check_reachable, missing_weights
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.files import prepare_output_dir, write_atomically
 from dynammo.runtime.locking import lock_folder
@@ -79,7 +80,6 @@ def make_features(source: Path, output: Path, settings: FeatureSettings | None =
         raise UserError(f"{output} is no .npz file, the one form that is written; give -o vectors.npz.")
     folder, records = _listed(source)
     earlier = _made_by(output)
-    say("importing torch and MONAI ...")
     config = _config(settings)
     from dynammo.data.features import ENCODER
     from dynammo.data.images import items_of, readable
@@ -149,11 +149,6 @@ def _made_by(output: Path) -> str:
 
 def _config(settings: FeatureSettings) -> "ConfigParser":
     """train.yaml under the method `light`, with the backbone of the settings."""
-    from dynammo.lifecycle.in_process import chosen_device, explained
-    from dynammo.lifecycle.train import settings_of_encoder
-    from dynammo.networks.backbones import stages_in
-    from dynammo.runtime.config import config_with
-
     overlays = [find_overlay("methods", "light")]
     if settings.recipe is not None:
         overlays.append(find_overlay("recipes", settings.recipe))
@@ -165,7 +160,18 @@ def _config(settings: FeatureSettings) -> "ConfigParser":
     given = {name: value for file in overlays for name, value in config_ids(file).items()}
     known = {**config_ids(files[0]), **given}
     check_ids(settings.values, known)
-    weights_file, from_encoder = what_follows({**known, **values}, {*given, *values}, settings.values)
+    shown = {**known, **values}
+    to_fetch = missing_weights(shown)
+    if to_fetch is not None:
+        check_reachable(to_fetch)
+    say("importing torch and MONAI ...")
+    weights_file, from_encoder = what_follows(shown, {*given, *values}, settings.values)
+
+    from dynammo.lifecycle.in_process import chosen_device, explained
+    from dynammo.lifecycle.train import settings_of_encoder
+    from dynammo.networks.backbones import stages_in
+    from dynammo.runtime.config import config_with
+
     if from_encoder:
         values |= explained(lambda: settings_of_encoder(files, values, from_encoder))
     if weights_file is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dynammo.errors import UserError
 from dynammo.lifecycle.training_plan import TrainingPlan, TrainSettings, make_plan
+from dynammo.networks.imagenet import check_reachable
 from dynammo.runtime.plain import say
 
 __all__ = ["settings_of_encoder", "train", "train_methods"]
@@ -39,6 +40,8 @@ def train(data: Path, output: Path | None = None, settings: TrainSettings | None
     if dry_run:
         say(f"nothing was done; without --dry-run the run goes to {plan.output}")
         return plan.output
+    if plan.to_fetch is not None:
+        check_reachable(plan.to_fetch)
     say("importing torch and MONAI ...")
     _learn(plan)
     what = "--features FILE" if "features" in plan.values else "-i FOLDER"
@@ -69,6 +72,8 @@ def train_methods(data: Path, methods: Sequence[str], output: Path, settings: Tr
         make_plan(data, output / Path(method).stem, replace(settings, method=method))
         for method in dict.fromkeys(methods)
     ]
+    for architecture in {plan.to_fetch for plan in plans if plan.to_fetch is not None}:
+        check_reachable(architecture)
     for plan in plans:
         for line in plan.lines:
             say(line)

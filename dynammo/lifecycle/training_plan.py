@@ -11,6 +11,7 @@ from dynammo.data.class_folders import class_folders, read_class_folders, read_u
 from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
 from dynammo.data.tasks import TaskSequence, task_sizes
 from dynammo.errors import UserError
+from dynammo.networks.imagenet import FILES, missing_weights
 from dynammo.runtime.bundle_files import bundle_config
 from dynammo.runtime.plain import expanded
 from dynammo.training.settings import RECOMMENDED, SETTINGS
@@ -76,6 +77,7 @@ class TrainingPlan:
         undivided: whether a share of the images still has to be split off for testing.
         weights_file: from which the number of stages follows; None where it is given.
         from_encoder: settings that follow from the encoder that was named, since nothing else was said.
+        to_fetch: the ResNet whose ImageNet weights do not lie here yet; None for none.
         device: as typed.
         lines: what will be done, for people.
     """
@@ -88,6 +90,7 @@ class TrainingPlan:
     undivided: bool
     weights_file: Path | None
     from_encoder: frozenset[str]
+    to_fetch: str | None
     device: str
     lines: tuple[str, ...]
 
@@ -125,7 +128,7 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     adapter = replaced_adapter(shown, "adapter" in settings.values)
     if adapter:
         values["adapter"] = adapter
-    weights = str(shown["weights"])
+    to_fetch = missing_weights(shown)
     tasks = TaskSequence(classes, shown["increments"], shown["class_order"], shown["seed"])
     method = Path(settings.method).stem
     output = expanded(values.pop("output_dir", output or Path("runs", f"{data.resolve().stem}_{method}")))
@@ -133,13 +136,19 @@ def make_plan(data: Path, output: Path | None, settings: TrainSettings) -> Train
     lines = (
         *_task_lines(tasks), *_described(values),
         *_image_lines(records, undivided, "vectors" if settings.features else "images"),
-        f"method {method}, weights {'as the overlay has them' if weights.startswith('$') else weights}",
+        f"method {method}, weights {_said_of_weights(str(shown['weights']), to_fetch)}",
         *([f"adapter {adapter}, folded into the encoder; the paper's: --set adapter=conv"] if adapter else ()),
     )  # fmt: skip
     return TrainingPlan(
         output, (bundle_config("train.yaml"), *overlays), values, folder, tuple(records),
-        undivided and not settings.features, weights_file, from_encoder, settings.device, lines,
+        undivided and not settings.features, weights_file, from_encoder, to_fetch, settings.device, lines,
     )  # fmt: skip
+
+
+def _said_of_weights(weights: str, to_fetch: str | None) -> str:
+    if to_fetch is not None:
+        return f"{weights}, which are fetched first from {FILES[to_fetch]}"
+    return "as the overlay has them" if weights.startswith("$") else weights
 
 
 def _overlays(settings: TrainSettings) -> list[Path]:

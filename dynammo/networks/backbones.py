@@ -1,7 +1,6 @@
 """Frozen backbones, ResNets or an encoder of others, and where the weights of ResNets come from."""
 
 import copy
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from dynammo.errors import UserError
 from dynammo.merging import State
 from dynammo.networks.encoders import Encoder, check_memory
+from dynammo.networks.imagenet import FILES, kept_at, out_of_reach
 
 __all__ = ["ARCHITECTURES", "Backbone", "fit_weights", "load_pretrained", "stages_in"]
 
@@ -23,13 +23,6 @@ ARCHITECTURES: dict[str, Callable[..., Any]] = {
     "resnet50": resnet50,
 }
 """MONAI's ResNets, which share torchvision's key names and shapes."""
-
-# torchvision's IMAGENET1K_V1 files; the name ends in the first 8 digits of the file's sha256
-IMAGENET = {
-    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-    "resnet34": "https://download.pytorch.org/models/resnet34-b627a593.pth",
-    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-}
 
 
 class Backbone(nn.Module):
@@ -256,18 +249,15 @@ def _channels(layer: nn.Module) -> int:
 
 
 def _imagenet(architecture: str) -> State:
-    url = IMAGENET[architecture]
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(url)
+    url = FILES[architecture]
     try:
         return dict(torch.hub.load_state_dict_from_url(url, check_hash=True, map_location="cpu", weights_only=True))
     except OSError as error:
-        raise UserError(
-            f"the ImageNet weights of {architecture} are not on this machine and {url} cannot be reached ({error}); "
-            f"fetch that file elsewhere and put it at {cached}, or type --weights FILE; dynammo train also takes "
-            "--weights first_task, which trains the backbone on the first task."
-        ) from error
+        raise out_of_reach(architecture, error) from error
     except RuntimeError as error:
-        raise UserError(f"the file from {url} is damaged ({error}); type again, or delete {cached} first.") from error
+        raise UserError(
+            f"the file from {url} is damaged ({error}); type again, or delete {kept_at(architecture)} first."
+        ) from error
 
 
 def _read(path: Path) -> State:
