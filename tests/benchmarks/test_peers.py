@@ -7,7 +7,7 @@ import pytest
 import torch
 from synthetic.benchmark_sets import make_shared
 
-from benchmarks import peers
+from benchmarks import avalanche_learners, peers
 from benchmarks.__main__ import main
 from benchmarks.frozen import Frozen
 from benchmarks.peers import CONTENDERS, QUOTED, learn_order, recall, summary
@@ -62,11 +62,25 @@ def test_an_unknown_method_is_a_sentence(
     assert capsys.readouterr().err.startswith("error: --method is 'magic'; expected one of light, ")
 
 
+def test_what_is_not_installed_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DYNAMMO_SHARED", str(make_shared(tmp_path)))
+    monkeypatch.setattr(peers, "at_hand", lambda: False)
+    few = {name: CONTENDERS[name] for name in (LIGHT[0], "Avalanche replay")}
+    monkeypatch.setattr(peers, "CONTENDERS", few)
+    assert run("--json", str(tmp_path / "peers.json")) == 0
+    assert "make peers" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "peers.json").read_text())["sets"]["derm8"]) == ["light"]
+
+
 @pytest.mark.parametrize("name", CONTENDERS)
 def test_recall_is_measured_after_every_task_among_the_classes_seen(name: str) -> None:
+    if name.startswith("Avalanche") and not avalanche_learners.at_hand():
+        pytest.skip("Avalanche is not installed; type make peers")
     found = learn_order(CONTENDERS[name], frozen(), TaskSequence("abcd", 2, "random", 1))
     assert len(found.recalls) == len(found.seconds) == 2
-    assert min(found.recalls) > 90 and found.kept in (0, 48)
+    assert min(found.recalls) > 90 and found.kept in (0, 40, 48)
 
 
 def test_recall_of_some_classes_counts_their_images_alone() -> None:
