@@ -7,7 +7,7 @@ import pytest
 import torch
 from synthetic.benchmark_sets import make_shared
 
-from benchmarks import avalanche_learners, peers
+from benchmarks import peers
 from benchmarks.__main__ import main
 from benchmarks.frozen import Frozen
 from benchmarks.peers import CONTENDERS, QUOTED, learn_order, recall, summary
@@ -74,13 +74,11 @@ def test_what_is_not_installed_is_left_out_and_said(
     assert list(json.loads((tmp_path / "peers.json").read_text())["sets"]["derm8"]) == ["light"]
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if not name.startswith("Avalanche")])
 def test_recall_is_measured_after_every_task_among_the_classes_seen(name: str) -> None:
-    if name.startswith("Avalanche") and not avalanche_learners.at_hand():
-        pytest.skip("Avalanche is not installed; type make peers")
     found = learn_order(CONTENDERS[name], frozen(), TaskSequence("abcd", 2, "random", 1))
     assert len(found.recalls) == len(found.seconds) == 2
-    assert min(found.recalls) > 90 and found.kept in (0, 40, 48)
+    assert min(found.recalls) > 90 and found.kept in (0, 48)
 
 
 def test_recall_of_some_classes_counts_their_images_alone() -> None:
