@@ -10,6 +10,7 @@
 # make test-deploy, test-label   make the environments of MONAI Deploy and MONAI Label, run the apps in them
 # make test-spread   train in several processes, classify on a Ray cluster of this machine
 # make test-wheel   build the wheel, install it without the checkout, train, classify and export with it
+# make peers   our heads beside scikit-learn's and Avalanche's classifiers, in an environment that has Avalanche
 # make test-faults   kill trainings at fifty moments, damage files, fill disks
 # A machine with an NVIDIA GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cu130
 PYTHON ?= python3
@@ -22,7 +23,7 @@ DEPLOY_APP := dynammo/export/monai_deploy_app
 # MONAI Label 0.8.5 was tried on Python 3.11 alone
 LABEL_PYTHON ?= $(shell command -v python3.11 || echo $(PYTHON))
 
-.PHONY: demo docs test test-deploy test-faults test-label test-oldest test-pythons test-spread test-wheel dist lint licences constraints clean
+.PHONY: demo docs peers test test-deploy test-faults test-label test-oldest test-pythons test-spread test-wheel dist lint licences constraints clean
 
 demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: export PYTHONWARNINGS := ignore
@@ -91,6 +92,10 @@ docs: .venv-docs/installed
 	! grep -rnE '<(script|img|iframe|source|link)[^>]* (src|href)="?(https?:)?//' build/site --include=*.html
 	@echo "look at it: python -m http.server -d build/site"
 
+peers: .venv-peers/installed
+	.venv-peers/bin/python -m pytest -n 0 tests/benchmarks/test_avalanche_learners.py
+	.venv-peers/bin/python -m benchmarks peers --json docs/results/peers.json --features runs/features
+
 licences: .venv/installed
 	$(BIN)/python .ci/licences.py
 
@@ -118,6 +123,13 @@ endef
 	mkdir -p $(@D)
 	$(PYTHON) .ci/pythons.py oldest > $(@D)/constraints.txt
 	$(call install,$(PYTHON),$(@D)/constraints.txt)
+
+# torchvision by itself: it would fetch a torch of its own, and nothing of it is used
+.venv-peers/installed: pyproject.toml constraints.txt
+	$(call install,$(PYTHON),constraints.txt)
+	$(@D)/bin/python -m pip install --quiet --no-deps torchvision
+	$(@D)/bin/python -m pip install --quiet -c constraints.txt avalanche-lib==0.6.0
+	touch $@
 
 # torch first, then the rest without the index of CPU builds, which is slow where it cannot be reached
 .venv-deploy/installed: tests/deploy/constraints.txt $(DEPLOY_APP)/requirements.txt

@@ -1,18 +1,20 @@
-"""`python -m benchmarks peers`: our heads beside classifiers of scikit-learn that are refitted on all features.
+"""`python -m benchmarks peers`: our heads beside scikit-learn's classifiers, refitted on all features, and Avalanche's.
 
-Same images, splits, class orders and frozen features for all. Figures of other libraries are quoted, not rerun.
+Same images, splits, class orders and frozen features for all. Figures of further libraries are quoted, not rerun.
 """
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import sklearn
 from sklearn.metrics import recall_score
 
+from benchmarks.avalanche_learners import SETTINGS, InAvalanche, at_hand, icarl, replay, streaming_lda
 from benchmarks.frozen import Frozen, check_names, check_sets, extract, of_tasks, orders, read_record
 from benchmarks.learners import PENALTY, ClosedForm, Learner, Refitted, discriminant, logistic, unbalanced
 from benchmarks.material import SETS
@@ -73,6 +75,9 @@ CONTENDERS = {
     "logistic regression, features of light": Contender("light", partial(Refitted, logistic)),
     "logistic regression, unbalanced, features of light": Contender("light", partial(Refitted, unbalanced)),
     "LDA of scikit-learn, features of light": Contender("light", partial(Refitted, discriminant)),
+    "Avalanche StreamingLDA": Contender("light", partial(InAvalanche, streaming_lda, 0)),
+    "Avalanche replay": Contender("light", partial(InAvalanche, replay, SETTINGS["images"])),
+    "Avalanche iCaRL": Contender("light", partial(InAvalanche, icarl, SETTINGS["images"])),
     "analytic": Contender("analytic", ClosedForm),
     "logistic regression": Contender("analytic", partial(Refitted, logistic)),
     "logistic regression, unbalanced": Contender("analytic", partial(Refitted, unbalanced)),
@@ -80,18 +85,12 @@ CONTENDERS = {
 """By name; those of scikit-learn are fitted anew after every task on the features of all images so far."""
 
 QUOTED: tuple[dict[str, Any], ...] = (
-    {"name": "Avalanche StreamingLDA", "derm8": "62.1 / 53.0", "path11": "88.8 / 78.6", "radio12": "98.4 / 94.0",
-     "images_kept": 0},
     {"name": "PILOT RanPAC, M 1000", "derm8": "62.8 / 48.2", "path11": "87.7 / 76.2", "radio12": "98.0 / 93.0",
      "images_kept": 0},
     {"name": "PILOT FeCAM", "derm8": "54.9 / 41.3", "path11": None, "radio12": "94.8 / 85.7", "images_kept": 0},
     {"name": "PILOT SimpleCIL", "derm8": "55.2 / 40.7", "path11": "78.8 / 67.3", "radio12": "94.8 / 85.7",
      "images_kept": 0},
     {"name": "PyCIL ACIL", "derm8": "59.4 / 43.1", "path11": None, "radio12": None, "images_kept": 0},
-    {"name": "Avalanche iCaRL", "derm8": "57.0 / 41.6", "path11": "78.5 / 64.7", "radio12": "95.4 / 87.5",
-     "images_kept": 40},
-    {"name": "Avalanche Replay", "derm8": "57.3 / 42.5", "path11": "86.4 / 78.0", "radio12": "93.2 / 78.3",
-     "images_kept": 40},
 )  # fmt: skip
 """Mean class recall average / last in one class order, that of the overlays, on the same frozen ResNet-18 to layer3 at
 96 pixels; quoted, not rerun."""
@@ -106,7 +105,7 @@ def benchmark_peers(
         json_file: where to, if anywhere; rows of other sets and contenders that it holds stay.
         features: folder that keeps features from one benchmark to the next, see `benchmarks.frozen.extract`.
         sets: names of benchmark sets, none for all.
-        names: of `CONTENDERS`, none for all.
+        names: of `CONTENDERS`, none for all that are installed.
 
     Raises:
         UserError: no benchmark sets, a name that is unknown, or a file that cannot be written.
@@ -117,6 +116,11 @@ def benchmark_peers(
     origin, record = provenance.origin(), read_record(json_file)
     origin["versions"]["scikit-learn"] = sklearn.__version__
     say = Terminal(stderr=True).print
+    if at_hand():
+        origin["versions"]["avalanche-lib"] = version("avalanche-lib")
+    elif not names:
+        say("Avalanche is not installed here; its rows stay as they are, make peers measures them")
+        names = [name for name in CONTENDERS if not name.startswith("Avalanche")]
     found: dict[str, dict[str, dict[str, Any]]] = record.get("sets", {})
     for name in sets or SETS:
         frozen: dict[str, Frozen] = {}
@@ -132,7 +136,7 @@ def benchmark_peers(
             found[name] = {key: rows[key] for key in CONTENDERS if key in rows}
             if json_file is not None:
                 quoted = {"note": "quoted, not rerun; one class order, that of the overlays", "rows": QUOTED}
-                write_json(json_file, {"sets": found, "penalty": PENALTY, "quoted": quoted})
+                write_json(json_file, {"sets": found, "penalty": PENALTY, "avalanche": SETTINGS, "quoted": quoted})
         _print(name, found[name])
     _print_quoted()
 

@@ -32,8 +32,8 @@ def table_of_peers(record: dict[str, Any]) -> str:
             cells = [f"{shown(row['recall_average'])} / {shown(row['recall_last'])}" if row else "-" for row in found]
             cells.append(_range([row["seconds_last_task"]["mean"] for row in there], 2))
             cells.append(_range([row["state_bytes"] / 1e6 for row in there], 1))
-            kept = max(row["images_kept"] for row in there)
-            rows.append(f"| {' | '.join([name, *cells, 'features of all' if kept else '0'])} |")
+            kept = {str(row["images_kept"]) for row in there}
+            rows.append(f"| {' | '.join([name, *cells, kept.pop() if len(kept) == 1 else 'features of all'])} |")
     return "\n".join(rows)
 
 

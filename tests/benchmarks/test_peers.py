@@ -62,7 +62,19 @@ def test_an_unknown_method_is_a_sentence(
     assert capsys.readouterr().err.startswith("error: --method is 'magic'; expected one of light, ")
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
+def test_what_is_not_installed_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DYNAMMO_SHARED", str(make_shared(tmp_path)))
+    monkeypatch.setattr(peers, "at_hand", lambda: False)
+    few = {name: CONTENDERS[name] for name in (LIGHT[0], "Avalanche replay")}
+    monkeypatch.setattr(peers, "CONTENDERS", few)
+    assert run("--json", str(tmp_path / "peers.json")) == 0
+    assert "make peers" in capsys.readouterr().err
+    assert list(json.loads((tmp_path / "peers.json").read_text())["sets"]["derm8"]) == ["light"]
+
+
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if not name.startswith("Avalanche")])
 def test_recall_is_measured_after_every_task_among_the_classes_seen(name: str) -> None:
     found = learn_order(CONTENDERS[name], frozen(), TaskSequence("abcd", 2, "random", 1))
     assert len(found.recalls) == len(found.seconds) == 2
