@@ -50,7 +50,7 @@ def row_of_readme(record: dict[str, Any]) -> str:
     """The joint reference: logistic regression on the features of all images at once."""
     cells = [shown(record["sets"][name][REFERENCE]["recall_last"]) for name in SETS]
     words = "reference: logistic regression on `light`'s features of all images at once"
-    return f"| {' | '.join([words, *cells, 'features of all', '1.00 x'])} |"
+    return f"| {' | '.join([words, *cells, '-', 'features of all', '1.00 x'])} |"
 
 
 def table_of_few_shot(record: dict[str, Any], measure: str) -> str:

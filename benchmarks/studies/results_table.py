@@ -27,7 +27,7 @@ HEADER_OF_ORDERS = (
 )
 
 
-SETS = ("derm8", "path11", "radio12")
+SETS = ("derm8", "path11", "radio12", "med31")
 METHODS = {
     "finetune": "fine-tuning",
     "acl": "ACL: an adapter for each task, a pass for each",
@@ -35,7 +35,7 @@ METHODS = {
     "light": "`light`: a closed-form head over the means of the last layer, 1 MB",
     "analytic": "**recommended**: `analytic`, a closed-form head over class statistics",
 }
-HEADER_OF_LAST = f"| method | {' | '.join(SETS)} | images kept | cost of one image |\n|{'---|' * 6}"
+HEADER_OF_LAST = f"| method | {' | '.join(SETS)} | images kept | cost of one image |\n|{'---|' * (len(SETS) + 3)}"
 
 
 def table_of_orders(file: Path) -> str:
@@ -69,8 +69,11 @@ def _range(values: list[float], digits: int) -> str:
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
-def _spread(value: dict[str, float]) -> str:
-    return f"{decimals(value['mean'], 1)} ± {decimals(value['deviation'], 1)}"
+def _spread(value: dict[str, float | None]) -> str:
+    """Mean ± standard deviation, or one order's value alone."""
+    mean, deviation = value["mean"], value["deviation"]
+    assert mean is not None
+    return decimals(mean, 1) if deviation is None else f"{decimals(mean, 1)} ± {decimals(deviation, 1)}"
 
 
 def table(files: list[Path]) -> str:
