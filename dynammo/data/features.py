@@ -283,6 +283,7 @@ class TaskFeatures(TaskImages):
         self.tasks = tasks
         self.table = features.table
         self._items: dict[str, list[Item]] = {"train": [], "test": []}
+        self._groups = {str(row): record.group for row, record in enumerate(features.records) if record.group}
         for row, (name, record) in enumerate(zip(self.table.ids, features.records, strict=True)):
             item = {"image": name, "label": tasks.label(record.class_name), "path": str(row), "row": row, "seed": 0}
             self._items[record.split].append(item)
