@@ -150,7 +150,7 @@ def analytic_network(settings: InferenceSettings, tasks: int) -> MergedClassifie
     pooling = {"taps": list(range(settings.stages + 1)), "deviation": True, "centre": True, "power": 0.5}
     network = MergedClassifier(
         [classes], others=False, architecture=settings.architecture, stages=settings.stages, adapter="none",
-        background=True, pooling=pooling, out_of_distribution=classes,
+        background=True, pooling=pooling, out_of_distribution=classes, out_of_distribution_maps=2,
     )  # fmt: skip
     return network.eval().requires_grad_(False)
 

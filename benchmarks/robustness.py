@@ -38,11 +38,13 @@ class Robustness:
         recall: mean class recall, in percent.
         unflagged: percent of the images without a flag.
         wrong: percent of those that are called wrongly; None where all are flagged.
+        different: percent of the images that are said to look different.
     """
 
     recall: float
     unflagged: float
     wrong: float | None
+    different: float
 
 
 def _gain(*factors: float) -> Callable[[Picture], Picture]:
@@ -109,17 +111,26 @@ def benchmark_robustness(runs: Sequence[Path], names: Sequence[str] = (), json_f
     """
     check_writable(json_file)
     found: dict[str, dict[str, Robustness]] = {}
-    shown = table("Changed test images", "run", "change", "mean class recall %", "without flag %", "of these wrong %")
+    shown = table(
+        "Changed test images",
+        "run",
+        "change",
+        "mean class recall %",
+        "without flag %",
+        "of these wrong %",
+        "different %",
+    )
     for run in runs:
         found[run.name] = measure(run, names or tuple(CHANGES))
         for change, it in found[run.name].items():
             wrong = "-" if it.wrong is None else decimals(it.wrong, 1)
-            shown.add_row(run.name, change, decimals(it.recall, 1), decimals(it.unflagged, 1), wrong)
+            figures = [decimals(it.recall, 1), decimals(it.unflagged, 1), wrong, decimals(it.different, 1)]
+            shown.add_row(run.name, change, *figures)
         shown.add_section()
     Terminal().print(shown)
     if json_file is not None:
-        figures = {run: {change: asdict(it) for change, it in of.items()} for run, of in found.items()}
-        write_json(json_file, {**provenance.origin(), "seed": SEED, "robustness": figures})
+        found_of = {run: {change: asdict(it) for change, it in of.items()} for run, of in found.items()}
+        write_json(json_file, {**provenance.origin(), "seed": SEED, "robustness": found_of})
 
 
 def measure(run: Path, names: Sequence[str]) -> dict[str, Robustness]:
@@ -145,4 +156,5 @@ def _judged(model: dynammo.Model, pictures: Sequence[Picture], truth: NDArray[np
     unflagged = np.array([not answer.flags for answer in answers])
     recall = np.mean([right[truth == label].mean() for label in np.unique(truth)])
     wrong = 100 * float((~right[unflagged]).mean()) if unflagged.any() else None
-    return Robustness(100 * float(recall), 100 * float(unflagged.mean()), wrong)
+    different = np.array(["looks different" in answer.flags for answer in answers])
+    return Robustness(100 * float(recall), 100 * float(unflagged.mean()), wrong, 100 * float(different.mean()))

@@ -6,6 +6,7 @@ The server keeps nothing: the page sends back what it was answered, and gets it 
 import base64
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dynammo.clinic.levels import FLAGS, count_levels
 from dynammo.clinic.predictions_table import predictions_csv
 from dynammo.clinic.report import model_facts, write_report
 from dynammo.errors import UserError
+from dynammo.inference.slices import Viewers, is_viewer
 from dynammo.runs.load import Model
 
 __all__ = ["report_of", "sample_image", "table_of"]
@@ -26,7 +28,7 @@ NEEDED = {
 }  # fmt: skip
 OTHERS = (
     "format", "modality", "study_uid", "series_uid", "instance_uid", "class", "probability", "unknown", "ood_score",
-    "picture", "heat",
+    "picture", "heat", "viewer", "viewer_left_out",
 )  # fmt: skip
 
 
@@ -90,7 +92,7 @@ def report_of(sent: object, model: Model, about: Mapping[str, Any], folder: Path
         },
     }
     file = folder / "report.html"
-    write_report(file, run, items, _pictures(items), language)
+    write_report(file, run, items, _pictures(items), language, _viewers(items))
     return file.read_bytes()
 
 
@@ -105,7 +107,16 @@ def _is_item(item: object, classes: Sequence[str]) -> bool:
     if not isinstance(item, Mapping) or not all(key in item for key in OTHERS):
         return False
     texts = all(isinstance(item.get(key), kind) for key, kind in NEEDED.items())
-    return texts and item["class"] in (None, *classes) and all(flag in FLAGS for flag in item["flags"])
+    slices = item["viewer"] is None or is_viewer(item["viewer"])
+    return texts and slices and item["class"] in (None, *classes) and all(flag in FLAGS for flag in item["flags"])
+
+
+def _viewers(items: Sequence[Mapping[str, Any]]) -> Viewers:
+    """Slices of the items; of items that bear one name nothing tells whose they are, so these have none."""
+    names = Counter(item["path"] for item in items)
+    shown = {item["path"]: item["viewer"] for item in items if item["viewer"] and names[item["path"]] == 1}
+    left = [item["path"] for item in items if item["viewer_left_out"] or (item["viewer"] and item["path"] not in shown)]
+    return Viewers(shown, left)
 
 
 def _pictures(items: Sequence[Mapping[str, Any]]) -> Callable[[int], tuple[bytes, bytes | None] | None]:

@@ -17,7 +17,9 @@ and answers with JSON:
     ignored_names   names of the first hundred of them
     items           a list; of each: path, files, slices, format, modality, study_uid, series_uid, instance_uid, class,
                     probability and probabilities (0 to 1), unknown (0 to 1), ood_score, flags, level, reason,
-                    picture and heat (data: URLs of a JPEG and of a grey PNG that covers the same area, or null)
+                    picture and heat (data: URLs of a JPEG and of a grey PNG that covers the same area, or null), viewer
+                    (slices and values, see `dynammo.inference.slices.viewer_of`, or null), viewer_left_out (whether
+                    there is none because those of all would be too large)
 
 or, with status 400 to 500, with `notice` and `error`, one sentence. Nothing is kept: files lie in a temporary folder
 until the answer is made, and neither their names nor anything in them is logged.
@@ -43,6 +45,7 @@ from dynammo.clinic.report import page_asset, page_environment, policy_source
 from dynammo.clinic.uploads import MEGABYTE, UploadLimits, find_uploaded, names_left_out, without_folder
 from dynammo.errors import UserError
 from dynammo.inference.classifier import Result, StudyClassifier
+from dynammo.inference.slices import make_viewers
 from dynammo.runs.load import Model
 from dynammo.runtime.plain import plain
 from dynammo.runtime.unfinished import work_folder
@@ -192,10 +195,14 @@ def _classify(
         uploads = [upload for _, upload in request.files.items(multi=True) if upload.filename]
         studies, ignored = find_uploaded(uploads, folder, limits)
         left_out = names_left_out(studies, folder)
-        items = []
+        items: list[dict[str, Any]] = []
         for result in classifier.classify(studies):
             items.append(_item(result, folder))
             tell(len(items), len(studies))
+        viewers = make_viewers(studies, items, classifier, lambda _: False)
+        for item in items:
+            item["viewer"] = viewers.shown.get(item["path"])
+            item["viewer_left_out"] = item["path"] in viewers.left_out
     return {"ignored_files": ignored, "ignored_names": left_out, "items": items}
 
 
@@ -241,8 +248,8 @@ def _explanation(error: Exception, limits: UploadLimits) -> tuple[int, str]:
 
 def _page(classifier: StudyClassifier, model: Model, limits: UploadLimits, language: str) -> tuple[str, str]:
     """The page, and the content security policy that lets it use its own style and script and nothing else."""
-    style = "".join(map(page_asset, ("report.css", "card.css", "serve.css")))
-    script = "".join(map(page_asset, ("words.js", "card.js", "zoom.js", "serve.js")))
+    style = "".join(map(page_asset, ("report.css", "card.css", "viewer.css", "serve.css")))
+    script = "".join(map(page_asset, ("words.js", "card.js", "zoom.js", "slices.js", "serve.js")))
     about: Mapping[str, Any] = _about(classifier, model)
     page = (
         page_environment()

@@ -255,7 +255,8 @@ class TaskFeatures(TaskImages):
         self.tasks = tasks
         self.table = features.table
         self._items: dict[str, list[Item]] = {"train": [], "test": []}
-        rows = zip(self.table.ids, self.table.studies, features.records, strict=True)
+        rows = [*zip(self.table.ids, self.table.studies, features.records, strict=True)]
+        self._groups = {study: record.group for _, study, record in rows if record.group}
         for row, (name, study, record) in enumerate(rows):
             item = {"image": name, "label": tasks.label(record.class_name), "path": study, "row": row, "seed": 0}
             self._items[record.split].append(item)

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from dynammo.data.class_folders import files_below, read_class_folders
 from dynammo.data.data_list import ImageRecord, check_classes, read_data_list
@@ -83,6 +86,7 @@ class TaskImages:
     def __init__(self, images: ImageSet, tasks: TaskSequence) -> None:
         self.tasks = tasks
         self._items: dict[str, list[Item]] = {"train": [], "test": []}
+        self._groups = {str(record.path): record.group for record in images.records if record.group}
         for record in images.records:
             self._items[record.split] += items_of(record, tasks.label(record.class_name))
 
@@ -93,6 +97,12 @@ class TaskImages:
     def test(self) -> list[Item]:
         """Test images of all classes, of later tasks too."""
         return list(self._items["test"])
+
+    def groups(self, items: Sequence[Item]) -> torch.Tensor:
+        """Numbers (N,) that items share which are of one patient or lesion, where that is known, or of one file."""
+        named = [(1, self._groups[path]) if (path := item["path"]) in self._groups else (0, path) for item in items]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(named))}
+        return torch.tensor([numbers[name] for name in named], dtype=torch.long)
 
     def digest(self) -> str:
         """SHA-256 of split, name, label and size of every image: changes when one comes or goes."""

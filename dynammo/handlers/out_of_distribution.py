@@ -11,9 +11,9 @@ from dynammo.data.tasks import Task
 from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.heads.cross_validation import FOLDS, assign_folds
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
-from dynammo.networks.out_of_distribution import OutOfDistribution
+from dynammo.networks.out_of_distribution import OutOfDistribution, maps_behind
 from dynammo.training.metrics import threshold_at
-from dynammo.training.prediction import extract_stem_features
+from dynammo.training.prediction import extract_map_features
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
 
 __all__ = ["FitOutOfDistribution", "out_of_distribution_of"]
@@ -23,7 +23,9 @@ LEAST = 1e-10  # of the mean square of the features: what varies less, by a 100,
 
 
 class FitOutOfDistribution:
-    """Learn what training images look like, from statistics of the stem; nothing of an image is kept.
+    """Learn what training images look like, from statistics of the first maps; nothing of an image is kept.
+
+    The stem's map is read, and that of layer 1 where no adapter ever changes it, unless earlier statistics did not.
 
     The threshold comes from images that were left out of the statistics. Where every class has one image, or copies
     of one, nothing tells how far images of a class lie apart, and there is no threshold (None) until a later task does.
@@ -39,6 +41,7 @@ class FitOutOfDistribution:
         self.false_alarm_rate = false_alarm_rate
         self.batch_size = batch_size
         self.statistics: ClassStatistics | None = None
+        self.maps = 1
         self.distances = torch.zeros(0)
         self.labels = torch.zeros(0, dtype=torch.long)
         self.newest: ClassScatters | None = None
@@ -79,14 +82,21 @@ class FitOutOfDistribution:
         return len(engine.data.train(task)), 0
 
     def _learn(self, engine: IncrementalTrainer) -> None:
-        features, labels = self._features(engine, engine.data.train(engine.task))
+        items = engine.data.train(engine.task)
+        features, labels = self._features(engine, items)
         known = self.statistics or ClassStatistics.empty(features.shape[1])
         self.newest = scatter_classes(features[:, None], labels)
-        distances = _held_out_distances(known, features, labels)
+        distances = _held_out_distances(known, features, labels, engine.data.groups(items))
         self._take(engine, add_classes(known, features[:, None], labels), distances, labels)
 
     def _features(self, engine: IncrementalTrainer, items: list[Item]) -> tuple[torch.Tensor, torch.Tensor]:
-        return extract_stem_features(engine.network.classifier(), Dataset(items, self.transform), self.batch_size)
+        network = engine.network
+        if self.statistics is not None:
+            self.maps = maps_behind(self.statistics.sums.shape[1], network.backbone.channels)
+        else:
+            self.maps = 2 if network.spec["adapter"] == "none" and network.backbone.encoder is None else 1
+        data = Dataset(items, self.transform)
+        return extract_map_features(network.classifier(), data, self.batch_size, self.maps)
 
     def _take(
         self, engine: IncrementalTrainer, statistics: ClassStatistics, distances: torch.Tensor, labels: torch.Tensor
@@ -95,16 +105,15 @@ class FitOutOfDistribution:
         told = distances.isfinite()
         self.distances = torch.cat([self.distances, distances[told]])
         self.labels = torch.cat([self.labels, labels[told]])
-        engine.network.out_of_distribution = out_of_distribution_of(statistics).to(
-            next(engine.network.parameters()).device
-        )
+        device = next(engine.network.parameters()).device
+        engine.network.out_of_distribution = out_of_distribution_of(statistics, self.maps).to(device)
         engine.trust |= {
             "out_of_distribution_threshold": threshold_at(self.distances.numpy(), self.false_alarm_rate),
             "out_of_distribution_false_alarm_rate": self.false_alarm_rate,
         }
 
 
-def out_of_distribution_of(statistics: ClassStatistics) -> OutOfDistribution:
+def out_of_distribution_of(statistics: ClassStatistics, maps: int = 1) -> OutOfDistribution:
     """The distance from the nearest class of these statistics, their covariance shrunk towards a sphere.
 
     Without a spread within classes that of all images stands in, so that distances keep a plain size.
@@ -113,7 +122,7 @@ def out_of_distribution_of(statistics: ClassStatistics) -> OutOfDistribution:
     spread = torch.eye(len(statistics.gram), dtype=torch.float64) if spread is None else spread
     sphere = torch.eye(len(spread), dtype=spread.dtype) * spread.trace() / len(spread)
     whitening = torch.linalg.cholesky(torch.linalg.inv((1 - SHRINKAGE) * spread + SHRINKAGE * sphere))
-    detector = OutOfDistribution(len(statistics.counts), len(spread) // 2)
+    detector = OutOfDistribution(len(statistics.counts), len(spread), maps)
     detector.load_state_dict({"means": statistics.means.float(), "whitening": whitening.float()})
     return detector
 
@@ -124,14 +133,17 @@ def _is_spread(covariance: torch.Tensor, statistics: ClassStatistics) -> bool:
     return bool(covariance.trace() > LEAST * square)
 
 
-def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _held_out_distances(
+    known: ClassStatistics, features: torch.Tensor, labels: torch.Tensor, groups: torch.Tensor
+) -> torch.Tensor:
     """Distance (N,) of every image from classes that were described without it; NaN where that cannot be told.
 
-    Fold by fold; image by image where a fold would leave no class with two images.
+    Fold by fold, patients and lesions whole where they are known; image by image where a fold would leave no class
+    with two images.
     """
     counts = labels.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     several = counts[2][counts[1]] > 1  # a class of one image can only be described with it
-    numbers, folds = _folds(known, labels, several)
+    numbers, folds = _folds(known, labels, several, groups)
     distances = torch.full((len(labels),), torch.nan)
     for fold in range(folds):
         out = several & (numbers == fold)
@@ -139,7 +151,9 @@ def _held_out_distances(known: ClassStatistics, features: torch.Tensor, labels: 
     return distances
 
 
-def _folds(known: ClassStatistics, labels: torch.Tensor, several: torch.Tensor) -> tuple[torch.Tensor, int]:
+def _folds(
+    known: ClassStatistics, labels: torch.Tensor, several: torch.Tensor, groups: torch.Tensor
+) -> tuple[torch.Tensor, int]:
     """Number of the fold (N,) of each image, and how many folds there are."""
     if not several.any():
         return torch.zeros_like(labels), 0
@@ -147,7 +161,7 @@ def _folds(known: ClassStatistics, labels: torch.Tensor, several: torch.Tensor) 
     if int(counts.max()) == 2 and not (known.counts > 1).any():
         return torch.arange(len(labels)), len(labels)
     folds = min(FOLDS, int(counts.min()))
-    return assign_folds(labels, folds, interleaved=True), folds
+    return assign_folds(labels, folds, groups=groups), folds
 
 
 def _distances(statistics: ClassStatistics, features: torch.Tensor) -> torch.Tensor:

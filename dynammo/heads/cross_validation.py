@@ -72,6 +72,7 @@ def fit_with_folds(
     folds: int = FOLDS,
     shard: Shard | None = None,
     keep_scatters: bool = False,
+    groups: torch.Tensor | None = None,
 ) -> CrossValidated:
     """Learn new classes, and heads without each fold of their images. Classes weigh the same in the losses.
 
@@ -84,6 +85,7 @@ def fit_with_folds(
         folds: parts of each class, fewer where a class has fewer images.
         shard: where other processes hold more images; features and labels are then of those available.
         keep_scatters: give what each class has added apart too.
+        groups: of all images, see `assign_folds`.
 
     Raises:
         ValueError: labels that leave a gap or belong to known classes.
@@ -91,7 +93,7 @@ def fit_with_folds(
     shard = shard or Shard.whole(labels)
     counts = count_new_classes(known, shard.labels)
     parts = min(folds, int(counts.min()))
-    numbers = assign_folds(shard.labels, parts)
+    numbers = assign_folds(shard.labels, parts, groups=groups)
     inside = [_count(shard.labels[numbers == i], known, len(counts)) for i in range(parts)] if parts > 1 else []
     here = numbers[shard.here]
     statistics, scatters = _learn(known, features, labels, here, counts, inside, shard, keep_scatters)
@@ -105,7 +107,9 @@ def fit_with_folds(
     return CrossValidated(statistics[-1], scatters, shard.total(losses), left_out)
 
 
-def assign_folds(labels: torch.Tensor, folds: int, interleaved: bool = False) -> torch.Tensor:
+def assign_folds(
+    labels: torch.Tensor, folds: int, interleaved: bool = False, groups: torch.Tensor | None = None
+) -> torch.Tensor:
     """Number of the fold (N,) of each image, every class cut into `folds` parts of nearly the same size.
 
     Args:
@@ -113,13 +117,32 @@ def assign_folds(labels: torch.Tensor, folds: int, interleaved: bool = False) ->
         folds: parts, from 1.
         interleaved: image after image goes to the next fold; otherwise a fold is a run of images in their given
             order, which keeps similar neighbours together.
+        groups: (N,) numbers of patients, lesions or files, which are not cut apart unless a class has but one; two
+            folds of a class at least are not empty. Groups come in the order of their first image.
     """
     fold = torch.zeros_like(labels)
     for label in labels.unique():  # type: ignore[no-untyped-call]
         rows = (labels == label).nonzero()[:, 0]
         place = torch.arange(len(rows), device=labels.device)
-        fold[rows] = place % folds if interleaved else place * folds // len(rows)
+        if groups is not None:
+            rows, place = _group_by_group(rows, groups[rows])
+        fold[rows] = (place % folds if interleaved else place * folds // len(rows)).long()
     return fold
+
+
+def _group_by_group(rows: torch.Tensor, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (n,) of a class with those of a group side by side, and for each of them the place of its group's middle."""
+    _, number, sizes = groups.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    place = torch.arange(len(rows), device=rows.device)
+    if len(sizes) < 2:
+        return rows, place
+    first = torch.full_like(sizes, len(rows)).scatter_reduce(0, number, place, "amin")
+    order = torch.argsort(first[number], stable=True)
+    starts = torch.zeros_like(sizes)
+    by_first = first.argsort()
+    starts[by_first] = sizes[by_first].cumsum(0) - sizes[by_first]
+    middle = starts + (sizes - 1) / 2
+    return rows[order], middle[number[order]]
 
 
 def held_out_logits(

@@ -16,14 +16,21 @@ from dynammo.inference.visualisation import LONGEST, corners, jpeg, reduced, sho
 from dynammo.io.image_reader import read_frames
 from dynammo.io.studies import Study
 
-__all__ = ["MEGABYTES", "Viewers", "make_viewers", "viewer_of"]
+__all__ = ["MEGABYTES", "Viewers", "is_viewer", "make_viewers", "viewer_of"]
 
 MEGABYTES = 25.0  # of all viewers of a page
 MOST_SLICES = 32
 MANY, LONGEST_OF_MANY = 8, 192  # from so many slices each has fewer pixels
 LEVELS = 2**16 - 1  # of measured values
 FEW = 1000  # steps of 1 are enough from so many on, as of Hounsfield units
+AIR, NEAR, SOME = 1000, 100, 0.01  # minus Hounsfield units; a share of the values
 MOST_BYTES = 2**29  # of a single file: one that is compressed may be read from its start for each slice
+PLACES = {"numbers": list, "count": int, "start": int, "home": int | None}
+PICTURES = {"jpegs": list}
+VALUES = {
+    "width": int, "height": int, "low": int | float, "high": int | float, "step": int | float, "inner": list,
+    "hounsfield": bool, "window": list, "values": str,
+}  # fmt: skip
 FORMATS = ("dicom", "nifti", "nrrd", "metaimage")  # others are pictures for the screen already
 
 
@@ -103,8 +110,9 @@ def viewer_of(study: Study, mask_corners: bool = False, flat: bool = True) -> di
     Returns:
         `numbers` (of the slices, from 1), `count` (of all slices), `start` (place of the middle one in `numbers`),
         `home` (place of the slice that picture and heat map are of, or None), and either `jpegs`, or `width`,
-        `height`, `low`, `step`, `high`, `window` (centre and width at first) and `values`: base64 of deflated 16-bit
-        words, the high bytes before the low ones, each the difference to its left neighbour; value = low + step x word.
+        `height`, `low`, `step`, `high`, `inner` (1st and 99th percentile), `hounsfield` (whether the values look like
+        those of CT), `window` (centre and width at first) and `values`: base64 of deflated 16-bit words, the high bytes
+        before the low ones, each the difference to its left neighbour; value = low + step x word.
     """
     if any(file.stat().st_size > MOST_BYTES for file in study.files if file.exists()):
         return None
@@ -128,6 +136,14 @@ def viewer_of(study: Study, mask_corners: bool = False, flat: bool = True) -> di
     return viewer | _packed(np.stack([np.asarray(plane, np.float32) for plane in planes]), start, mask_corners)
 
 
+def is_viewer(found: object) -> bool:
+    """Whether something that came back from a browser has the parts, and no others, that `viewer_of` gives."""
+    if not isinstance(found, Mapping):
+        return False
+    parts = PLACES | (PICTURES if "jpegs" in found else VALUES)
+    return found.keys() == parts.keys() and all(isinstance(found[name], kind) for name, kind in parts.items())
+
+
 def _chosen(count: int, channels: int) -> list[int]:
     """At most so many slices, evenly, the middle one among them; none of a single picture in colour."""
     if (count, channels) == (1, 3):
@@ -143,6 +159,7 @@ def _packed(values: NDArray[np.float32], start: int, mask_corners: bool) -> dict
     """Measured values (D, H, W) for the page."""
     _, height, width = values.shape
     black, white = shown_range(values[start])
+    inner, hounsfield = np.percentile(values, (1, 99)).tolist(), _like_hounsfield(values)
     low, high = float(values.min()), float(values.max())
     if mask_corners:
         for left, top, right, bottom in corners(width, height):
@@ -159,9 +176,16 @@ def _packed(values: NDArray[np.float32], start: int, mask_corners: bool) -> dict
         "low": low,
         "high": high,
         "step": step,
+        "inner": inner,
+        "hounsfield": hounsfield,
         "window": [(black + white) / 2, max(white - black, step)],
         "values": base64.b64encode(_deflated(bytes_)).decode(),
     }
+
+
+def _like_hounsfield(values: NDArray[np.float32]) -> bool:
+    """Whether there is air around -1000 and water or tissue around 0: NIfTI does not say what its values measure."""
+    return bool((abs(values + AIR) < NEAR).mean() > SOME and (abs(values) < NEAR).mean() > SOME)
 
 
 def _deflated(data: bytes) -> bytes:

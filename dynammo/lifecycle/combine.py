@@ -76,6 +76,9 @@ def _check_fit(first: LearntModel, second: LearntModel) -> None:
     differing += ["whether the vectors of a group are averaged"] * (averaged[0] != averaged[1])
     if not differing and _digest(first.state["backbone"]) != _digest(second.state["backbone"]):
         differing = ["the weights of the backbone"]
+    widths = {len(known["gram"]) for model in (first, second) if (known := _known(model, "FitOutOfDistribution"))}
+    if not differing and len(widths) > 1:
+        differing = ["the maps that tell which images look different, of which 0.1 read fewer"]
     layout = first.setting("head_layout")
     if not differing and layout == "analytic" and _digest(first.state["branches"]) != _digest(second.state["branches"]):
         differing = ["the adapters, hence the features that statistics speak of"]

@@ -98,9 +98,14 @@ class Backbone(nn.Module):
         """Name in the state of the backbone of a tensor of `foldable_layers`, such as `0.conv1.weight`."""
         return f"layers.{name}" if self.encoder is None else f"encoder.{name.partition('.')[2]}"
 
-    def first_map(self, images: torch.Tensor) -> torch.Tensor:
-        """The stem's map of images (B, C, H, W), or the first one of an encoder."""
-        return self.stem(images) if self.encoder is None else self.encoder(images)[0]  # type: ignore[no-any-return]
+    def first_maps(self, images: torch.Tensor, count: int) -> list[torch.Tensor]:
+        """The first maps of images (B, C, H, W), without adapters."""
+        if self.encoder is not None:
+            return self.encoder(images)[:count]  # type: ignore[no-any-return]
+        maps = [self.stem(images)]
+        for layer in list(self.layers)[: count - 1]:
+            maps.append(layer(maps[-1]))
+        return maps
 
     def train(self, mode: bool = True) -> "Backbone":
         """Follow `mode` only while not frozen."""

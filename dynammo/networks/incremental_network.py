@@ -14,7 +14,7 @@ from dynammo.networks.backbones import Backbone, load_pretrained
 from dynammo.networks.encoder_sources import open_encoder, rebuilt_encoder, trust_programs
 from dynammo.networks.encoders import Encoder, short_name
 from dynammo.networks.merged_classifier import MergedClassifier, build_classifier
-from dynammo.networks.out_of_distribution import OutOfDistribution
+from dynammo.networks.out_of_distribution import OutOfDistribution, maps_behind
 from dynammo.networks.pooling import Pooling
 
 __all__ = ["HEAD_LAYOUTS", "IncrementalNetwork"]
@@ -218,9 +218,11 @@ class IncrementalNetwork(nn.Module):
         self.heads = nn.ModuleList(_loaded(nn.Linear(*head["weight"].shape[::-1]), head) for head in heads)
         score, known = state["background"], state["out_of_distribution"]
         self.background = _loaded(BackgroundScore(len(score["shift"])), score) if score else None
-        self.out_of_distribution = (
-            _loaded(OutOfDistribution(len(known["means"]), len(known["whitening"]) // 2), known) if known else None
-        )
+        self.out_of_distribution = None
+        if known:
+            classes, width = known["means"].shape
+            maps = maps_behind(width, self.backbone.channels)
+            self.out_of_distribution = _loaded(OutOfDistribution(classes, width, maps), known)
         self.temperature = state["temperature"]
         self.to(device)
 
@@ -246,9 +248,9 @@ class IncrementalNetwork(nn.Module):
         """Arguments that build the shipped network anew: numbers and names only."""
         counts = [head.out_features - int(self.spec["others"]) for head in self.heads]  # type: ignore[operator]
         known: dict[str, Any] = {"background": True} if self.background is not None else {}
-        known |= (
-            {"out_of_distribution": len(self.out_of_distribution.means)} if self.out_of_distribution is not None else {}
-        )
+        if self.out_of_distribution is not None:
+            known["out_of_distribution"] = len(self.out_of_distribution.means)
+            known |= {"out_of_distribution_maps": 2} if self.out_of_distribution.maps == 2 else {}
         spec = {"heads": counts, "branches": len(self.branches), **self.spec, **known}
         return spec | {"adapter": "none", "branches": 1} if self.foldable else spec
 

@@ -13,7 +13,7 @@ from dynammo.networks.adapters import make_adapters
 from dynammo.networks.backbones import Backbone
 from dynammo.networks.encoder_sources import rebuilt_encoder
 from dynammo.networks.encoders import AdaptedPass
-from dynammo.networks.out_of_distribution import OutOfDistribution
+from dynammo.networks.out_of_distribution import OutOfDistribution, width_of
 from dynammo.networks.pooling import Pooling
 
 __all__ = ["MergedClassifier", "build_classifier"]
@@ -36,6 +36,7 @@ class MergedClassifier(nn.Module):
         background: the unknown score is that of a `BackgroundScore` on the logits of the one head.
         pooling: arguments of `Pooling` beside the channels; none for the mean of the last layer.
         out_of_distribution: classes whose images `OutOfDistribution` compares an image with; 0 for none.
+        out_of_distribution_maps: maps that it reads, see `dynammo.networks.out_of_distribution.map_features`.
         encoder: what a record says of an encoder of others; None for a ResNet.
 
     Attributes:
@@ -58,6 +59,7 @@ class MergedClassifier(nn.Module):
         background: bool = False,
         pooling: Mapping[str, Any] | None = None,
         out_of_distribution: int = 0,
+        out_of_distribution_maps: int = 1,
         encoder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -70,10 +72,10 @@ class MergedClassifier(nn.Module):
         self.pooling = Pooling(self.backbone.channels, points=(encoder or {}).get("points", ()), **(pooling or {}))
         self.heads = nn.ModuleList(nn.Linear(self.pooling.features, count + int(others)) for count in heads)
         self.background = BackgroundScore(sum(heads)) if background else None
-        classes = out_of_distribution
-        self.out_of_distribution = OutOfDistribution(classes, self.backbone.channels[0]) if classes else None
         self.passes = nn.ModuleList()  # graphs of the adapted passes, in TorchScript alone
         self.adapted = adapter != "none"
+        width, count = width_of(self.backbone.channels, out_of_distribution_maps), out_of_distribution_maps
+        self.out_of_distribution = OutOfDistribution(out_of_distribution, width, count) if out_of_distribution else None
         self.register_buffer("temperature", torch.ones(()))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -155,7 +157,7 @@ class MergedClassifier(nn.Module):
         """How far images are from all training images (B,), see `OutOfDistribution`; 0 where that is not known."""
         stem = maps[0][0]
         if self.out_of_distribution is not None:
-            distances: torch.Tensor = self.out_of_distribution(stem)
+            distances: torch.Tensor = self.out_of_distribution(maps[0])
             return distances
         return torch.zeros(stem.shape[0], device=stem.device)
 

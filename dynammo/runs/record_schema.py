@@ -114,6 +114,7 @@ class Network(TypedDict, total=False):
     background: Switch
     pooling: Pooling | None
     out_of_distribution: Annotated[int, Field(ge=0, le=2**20)]
+    out_of_distribution_maps: Annotated[int, Field(ge=1, le=2)]
     encoder: Encoder | None
 
 

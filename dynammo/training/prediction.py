@@ -13,13 +13,13 @@ from torch.utils.data import Dataset, Subset
 from dynammo.data.features import VectorReader
 from dynammo.errors import UserError
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.networks.out_of_distribution import stem_features
+from dynammo.networks.out_of_distribution import map_features
 from dynammo.runtime.distributed import all_gather_object, all_gather_rows, shard, world_size
 from dynammo.runtime.progress import track
 from dynammo.training.copies import Copy
 from dynammo.training.metrics import study_means
 
-__all__ = ["extract_copies", "extract_features", "extract_stem_features", "predict"]
+__all__ = ["extract_copies", "extract_features", "extract_map_features", "predict"]
 
 
 @torch.no_grad()
@@ -93,12 +93,12 @@ def extract_copies(
 
 
 @torch.no_grad()
-def extract_stem_features(
-    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int
+def extract_map_features(
+    classifier: MergedClassifier, dataset: "Dataset[Any]", batch_size: int, maps: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """`stem_features` (N, 2 C) of every item, and the labels (N,), on the CPU; the stem alone is run."""
+    """`map_features` (N, F) of every item, and the labels (N,), on the CPU; only so many maps are computed."""
     rows = [
-        (stem_features(classifier.backbone.first_map(images)).cpu(), batch["label"])
+        (map_features(classifier.backbone.first_maps(images, maps), maps).cpu(), batch["label"])
         for images, batch in _batches(classifier, dataset, batch_size, "out_of_distribution")
     ]
     features, labels = (all_gather_rows(torch.cat([row[i] for row in rows])) for i in range(2))

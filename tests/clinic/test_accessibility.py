@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 axe = pytest.importorskip(
@@ -46,11 +48,15 @@ def test_the_page_to_drop_images_on_breaks_no_rule(visit: Open, kind: str, png: 
     broken, notes = tmp_path / "broken.png", tmp_path / "notes.txt"
     for file in (broken, notes):
         file.write_bytes(b"no image")
-    page.set_input_files("#files", [png, broken, notes])
+    volume = tmp_path / "volume.nii"
+    nib.Nifti1Image(np.arange(3 * 24 * 24, dtype=np.int16).reshape(24, 24, 3), np.eye(4)).to_filename(volume)
+    page.set_input_files("#files", [png, broken, notes, volume])
     page.wait_for_selector(".result")
     check(page)
     page.select_option("#language", "de")
     page.evaluate(UNFOLD)
+    page.wait_for_selector(".viewer:not([hidden])")
+    check(page)
     page.set_input_files("#files", [notes] * 13)  # too many
     page.wait_for_selector("#status.failed")
     check(page)

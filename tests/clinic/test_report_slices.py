@@ -17,7 +17,7 @@ from dynammo.io.studies import Study
 
 Open = Callable[..., Any]
 GREY = """() => {
-  const [shown, copy] = [document.getElementById("slice"), document.createElement("canvas")];
+  const [shown, copy] = [document.querySelector("#large .slice"), document.createElement("canvas")];
   [copy.width, copy.height] = [shown.width, shown.height];
   const context = copy.getContext("2d", { willReadFrequently: true });
   context.drawImage(shown, 0, 0);
@@ -55,69 +55,69 @@ def opened(show: Open, viewers: Viewers, name: str, **context: Any) -> Any:  # n
 
 def test_keys_slider_and_wheel_scroll_through_the_slices(show: Open, viewers: Viewers) -> None:
     page = opened(show, viewers, "ct.dcm")
-    page.wait_for_selector("#viewer:not([hidden])")
-    assert page.locator("#slice-now").inner_text() == "21 of 40" and page.locator("#slice").is_hidden()
+    page.wait_for_selector(".viewer:not([hidden])")
+    assert page.locator(".slice-now").inner_text() == "21 of 40" and page.locator("#large .slice").is_hidden()
     assert page.locator("#image").is_visible() and page.locator("#heat").is_visible()  # as classified
     page.keyboard.press("ArrowUp")
-    assert page.locator("#slice-now").inner_text() != "21 of 40" and page.locator("#slice").is_visible()
+    assert page.locator(".slice-now").inner_text() != "21 of 40" and page.locator("#large .slice").is_visible()
     assert not page.locator("#heat").is_visible() and not page.locator("#image").is_visible()
-    assert "The heat map is of slice 21 alone." in page.locator("#viewer-hint").inner_text()
+    assert "The heat map is of slice 21 alone." in page.locator(".viewer-hint").inner_text()
     page.keyboard.press("ArrowDown")  # back at the slice of the heat map
-    assert page.locator("#heat").is_visible() and page.locator("#slice-now").inner_text() == "21 of 40"
+    assert page.locator("#heat").is_visible() and page.locator(".slice-now").inner_text() == "21 of 40"
     for _ in range(40):
         page.keyboard.press("ArrowDown")
-    assert page.locator("#slice-now").inner_text() == "1 of 40"
-    page.locator("#slice-number").fill("31")
-    assert page.locator("#slice-now").inner_text() == "40 of 40"
+    assert page.locator(".slice-now").inner_text() == "1 of 40"
+    page.locator(".slice-number").fill("31")
+    assert page.locator(".slice-now").inner_text() == "40 of 40"
     box = page.locator("#stage").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, 100)
-    page.wait_for_function("document.getElementById('slice-now').textContent === '39 of 40'")
+    page.wait_for_function("document.querySelector('.slice-now').textContent === '39 of 40'")
     assert page.locator(".zoom-now").inner_text() == "100 %"
     page.locator("#close").focus()
     page.keyboard.press("r")
-    assert page.locator("#slice").is_hidden() and page.locator("#slice-now").inner_text() == "21 of 40"
+    assert page.locator("#large .slice").is_hidden() and page.locator(".slice-now").inner_text() == "21 of 40"
     page.keyboard.press("ArrowRight")  # to the next item, as ever
     assert page.locator("#large-path").inner_text() == "film.dcm"
 
 
 def test_the_window_makes_measured_values_grey(show: Open, viewers: Viewers) -> None:
     page = opened(show, viewers, "ct.dcm")
-    page.wait_for_selector("#viewer:not([hidden])")
-    page.select_option("#window-preset", label="Bone (400, 1,800)")
-    assert [page.locator(f"#{name}-now").inner_text() for name in ("centre", "width")] == ["400 HU", "1,800 HU"]
+    page.wait_for_selector(".viewer:not([hidden])")
+    page.select_option(".window-preset", label="Bone (400, 1,800)")
+    assert [page.locator(f".{name}-now").inner_text() for name in ("centre", "width")] == ["400 HU", "1,800 HU"]
     bright = round((1000 - (400 - 900)) / 1800 * 255)  # slice 21 has 1000
     assert page.evaluate(GREY) == [0, bright, bright, bright] * 3
-    page.locator("#window-preset").focus()
+    page.locator(".window-preset").focus()
     page.keyboard.press("ArrowUp")  # in the list it chooses another window, and is no slice
-    assert page.locator("#slice-now").inner_text() == "21 of 40"
-    page.locator("#window-width").fill("1000")
-    page.locator("#window-centre").fill("1000")
-    assert page.evaluate(GREY) == [0, 128, 128, 128] * 3 and page.input_value("#window-preset") == ""
+    assert page.locator(".slice-now").inner_text() == "21 of 40"
+    page.locator(".window-width").fill("1000")
+    page.locator(".window-centre").fill("1000")
+    assert page.evaluate(GREY) == [0, 128, 128, 128] * 3 and page.input_value(".window-preset") == ""
     box = page.locator("#stage").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(*middle)
     page.mouse.down()
     page.mouse.move(middle[0] + box["width"] / 4, middle[1], steps=3)
     page.mouse.up()
-    assert page.locator("#width-now").inner_text() == "1,500 HU"
+    assert page.locator(".width-now").inner_text() == "1,500 HU"
     page.mouse.move(*middle)
-    assert page.locator("#width-now").inner_text() == "1,500 HU"  # let go
-    page.click("#as-classified")
-    assert page.locator("#slice").is_hidden() and page.locator("#as-classified").is_disabled()
+    assert page.locator(".width-now").inner_text() == "1,500 HU"  # let go
+    page.click(".as-classified")
+    assert page.locator("#large .slice").is_hidden() and page.locator(".as-classified").is_disabled()
 
 
 def test_a_film_has_slices_and_no_window_and_others_have_neither(show: Open, viewers: Viewers) -> None:
     page = opened(show, viewers, "film.dcm")
-    page.wait_for_selector("#viewer:not([hidden])")
-    assert page.locator("#window-centre").is_hidden() and page.locator("#window-preset").is_hidden()
+    page.wait_for_selector(".viewer:not([hidden])")
+    assert page.locator(".window-centre").is_hidden() and page.locator(".window-preset").is_hidden()
     page.keyboard.press("ArrowDown")
-    page.wait_for_selector("#slice:not([hidden])")
-    assert page.locator("#slice-now").inner_text() == "1 of 2"
+    page.wait_for_selector("#large .slice:not([hidden])")
+    assert page.locator(".slice-now").inner_text() == "1 of 2"
     page.keyboard.press("ArrowRight")
-    assert page.locator("#no-viewer").is_visible() and page.locator("#viewer").is_hidden()
+    assert page.locator("#no-viewer").is_visible() and page.locator(".viewer").is_hidden()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#no-viewer").is_hidden() and page.locator("#viewer").is_hidden()
+    assert page.locator("#no-viewer").is_hidden() and page.locator(".viewer").is_hidden()
     page.keyboard.press("ArrowUp")
     assert page.locator("#image").is_visible()
     page.keyboard.press("Escape")

@@ -228,12 +228,12 @@ def test_files_chosen_by_keyboard_become_cards(visit: Callable[..., Any], png: P
     card.locator("summary").press("Enter")
     assert card.locator(".ranked li").count() == len(CLASSES)
     assert card.locator(".unknown .number").inner_text().startswith("0.")
-    card.locator("canvas:not([width='0'])").wait_for()
+    card.locator(".heat:not([width='0'])").wait_for()
     assert card.locator("img").evaluate("(image) => image.naturalWidth") == 32
     opacity = "(canvas) => canvas.style.opacity"
-    assert card.locator("canvas").evaluate(opacity) == "0.6"
+    assert card.locator(".heat").evaluate(opacity) == "0.6"
     card.locator(".heat-on").press("Space")
-    assert card.locator("canvas").evaluate(opacity) == "0"
+    assert card.locator(".heat").evaluate(opacity) == "0"
 
 
 def test_dropped_files_and_removal(visit: Callable[..., Any], png: Path, dicom: Path, tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ def test_images_of_another_kind_are_far_from_all_training_images(trained: Traine
     assert float(network.ood_score(network.maps(stripes))) > 2 * limit
 
 
+@pytest.mark.parametrize(("method", "maps"), [("dynammo", 1), ("analytic", 2)])
+def test_layer_1_is_read_where_no_adapter_changes_it(trained: Trained, method: str, maps: int) -> None:
+    run = trained(method)
+    detector = load_model(run).network.out_of_distribution
+    assert detector.maps == maps and detector.means.shape[1] == (128 if maps == 1 else 128 + 256)
+    record = json.loads((run / "run.json").read_text())
+    assert record["network"].get("out_of_distribution_maps", 1) == maps
+
+
 def test_the_distance_is_that_from_the_nearest_class() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(2).repeat(40)
@@ -46,9 +55,10 @@ def learn(*tasks: torch.Tensor, images: int) -> tuple[FitOutOfDistribution, Any]
     """The handler after tasks with these features, and its engine."""
     fit, first = FitOutOfDistribution(lambda item: item), 0
     network = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]), out_of_distribution=None)
-    engine: Any = SimpleNamespace(trust={}, network=network, task=None, data=SimpleNamespace(train=lambda task: task))
+    data = SimpleNamespace(train=lambda task: task, groups=lambda items: torch.arange(len(items)))
+    engine: Any = SimpleNamespace(trust={}, network=network, task=None, data=data)
     for features in tasks:
-        labels = first + torch.arange(len(features) // images).repeat_interleave(images)
+        labels = engine.task = first + torch.arange(len(features) // images).repeat_interleave(images)
         first = int(labels.max()) + 1
         fit._features = lambda engine, items, f=features, y=labels: (f, y)  # type: ignore[method-assign,misc]
         fit._learn(engine)
@@ -87,5 +97,6 @@ def test_a_single_image_among_classes_of_many_is_not_judged() -> None:
     engine = learn(features_of(3, 6), images=6)[1]
     labels = torch.cat([torch.arange(3).repeat_interleave(6), torch.tensor([3])])
     fit._features = lambda *_: (torch.cat([features_of(3, 6), features_of(4, 1)[3:]]), labels)  # type: ignore[method-assign]
+    engine.task = labels
     fit._learn(engine)
     assert len(fit.distances) == 18 and 3 not in fit.labels and engine.trust["out_of_distribution_threshold"] > 0.5

@@ -194,3 +194,30 @@ def test_held_back_images_do_not_know_their_own_label() -> None:
     tune(heads, features, labels)
     seen = heads[0](features[0]).argmax(1)
     assert (seen == labels[0]).float().mean() > 0.95 > 0.8 > (held_out == labels[0]).float().mean()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    sizes=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=8), min_size=1, max_size=3),
+    folds=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_folds_keep_groups_together_and_leave_every_class_others(sizes: list[list[int]], folds: int, seed: int) -> None:
+    labels = torch.cat([torch.full((sum(of_class),), label) for label, of_class in enumerate(sizes)])
+    groups = torch.cat([torch.arange(len(of)).repeat_interleave(torch.tensor(of)) for of in sizes])
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    labels, groups = labels[order], groups[order]
+    found = assign_folds(labels, folds, groups=groups)
+    for label, of_class in enumerate(sizes):
+        mine = labels == label
+        if len(of_class) == 1:  # as without groups
+            assert torch.equal(found[mine], assign_folds(labels[mine], folds))
+            continue
+        assert len(found[mine].unique()) > 1
+        for group in range(len(of_class)):
+            assert len(found[mine & (groups == group)].unique()) == 1
+
+
+def test_folds_without_groups_are_those_of_groups_of_one() -> None:
+    labels = torch.arange(3).repeat(11)
+    assert torch.equal(assign_folds(labels, 5), assign_folds(labels, 5, groups=torch.arange(33)))

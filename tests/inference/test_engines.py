@@ -19,11 +19,12 @@ from dynammo.inference.onnx import write_onnx
 from dynammo.inference.visualisation import heat_maps
 from dynammo.networks.adapters import fused
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.networks.out_of_distribution import stem_features
+from dynammo.networks.out_of_distribution import map_features
 
 PACKAGES = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime", "openvino": "openvino"}
 ANALYTIC: dict[str, Any] = {
     "heads": [3], "others": False, "background": True, "adapter": "none", "stages": 2, "out_of_distribution": 3,
+    "out_of_distribution_maps": 2,
     "pooling": {"taps": [0, 2], "deviation": True, "centre": True, "power": 0.5},
 }  # fmt: skip
 WRITTEN: dict[tuple[float, tuple[int, ...], tuple[str, ...]], bytes] = {}
@@ -78,7 +79,7 @@ def test_engines_agree_with_eager_torch_in_full_and_smaller_batches(name: str) -
         torch.testing.assert_close(heat_maps(made, found, classes), heat_maps(made, maps, classes), atol=1e-3, rtol=0)
         assert made.out_of_distribution is not None
         torch.testing.assert_close(
-            rows[:, -1], made.out_of_distribution.nearest(stem_features(maps[0][0])), atol=1e-4, rtol=1e-4
+            rows[:, -1], made.out_of_distribution.nearest(map_features(maps[0], 2)), atol=1e-4, rtol=1e-4
         )
         assert found[0][1].numel() == 0  # a map that is not pooled stays where it is
 

@@ -101,7 +101,7 @@ def test_the_learnt_state_brings_back_what_ships(adapter: str, head_layout: str,
         score = BackgroundScore(5)
         score.shift.normal_()
         network.set_analytic_head(torch.nn.Linear(24, 5), score)
-    network.out_of_distribution, network.temperature = OutOfDistribution(5, 64), 1.7
+    network.out_of_distribution, network.temperature = OutOfDistribution(5, 128), 1.7
     network.out_of_distribution.means.normal_()
     again.load_learnt_state({**network.learnt_state(), "backbone": network.backbone.state_dict()})
     assert again.classifier_spec() == network.classifier_spec()

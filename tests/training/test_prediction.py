@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dynammo.networks.merged_classifier import MergedClassifier
-from dynammo.networks.out_of_distribution import stem_features
+from dynammo.networks.out_of_distribution import map_features
 from dynammo.training.copies import copies_of
-from dynammo.training.prediction import extract_copies, extract_features, extract_stem_features, predict
+from dynammo.training.prediction import extract_copies, extract_features, extract_map_features, predict
 
 PATHS = ["a.png", "volume.nii", "volume.nii", "b.png", "volume.nii"]
 
@@ -60,8 +60,12 @@ def test_copies_are_features_of_mirrored_images(classifier: MergedClassifier, it
             torch.testing.assert_close(copies[:, copy], classifier.features(images.flip(axes) if axes else images)[0])
 
 
-def test_the_stem_alone_tells_what_an_image_is_like(classifier: MergedClassifier, items: list[dict[str, Any]]) -> None:
-    found, labels = extract_stem_features(classifier, items, 2)  # type: ignore[arg-type]
+@pytest.mark.parametrize("maps", [1, 2])
+def test_the_first_maps_tell_what_an_image_is_like(
+    classifier: MergedClassifier, items: list[dict[str, Any]], maps: int
+) -> None:
+    found, labels = extract_map_features(classifier, items, 2, maps)  # type: ignore[arg-type]
     with torch.no_grad():
-        torch.testing.assert_close(found, stem_features(classifier.backbone.stem(images_of(items))))
+        stem = classifier.backbone.stem(images_of(items))
+        torch.testing.assert_close(found, map_features([stem, classifier.backbone.layers[0](stem)], maps))
     assert labels.tolist() == [item["label"] for item in items]

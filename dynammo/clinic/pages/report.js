@@ -305,7 +305,7 @@
     const canvas = byId("heat");
     byId("stage").hidden = large.querySelector(".zoom").hidden = source === null;
     zoomed.whole();
-    sliced.show(source === null ? null : byId(`slices-${i}`), item);
+    sliced.show(viewerOf(source, i), item);
     byId("no-viewer").hidden = !settings.left_out.includes(i);
     byId("no-picture").hidden = source !== null;
     byId("heat-controls").hidden = heat === null;
@@ -321,6 +321,11 @@
     if (heat === null) return;
     const grey = await card.load(heat);
     if (view.shown[position] === i) card.paintHeat(canvas, grey);
+  }
+
+  function viewerOf(source, i) {
+    const found = source === null ? null : byId(`slices-${i}`);
+    return found && JSON.parse(found.textContent);
   }
 
   function adjustHeat() {

@@ -134,11 +134,13 @@
 
   async function showPicture(part, item) {
     part(".stage").hidden = part(".zoom").hidden = item.picture === null;
-    const zoomed = zoom.make(part("figure"));
+    const [zoomed, sliced] = [zoom.make(part("figure")), slices.make(part("figure"))];
     part("figure").addEventListener("keydown", (event) => {
-      const typed = event.target.matches("input") || event.altKey || event.ctrlKey || event.metaKey;
-      if (!typed && zoomed.key(event)) event.preventDefault();
+      const typed = event.target.matches("input, select") || event.altKey || event.ctrlKey || event.metaKey;
+      if (!typed && (zoomed.key(event) || sliced.key(event))) event.preventDefault();
     });
+    part(".no-viewer").hidden = !item.viewer_left_out;
+    sliced.show(item.picture === null ? null : item.viewer, item);
     part(".no-picture").hidden = item.picture !== null;
     part(".heat-controls").hidden = item.heat === null;
     part(".no-heat").hidden = item.heat !== null || item.picture === null;
@@ -149,9 +151,9 @@
     part("img").src = item.picture;
     part(".stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
     if (item.heat === null) return;
-    card.paintHeat(part("canvas"), await card.load(item.heat));
+    card.paintHeat(part(".heat"), await card.load(item.heat));
     const adjust = () => {
-      part("canvas").style.opacity = part(".heat-on").checked ? part(".heat-strength").value / 100 : 0;
+      part(".heat").style.opacity = part(".heat-on").checked ? part(".heat-strength").value / 100 : 0;
     };
     for (const control of [".heat-on", ".heat-strength"]) part(control).addEventListener("input", adjust);
     adjust();
@@ -179,7 +181,8 @@
   // The server makes the file of what it answered, since it keeps nothing itself.
   async function save(kind, name) {
     const order = [...byId("results").children];
-    const body = JSON.stringify({ items: order.map((result) => shown.get(result)) });
+    const heavy = kind === "table" ? { picture: null, heat: null, viewer: null } : {};
+    const body = JSON.stringify({ items: order.map((result) => ({ ...shown.get(result), ...heavy })) });
     try {
       const headers = { "Content-Type": "application/json" };
       const response = await fetch(kind, { method: "POST", headers, body });

@@ -6,8 +6,8 @@ const slices = (() => {
 
   // `figure` holds .stage and .viewer; answers with what a new picture and keys need.
   function make(figure) {
-    const byId = (id) => figure.querySelector(`#${id}`);
-    const [stage, canvas, panel] = [figure.querySelector(".stage"), byId("slice"), byId("viewer")];
+    const part = (name) => figure.querySelector(`.${name}`);
+    const [stage, canvas, panel] = [figure.querySelector(".stage"), part("slice"), part("viewer")];
     let current = null; // the item
     let shown = null; // what lies in the page of an item; with `words` once they are unpacked
     let [at, centre, width, wheeled] = [0, 0, 0, 0];
@@ -15,18 +15,19 @@ const slices = (() => {
     const measured = () => shown !== null && !shown.jpegs;
     const several = () => shown !== null && shown.numbers.length > 1;
 
-    async function show(element, item) {
+    // `viewer` as dynammo.inference.slices gives it, or null.
+    async function show(viewer, item) {
       [current, shown] = [item, null];
       panel.hidden = true;
       rest();
-      if (element === null) return;
-      const found = JSON.parse(element.textContent);
+      if (viewer === null) return;
+      const found = { ...viewer };
       try {
         if (!found.jpegs) found.words = await unpack(found);
       } catch {
         panel.hidden = false;
         panel.classList.add("failed");
-        byId("viewer-hint").textContent = say("viewer_fails");
+        part("viewer-hint").textContent = say("viewer_fails");
         return;
       }
       if (item !== current) return; // walked on meanwhile
@@ -38,15 +39,26 @@ const slices = (() => {
 
     function setUp(item) {
       const { numbers, low, high, step } = shown;
-      byId("slice-number").max = numbers.length - 1;
-      byId("slice-number").closest("label").hidden = !several();
+      part("slice-number").max = numbers.length - 1;
+      part("slice-number").closest("label").hidden = !several();
       for (const label of panel.querySelectorAll(".window-control")) label.hidden = !measured();
-      byId("presets").hidden = !(measured() && item.modality === "CT");
+      part("presets").hidden = !measured();
       if (measured()) {
-        [byId("window-centre").min, byId("window-centre").max] = [low, high];
-        [byId("window-width").min, byId("window-width").max] = [step, Math.max(high - low, step)];
+        fillPresets();
+        [part("window-centre").min, part("window-centre").max] = [low, high];
+        [part("window-width").min, part("window-width").max] = [step, Math.max(high - low, step)];
       }
       reset();
+    }
+
+    const ofCt = () => current.modality === "CT" || shown.hounsfield;
+
+    function fillPresets() {
+      const { low, high, inner } = shown;
+      for (const [name, [from, to]] of Object.entries({ full: [low, high], inner })) {
+        panel.querySelector(`[data-range=${name}]`).value = `${(from + to) / 2} ${to - from}`;
+      }
+      for (const option of panel.querySelectorAll(".of-ct")) option.hidden = option.disabled = !ofCt();
     }
 
     /* ---- what is seen ---- */
@@ -67,25 +79,30 @@ const slices = (() => {
 
     function tell() {
       const { numbers, count } = shown;
-      byId("slice-number").value = at;
-      byId("slice-now").textContent = say("slice_of", { place: numbers[at], count });
-      byId("slice-number").setAttribute("aria-valuetext", byId("slice-now").textContent);
+      part("slice-number").value = at;
+      part("slice-now").textContent = say("slice_of", { place: numbers[at], count });
+      part("slice-number").setAttribute("aria-valuetext", part("slice-now").textContent);
       if (measured()) tellWindow();
-      byId("as-classified").disabled = canvas.hidden;
-      byId("viewer-hint").textContent = hints().join(" ");
+      part("as-classified").disabled = canvas.hidden;
+      part("viewer-hint").textContent = hints().join(" ");
     }
 
     function tellWindow() {
-      const unit = current.modality === "CT" ? " HU" : "";
+      const unit = ofCt() ? " HU" : "";
       const digits = shown.high - shown.low < 10 ? 2 : 0;
       for (const [name, value] of [["centre", centre], ["width", width]]) {
-        byId(`window-${name}`).value = value;
-        byId(`${name}-now`).textContent = number(value, digits) + unit;
-        byId(`window-${name}`).setAttribute("aria-valuetext", byId(`${name}-now`).textContent);
+        part(`window-${name}`).value = value;
+        part(`${name}-now`).textContent = number(value, digits) + unit;
+        part(`window-${name}`).setAttribute("aria-valuetext", part(`${name}-now`).textContent);
       }
-      const preset = `${Math.round(centre)} ${Math.round(width)}`;
-      const known = [...byId("window-preset").options].some((option) => option.value === preset);
-      byId("window-preset").value = known ? preset : "";
+      const chosen = [...part("window-preset").options].find((option) => option.value && !option.disabled && isShown(option));
+      part("window-preset").value = chosen ? chosen.value : "";
+    }
+
+    // Values that differ by less than a step look the same.
+    function isShown(option) {
+      const [presetCentre, presetWidth] = option.value.split(" ").map(Number);
+      return Math.abs(presetCentre - centre) <= shown.step && Math.abs(presetWidth - width) <= shown.step;
     }
 
     function hints() {
@@ -96,8 +113,9 @@ const slices = (() => {
       return [
         !size.width ? "" : several() ? say("viewer_slices", kept) : say("viewer_reduced", kept),
         several() ? say("viewer_keys") : "",
+        measured() && shown.hounsfield && current.modality !== "CT" ? say("viewer_hounsfield") : "",
         measured() && !window.matchMedia("(pointer: coarse)").matches ? say("viewer_drag") : "",
-        stage.classList.contains("other-slice") && !document.getElementById("heat-controls").hidden ? heat : "",
+        stage.classList.contains("other-slice") && !part("heat-controls").hidden ? heat : "",
       ].filter(Boolean);
     }
 
@@ -157,15 +175,15 @@ const slices = (() => {
       return true;
     }
 
-    byId("slice-number").addEventListener("input", () => turnTo(Number(byId("slice-number").value)));
+    part("slice-number").addEventListener("input", () => turnTo(Number(part("slice-number").value)));
     for (const name of ["centre", "width"]) {
-      byId(`window-${name}`).addEventListener("input", () =>
-        setWindow(Number(byId("window-centre").value), Number(byId("window-width").value)));
+      part(`window-${name}`).addEventListener("input", () =>
+        setWindow(Number(part("window-centre").value), Number(part("window-width").value)));
     }
-    byId("window-preset").addEventListener("input", () => {
-      if (byId("window-preset").value) setWindow(...byId("window-preset").value.split(" ").map(Number));
+    part("window-preset").addEventListener("input", () => {
+      if (part("window-preset").value) setWindow(...part("window-preset").value.split(" ").map(Number));
     });
-    byId("as-classified").addEventListener("click", reset);
+    part("as-classified").addEventListener("click", reset);
 
     // Before that of the zoom: with Ctrl, and where there is one slice alone, the wheel brings nearer.
     stage.addEventListener("wheel", (event) => {
