@@ -92,6 +92,8 @@ WAYS: dict[str, Callable[[Path, list[Path], Path], Answers]] = {
     "mlflow models serve": by_mlflow,
 }
 
+NEEDED = {"MONAI Label, REST": label_server.LABEL_PYTHON, "MONAI Deploy, DICOM": through_deploy.DEPLOY_PYTHON}
+
 
 def _through(bundle: Path, pictures: list[Path], network: Callable[[torch.Tensor], list[float]]) -> Answers:
     prepare = exported_preprocessing(bundle)
@@ -107,6 +109,9 @@ def main(bundle: Folder, folder: Folder) -> None:
     pictures = [every[k * len(every) // COUNT] for k in range(COUNT)]
     found: dict[str, Answers] = {}
     for way, classified in WAYS.items():
+        if (missing := NEEDED.get(way)) and not missing.is_file():
+            print(f"{way}: left out, since {missing.parent.parent.name} is not installed")
+            continue
         with tempfile.TemporaryDirectory() as workplace:
             found[way] = classified(bundle, pictures, Path(workplace))
     first = found["dynammo classify"]

@@ -78,7 +78,7 @@ def _rows(table: FeatureTable, model: Model, low_confidence: float | None) -> li
     unknown_limit = trust.get("unknown_threshold")
     sure = confidence_of(trust) if low_confidence is None else low_confidence
     with torch.no_grad():
-        batches = torch.from_numpy(table.vectors)[:, :, None, None].split(BATCH)
+        batches = torch.from_numpy(table.vectors)[:, :, None, None].split(BATCH)  # type: ignore[no-untyped-call]
         columns = [torch.cat(parts).numpy() for parts in zip(*map(model.network.classify, batches), strict=True)]
     names, _, (probabilities, scores) = study_means(table.studies, *columns)
     rows = []

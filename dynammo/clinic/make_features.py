@@ -81,7 +81,7 @@ def make_features(source: Path, output: Path, settings: FeatureSettings | None =
     folder, records = _listed(source)
     earlier = _made_by(output)
     config = _config(settings)
-    from dynammo.data.features import ENCODER
+    from dynammo.data.feature_files import ENCODER
     from dynammo.data.images import items_of, readable
     from dynammo.data.leaks import refuse_contradictions
     from dynammo.lifecycle.in_process import explained

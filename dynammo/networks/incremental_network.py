@@ -163,7 +163,7 @@ class IncrementalNetwork(nn.Module):
         if self.foldable:
             return adapt(self.adapters[0], encoder, images)  # type: ignore[return-value]
         plain = self.spec["adapter"] == "none"
-        return encoder(images) if plain else encoder.adapted(images, self.adapters)  # type: ignore[no-any-return]
+        return encoder(images) if plain else encoder.adapted(images, self.adapters)
 
     @property
     def foldable(self) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -126,7 +127,8 @@ class MergedClassifier(nn.Module):
         """Make graphs of the adapted passes of an encoder, for images of this size, since TorchScript has no hooks."""
         if self.backbone.encoder is not None and self.adapted:
             whole = (AdaptedPass(self.backbone.encoder, adapters) for adapters in self.branches)  # type: ignore[arg-type]
-            self.passes = nn.ModuleList(torch.jit.trace(one, images, strict=False, check_trace=False) for one in whole)
+            trace = partial(torch.jit.trace, example_inputs=images, strict=False, check_trace=False)
+            self.passes = nn.ModuleList(map(trace, whole))
 
     @torch.jit.export
     def pool(self, maps: list[list[torch.Tensor]]) -> list[torch.Tensor]:
