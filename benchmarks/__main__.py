@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dynammo.cli import run_app
+from dynammo.errors import UserError
 
 __all__ = ["app", "main"]
 
@@ -114,11 +115,22 @@ def reading(
     json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None,
     size: Annotated[int, typer.Option(help="Height and width of an image in pixels.")] = 512,
     repeats: Annotated[int, typer.Option(help="Measurements of each contender, interleaved.")] = 5,
+    run: Annotated[Path | None, typer.Option(help="Large JPEGs instead: a run that classifies them.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures that are enlarged for it.")] = None,
+    megapixels: Annotated[list[float] | None, typer.Option(help="Size they get; may be given again.")] = None,
+    grain: Annotated[float, typer.Option(help="Noise that they get, as deviation, of 255.")] = 0.0,
+    smallest: Annotated[int | None, typer.Option(help="Pixels a side of them that are enough; see there.")] = None,
 ) -> None:
-    """Compare reading with the bare library of each format."""
+    """Compare reading with the bare library of each format, or large JPEGs at a reduced scale with whole ones."""
     from benchmarks.reading import ReadingSettings, benchmark_reading
+    from benchmarks.reduced_jpegs import MEGAPIXELS, ReducedSettings, benchmark_reduced
 
-    benchmark_reading(ReadingSettings(size, repeats), json)
+    if (run is None) != (images is None):
+        raise UserError("large JPEGs are read for a model; give --run and --images together.")
+    if run is not None and images is not None:
+        benchmark_reduced(ReducedSettings(run, images, megapixels or MEGAPIXELS, grain, repeats, smallest), json)
+    else:
+        benchmark_reading(ReadingSettings(size, repeats), json)
 
 
 @app.command()

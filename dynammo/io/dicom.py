@@ -73,21 +73,12 @@ FACTS = {
 
 
 class DicomFile:
-    """One DICOM file: an image, a volume or a film.
+    """One DICOM file, a `Source` of `dynammo.io.image_reader`: an image, a volume or a film.
 
     Args:
         path: the file.
         defer: bytes of pixel data from which they are read only when asked for.
         colour_profiles: turn colours to sRGB where the file embeds their ICC profile.
-
-    Attributes:
-        shape: stored (frames, rows, columns).
-        channels: 1 grey, 3 colour.
-        affine: (frame, row, column) -> RAS mm of frames that lie beside each other; None where unknown.
-        spacing: mm along the stored axes, NaN where unknown.
-        is_reoriented: whether `affine` says how to lay the image or volume out; else it is shown as stored.
-        meta: modality and unique identifiers; `notes`, what was odd and what was done about it; `colour_profile`,
-            the name of the ICC profile that colours were turned from.
 
     Raises:
         ValueError: no pixels, an impossible header, a transfer syntax that no decoder is there for.
@@ -121,11 +112,7 @@ class DicomFile:
         """Nothing stays open."""
 
     def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
-        """Decode a part of the stored (frames, rows, columns), counted in their order along the normal.
-
-        Returns:
-            float32 (C, frames, rows, columns), and whether all are values for the screen.
-        """
+        """Decode a part of the stored (frames, rows, columns), counted in their order along the normal."""
         wanted = self._order[part[0]]
         library_notes(self._notes)
         try:
@@ -157,7 +144,7 @@ class DicomFile:
 
 
 class DicomSeries:
-    """Several single-frame files of one series, stacked along their normal; attributes as those of `DicomFile`.
+    """Several single-frame files of one series, stacked along their normal, as a `Source` like `DicomFile`.
 
     Localizers, files of another direction and copies are left out, which `meta` says under `notes`.
 

@@ -13,6 +13,7 @@ from pydicom.tag import Tag
 
 __all__ = [
     "GEOMETRY_TAGS",
+    "element_numbers",
     "element_text",
     "frame_headers",
     "other_than_slices",
@@ -67,11 +68,20 @@ def element_text(header: Dataset, name: str) -> str:
     return "\\".join("" if value is None else str(value) for value in values)
 
 
+def element_numbers(header: Dataset, name: str, count: int) -> tuple[float, ...] | None:
+    """`count` finite numbers of an element, or None: odd headers hold empty strings, too few or unreadable values."""
+    try:
+        numbers = tuple(float(text) for text in element_text(header, name).split("\\"))
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
 def pixel_spacing(header: Dataset) -> Floats:
     """Spacing in mm of slices, rows and columns (3,); NaN where the header does not say."""
-    found = (_numbers(header, name, 2) for name in IN_PLANE)
+    found = (element_numbers(header, name, 2) for name in IN_PLANE)
     in_plane = next((lengths for lengths in found if lengths is not None), None) or _region_spacing(header)
-    between = [_numbers(header, name, 1) for name in ("SpacingBetweenSlices", "SliceThickness")]
+    between = [element_numbers(header, name, 1) for name in ("SpacingBetweenSlices", "SliceThickness")]
     slices = next((abs(found[0]) for found in between if found is not None), math.nan)
     return np.array([length if length > 0 else math.nan for length in (slices, *in_plane)])
 
@@ -121,8 +131,8 @@ def unplaced_order(headers: Sequence[Dataset]) -> list[int]:
         ValueError: slices that say where they lie, yet do not stand beside each other.
     """
     axes = [_axes(header) for header in headers]
-    positions = [_numbers(header, "ImagePositionPatient", 3) for header in headers]
-    numbers = [(_numbers(header, "InstanceNumber", 1) or [math.inf])[0] for header in headers]
+    positions = [element_numbers(header, "ImagePositionPatient", 3) for header in headers]
+    numbers = [(element_numbers(header, "InstanceNumber", 1) or (math.inf,))[0] for header in headers]
     heights, apart = np.zeros(len(headers)), False
     if None not in positions:
         places, first = np.array(positions), axes[0]
@@ -151,7 +161,7 @@ def place_slices(headers: Sequence[Dataset], spacing: Floats | None = None) -> t
     unplaced = list(range(len(headers))), None
     axes = _axes(headers[0])
     spacing = pixel_spacing(headers[0]) if spacing is None else spacing
-    positions = [_numbers(header, "ImagePositionPatient", 3) for header in headers]
+    positions = [element_numbers(header, "ImagePositionPatient", 3) for header in headers]
     if axes is None or np.isnan(spacing[1:]).any() or any(position is None for position in positions):
         return unplaced
     if any(_turned(header, axes) for header in headers[1:]):
@@ -177,9 +187,9 @@ def _normal(axes: Sequence[float]) -> Floats:
     return np.array([b * f - c * e, c * d - a * f, a * e - b * d])
 
 
-def _axes(header: Dataset) -> list[float] | None:
+def _axes(header: Dataset) -> tuple[float, ...] | None:
     """Directions of rows and columns; None where they are missing, zero, parallel or no directions at all."""
-    axes = _numbers(header, "ImageOrientationPatient", 6)
+    axes = element_numbers(header, "ImageOrientationPatient", 6)
     if axes is None:
         return None
     along_row, along_column = axes[:3], axes[3:]
@@ -208,12 +218,3 @@ def _flat(header: Dataset, groups: Sequence[Dataset]) -> Dataset:
 
 
 _tag = lru_cache(Tag)  # the keyword's number; pydicom looks it up each time
-
-
-def _numbers(header: Dataset, name: str, count: int) -> list[float] | None:
-    """`count` finite numbers of an element, or None: odd headers hold empty strings, too few or unreadable values."""
-    try:
-        numbers = [float(text) for text in element_text(header, name).split("\\")]
-    except ValueError:
-        return None
-    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

@@ -15,18 +15,17 @@ from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.tag import Tag
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGTransferSyntaxes
 
-from dynammo.io.dicom_geometry import element_text, other_than_slices, place_slices, unplaced_order
+from dynammo.io.dicom_geometry import element_numbers, element_text, other_than_slices, place_slices, unplaced_order
 
 __all__ = ["DicomHeader", "check_header", "inflated", "not_slices", "read_header", "slice_order"]
 
-TAGS = {  # numbers: pydicom would look every name up again for every file
-    name: Tag(name)
+TAGS = [  # numbers: pydicom would look every name up again for every file
+    Tag(name)
     for name in (
         "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber",
         "InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "ImageType",
     )
-}  # fmt: skip
-ALL = list(TAGS.values())
+]  # fmt: skip
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 HEAD = 1024  # bytes in which the transfer syntax stands
 MOST_INFLATED = 2**24  # bytes in which a header is looked for
@@ -87,10 +86,10 @@ def read_header(path: Path) -> DicomHeader:
         sys.intern(_text(header, "StudyInstanceUID")),
         sys.intern(_text(header, "SeriesInstanceUID")),
         _text(header, "SOPInstanceUID"),
-        _number(header, "SeriesNumber"),
-        _number(header, "InstanceNumber"),
-        _numbers(header, "ImagePositionPatient"),
-        _numbers(header, "ImageOrientationPatient"),
+        _whole(header, "SeriesNumber"),
+        _whole(header, "InstanceNumber"),
+        element_numbers(header, "ImagePositionPatient", 3),
+        element_numbers(header, "ImageOrientationPatient", 6),
         sys.intern(element_text(header, "ImageType")),
     )
 
@@ -135,7 +134,7 @@ def not_slices(headers: Sequence[DicomHeader]) -> dict[int, str]:
 
 
 def _header(stream: IO[bytes]) -> Dataset:
-    header: Dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=ALL, force=True)
+    header: Dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
     return header
 
 
@@ -153,7 +152,7 @@ def _first_part(stream: BinaryIO) -> bytes:
 def _deflated_header(data_set: bytes) -> tuple[Dataset, IO[bytes]]:
     data = BytesIO(data_set)
     at_pixels = lambda tag, vr, length: (tag.group, tag.elem) in PIXELS  # noqa: E731
-    return read_dataset(data, False, True, stop_when=at_pixels, specific_tags=ALL), data
+    return read_dataset(data, False, True, stop_when=at_pixels, specific_tags=TAGS), data
 
 
 def _stands_before_pixels(tag: bytes) -> bool:
@@ -188,31 +187,13 @@ def _geometry(header: DicomHeader) -> Dataset:
     return geometry
 
 
-def _value(header: Dataset, name: str) -> Any:  # noqa: ANN401
-    """The value of an element; None where it is missing or unreadable, as in odd headers."""
-    try:
-        return header[TAGS[name]].value
-    except (KeyError, TypeError, ValueError, NotImplementedError):
-        return None
-
-
 def _text(header: Dataset, name: str) -> str:
-    value = _value(header, name)
-    return value.strip(" \0")[:LONGEST_UID] if isinstance(value, str) else ""
+    return element_text(header, name)[:LONGEST_UID]
 
 
-def _number(header: Dataset, name: str) -> int | None:
-    try:
-        return int(_value(header, name))
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _numbers(header: Dataset, name: str) -> tuple[float, ...] | None:
-    try:
-        return tuple(float(number) for number in _value(header, name))
-    except (TypeError, ValueError):
-        return None
+def _whole(header: Dataset, name: str) -> int | None:
+    found = element_numbers(header, name, 1)
+    return int(found[0]) if found else None
 
 
 def check_header(header: Dataset, syntax: UID) -> tuple[tuple[int, int, int], int]:

@@ -1,14 +1,16 @@
-"""Which format a file has, told by its content whatever its name says; those that are not read, by name."""
+"""Which format a file has, told by its content whatever its name says; why one is not read, in words."""
 
+import re
 import struct
 from pathlib import Path
 
+from dynammo.errors import UserError
 from dynammo.io.dicom import is_dicom_slide
 from dynammo.io.nifti import is_nifti
 from dynammo.io.slides import is_slide
 from dynammo.io.tiff import may_be_slide
 
-__all__ = ["IMAGE_ENDINGS", "NO_IMAGE", "format_or_fault", "split_fragment"]
+__all__ = ["IMAGE_ENDINGS", "NO_IMAGE", "format_or_fault", "reason_of", "split_fragment"]
 
 # formats of files that count as images by their names, and are reported where their content is none
 IMAGE_ENDINGS = (
@@ -20,6 +22,8 @@ NO_IMAGE = (
     "it is neither DICOM nor NIfTI, PNG, JPEG, TIFF, a slide, WebP, BMP, GIF, JPEG 2000, NRRD or MetaImage, "
     "whatever its name says"
 )
+LONGEST = 200  # characters of a message of a library
+FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+")  # in messages; they may name patients
 HEAD = 1024  # bytes that tell the format
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the latter are BigTIFF
 OLD_DICOM = (b"\x08\0", b"\x02\0")  # groups that open a DICOM file without preamble
@@ -97,3 +101,18 @@ def _unread(head: bytes) -> str | None:
     if head[4:8] == b"ftyp":
         return BRANDS.get(head[8:12])
     return next((name for mark, name in UNREAD.items() if head.startswith(mark)), None)
+
+
+def reason_of(error: Exception) -> str:
+    """One line for a person, whatever a decoder raised."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()  # without the path that Python adds
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice for it"
+    line = FOLDERS.sub("", str(error).split("\n")[0]).rstrip(".")[:LONGEST]
+    if isinstance(error, UserError | ValueError) and line:
+        return line
+    kind = "it ends early" if isinstance(error, EOFError) else f"it is damaged ({type(error).__name__})"
+    return f"{kind}: {line}" if line and not isinstance(error, KeyError | IndexError | AttributeError) else kind

@@ -4,19 +4,18 @@ Nothing here needs MONAI; `dynammo.io.monai_reader` puts it into MONAI's `LoadIm
 """
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynammo.errors import UserError
 from dynammo.io.dicom import DicomFile, DicomSeries
-from dynammo.io.formats import format_or_fault, split_fragment
+from dynammo.io.formats import format_or_fault, reason_of, split_fragment
 from dynammo.io.itk_volumes import ItkFile
 from dynammo.io.nifti import NiftiFile
 from dynammo.io.orientation import AS_STORED, frame_axis, layout, reorient, reoriented_affine, stored_part
@@ -36,9 +35,8 @@ Window = str | Sequence[float] | None
 Paths = str | Path | Sequence[str | Path]
 MOST_VALUES = 2**28  # read at once: 1 GiB as float32, 1024 slices of 512 x 512
 BRIGHTEST = 255.0
-LONGEST = 200  # characters of a message of a library
-FOLDERS = re.compile(r"(?<!\w)(?:[A-Za-z]:)?[/\\](?:[^/\\]*[/\\])+")  # in messages; they may name patients
-FACTS = dict.fromkeys(("modality", "study_uid", "series_uid", "instance_uid", "colour_profile", "notes"), "")
+TEXTS = dict.fromkeys(("modality", "study_uid", "series_uid", "instance_uid", "colour_profile", "notes"), "")
+FACTS: dict[str, Any] = TEXTS | {"original_channel_dim": 0, "reduced": 1}
 WITHOUT_PROFILES: dict[str, Any] = {"nifti": NiftiFile, "nrrd": ItkFile, "metaimage": ItkFile}  # by format
 
 
@@ -51,8 +49,9 @@ class Image:
         meta: `format`, `modality`, `frames` (in the file), `display` (whether the values are 0 to 255 for the
             screen, or measured), `spacing` (mm along the spatial axes, NaN where unknown), `affine` (4, 4) from
             indices of the spatial axes (of an image: row, column, 0) to RAS mm, `original_channel_dim` 0,
-            `study_uid`, `series_uid`, `instance_uid`, `colour_profile` (the name of the ICC profile that colours were
-            turned from to sRGB, or empty), `notes` (what was odd). Never the name, number or dates of a patient.
+            `spatial_shape` (of the file), `reduced` (how many of its rows and columns are one), `study_uid`,
+            `series_uid`, `instance_uid`, `colour_profile` (the name of the ICC profile that colours were turned from
+            to sRGB, or empty), `notes` (what was odd). Never the name, number or dates of a patient.
     """
 
     array: Floats
@@ -60,7 +59,18 @@ class Image:
 
 
 class Source(Protocol):
-    """An opened file: what its header says, and a way to load a part of it; see `read_dicom.DicomFile`."""
+    """An opened file: what its header says, and a way to load a part of it.
+
+    Attributes:
+        format: its name, as in `Image.meta`.
+        shape: stored lengths of the three axes, of pictures (frames, rows, columns); an image has one of 1.
+        channels: 1 grey, 3 colour.
+        affine: stored indices -> RAS mm; None where the place in the patient is unknown.
+        spacing: mm along the stored axes (3,), NaN where unknown.
+        is_reoriented: whether `affine` says how to lay it out; else it is shown as stored.
+        finite: whether no value can be NaN or infinite.
+        meta: what else goes into `Image.meta`; some of it is known once a part is loaded.
+    """
 
     @property
     def format(self) -> str: ...
@@ -77,10 +87,11 @@ class Source(Protocol):
     @property
     def finite(self) -> bool: ...
     @property
-    def meta(self) -> dict[str, str]: ...
+    def meta(self) -> dict[str, Any]: ...
 
     def close(self) -> None: ...
-    def load(self, part: tuple[slice, slice, slice], header_window: bool) -> tuple[Floats, bool]: ...
+    def load(self, part: tuple[slice, slice, slice], header_window: bool) -> tuple[Floats, bool]:
+        """Decode a part: float32 (C, ...), and whether all are values for the screen."""
 
 
 def read_image(
@@ -89,6 +100,7 @@ def read_image(
     window: Window = None,
     pictures_as_rgb: bool = False,
     colour_profiles: bool = True,
+    smallest: int | None = None,
 ) -> Image:
     """Read an image or volume.
 
@@ -103,20 +115,22 @@ def read_image(
         pictures_as_rgb: give grey values for the screen as three equal channels, so that 3 channels always mean 0 to
             255 and 1 channel measured values.
         colour_profiles: turn the colours of pictures and slides to sRGB where they embed an ICC profile.
+        smallest: pixels a side that are enough: a JPEG file is decoded at the smallest of 1/2, 1/4 and 1/8 of its
+            scale that leaves so many and divides its sides. None for all of its pixels.
 
     Raises:
         UserError: no such file, no image, a damaged one, a format that is not read, more than 2^28 values at once, no
             such frame, an impossible argument.
     """
-    check_choices(frames, window)
+    check_choices(frames, window, smallest)
     paths = [path] if isinstance(path, str | Path) else list(path)
     try:
-        return _read([str(p) for p in paths], frames, window, pictures_as_rgb, colour_profiles)
+        return _read([str(p) for p in paths], frames, window, pictures_as_rgb, colour_profiles, smallest)
     except Exception as error:  # decoders raise many kinds; to the user each is one unreadable image
         if isinstance(error, UserError):
             raise
         name = split_fragment(paths[0])[0].name if paths else "nothing"
-        raise UserError(f"{name} cannot be read: {_reason(error)}.") from error
+        raise UserError(f"{name} cannot be read: {reason_of(error)}.") from error
 
 
 def read_frames(path: Paths, choose: Callable[[int, int], Iterable[int]]) -> Iterator[tuple[int, int, Image]]:
@@ -142,9 +156,9 @@ def read_frames(path: Paths, choose: Callable[[int, int], Iterable[int]]) -> Ite
 def image_fault(path: str | Path) -> str | None:
     """Why the image at `path` cannot be read to its last pixel, without its name; None when it can."""
     try:
-        _read([str(path)], "all", None, False, False)
+        _read([str(path)], profiles=False)
     except Exception as error:
-        return _reason(error)
+        return reason_of(error)
     return None
 
 
@@ -172,15 +186,17 @@ def frame_count(path: str | Path) -> int:
     except Exception as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{file.name} cannot be read: {_reason(error)}.") from error
+        raise UserError(f"{file.name} cannot be read: {reason_of(error)}.") from error
 
 
-def check_choices(frames: Frames, window: Window) -> None:
+def check_choices(frames: Frames, window: Window, smallest: int | None = None) -> None:
     """Refuse impossible arguments of `read_image`.
 
     Raises:
-        UserError: frames or window that mean nothing.
+        UserError: frames, window or size that mean nothing.
     """
+    if smallest is not None and not (type(smallest) is int and smallest >= 1):
+        raise UserError(f"smallest is {smallest!r}; expected nothing, or pixels a side from 1.")
     if frames not in ("all", "middle", "maximum") and not (type(frames) is int and frames >= 0):
         raise UserError(f"frames is {frames!r}; expected all, middle, maximum or the number of a frame, from 0.")
     if window in (None, "header"):
@@ -190,14 +206,21 @@ def check_choices(frames: Frames, window: Window) -> None:
 
 
 @READING.job()
-def _read(paths: Sequence[str], frames: Frames, window: Window, pictures_as_rgb: bool, profiles: bool) -> Image:
+def _read(
+    paths: Sequence[str],
+    frames: Frames = "all",
+    window: Window = None,
+    pictures_as_rgb: bool = False,
+    profiles: bool = True,
+    smallest: int | None = None,
+) -> Image:
     if len(paths) != 1:
         return _from_source(_series(paths, profiles), frames, window, pictures_as_rgb)
     file, fragment = split_fragment(paths[0])
     kind = _format(file)
     if kind == "slide":
         return _tile(file, fragment, profiles)
-    with closing(_open(file, kind, profiles)) as source:
+    with closing(_open(file, kind, profiles, smallest)) as source:
         return _from_source(source, _frames(fragment) if fragment else frames, window, pictures_as_rgb)
 
 
@@ -216,21 +239,21 @@ def _format(file: Path) -> str:
     return kind
 
 
-def _open(file: Path, kind: str, profiles: bool = True) -> Source:
+def _open(file: Path, kind: str, profiles: bool = True, smallest: int | None = None) -> Source:
     if kind in WITHOUT_PROFILES:
-        source: Source = WITHOUT_PROFILES[kind](file)
-        return source
+        return cast(Source, WITHOUT_PROFILES[kind](file))
     if kind == "dicom":
         return DicomFile(file, colour_profiles=profiles)
-    return TiffFile(file, profiles) if kind == "tiff" else PictureFile(file, profiles)
+    return TiffFile(file, profiles) if kind == "tiff" else PictureFile(file, profiles, smallest)
 
 
 def _tile(file: Path, fragment: str, profiles: bool) -> Image:
     if not fragment.startswith("tile="):
         raise ValueError(f"it is a whole slide; name a tile of it, {file.name}#tile=x,y,span,size")
-    meta = {**FACTS, "format": "slide", "frames": 1, "display": True, "original_channel_dim": 0}
-    meta["colour_profile"] = profile_name(slide_profile(file)) if profiles else ""
-    return Image(read_tile(file, fragment, profiles), meta | {"spacing": np.full(2, np.nan), "affine": np.eye(4)})
+    tile, name = read_tile(file, fragment, profiles), profile_name(slide_profile(file)) if profiles else ""
+    facts = {"format": "slide", "frames": 1, "display": True, "colour_profile": name}
+    place = {"spacing": np.full(2, np.nan), "affine": np.eye(4), "spatial_shape": np.array(tile.shape[1:])}
+    return Image(tile, FACTS | facts | place)
 
 
 def _frames(fragment: str) -> Frames:
@@ -314,28 +337,14 @@ def _clipped(array: Floats, window: Sequence[float]) -> Floats:
 def _meta(
     source: Source, dimensions: int, orientation: NDArray[np.float64], frame: int | None, display: bool
 ) -> dict[str, Any]:
-    spacing = source.spacing[np.argsort(orientation[:, 0])]  # of frames, rows, columns
+    stored = np.argsort(orientation[:, 0])  # axes of frames, rows, columns
+    facts = FACTS | source.meta | {"format": source.format, "frames": _depth(source, orientation), "display": display}
+    spacing, shape = source.spacing[stored], np.array(source.shape)[stored]
     if source.affine is None:
-        affine = np.diag([*(1.0 if math.isnan(length) else length for length in spacing), 1.0])
+        steps = (1, facts["reduced"], facts["reduced"])
+        affine = np.diag([*np.where(np.isnan(spacing), steps, spacing), 1.0])
     else:
         affine = reoriented_affine(source.affine, orientation, source.shape, frame)
     if dimensions == 2:
-        spacing, affine = spacing[1:], affine[:, [1, 2, 0, 3]]
-    frames = _depth(source, orientation)
-    facts = {"format": source.format, "frames": frames, "display": display, "original_channel_dim": 0}
-    return {**FACTS, **source.meta, **facts, "spacing": spacing, "affine": affine}
-
-
-def _reason(error: Exception) -> str:
-    """One line for a person, whatever a decoder raised."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()  # without the path that Python adds
-    if isinstance(error, MemoryError):
-        return "the memory does not suffice for it"
-    line = FOLDERS.sub("", str(error).split("\n")[0]).rstrip(".")[:LONGEST]
-    if isinstance(error, UserError | ValueError) and line:
-        return line
-    kind = "it ends early" if isinstance(error, EOFError) else f"it is damaged ({type(error).__name__})"
-    return f"{kind}: {line}" if line and not isinstance(error, KeyError | IndexError | AttributeError) else kind
+        spacing, affine, shape = spacing[1:], affine[:, [1, 2, 0, 3]], shape[1:]
+    return facts | {"spacing": spacing, "affine": affine, "spatial_shape": shape}

@@ -21,16 +21,7 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # of ITK, to RAS
 
 
 class ItkFile:
-    """One NRRD or MetaImage file.
-
-    Attributes:
-        shape: stored (k, j, i); an image has k = 1.
-        channels: 1, or 3 for colours: vectors of three bytes.
-        affine: (k, j, i) -> RAS mm; None of an image, and where the header tells no directions.
-        spacing: mm along the stored axes, NaN where unknown.
-        is_reoriented: whether the volume is laid out by `affine`.
-        finite: whether no value can be NaN or infinite.
-        meta: nothing that only these formats would know.
+    """One NRRD or MetaImage file, a `Source` of `dynammo.io.image_reader`: axes (k, j, i), colours of three bytes.
 
     Raises:
         ValueError: more than three dimensions, complex numbers, vectors that are no colours, voxels in another file.
@@ -68,11 +59,7 @@ class ItkFile:
         """Nothing is open."""
 
     def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
-        """Read a part of the stored (k, j, i).
-
-        Returns:
-            float32 (C, k, j, i), and whether all are values for the screen: colours.
-        """
+        """Read a part; colours are for the screen."""
         try:
             with caught_output():
                 image = self._reader.Execute()  # lives as long as the view of its voxels

@@ -24,6 +24,7 @@ class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
         window: None leaves measured values, `header` and `(low, high)` scale them to 0 .. 255.
         pictures_as_rgb: grey values for the screen get three equal channels.
         colour_profiles: colours with an ICC profile are turned to sRGB.
+        smallest: pixels a side from which a large JPEG file is decoded at a smaller scale.
 
     Raises:
         UserError: an impossible argument.
@@ -35,11 +36,13 @@ class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
         window: Window = None,
         pictures_as_rgb: bool = False,
         colour_profiles: bool = True,
+        smallest: int | None = None,
     ) -> None:
         super().__init__()
-        check_choices(frames, window)
+        check_choices(frames, window, smallest)
         self.options: dict[str, Any] = {
             "frames": frames, "window": window, "pictures_as_rgb": pictures_as_rgb, "colour_profiles": colour_profiles,
+            "smallest": smallest,
         }  # fmt: skip
 
     def verify_suffix(self, filename: Paths) -> bool:
@@ -55,13 +58,13 @@ class ClinicalReader(ImageReader):  # type: ignore[misc]  # MONAI is untyped
         """Read the files that `read` has noted.
 
         Returns:
-            The array, and its meta data: those of `dynammo.io.image_reader.Image`, and MONAI's `spatial_shape`,
-            `original_affine` and `space`.
+            The array, and its meta data: those of `dynammo.io.image_reader.Image`, and MONAI's `original_affine` and
+            `space`.
 
         Raises:
             UserError: see `dynammo.io.image_reader.read_image`.
         """
         image = read_image(img, **self.options)
-        affine = image.meta["affine"]
-        own = {"spatial_shape": np.array(image.array.shape[1:]), "original_affine": affine.copy(), "space": "RAS"}
+        of_file = image.meta["affine"] / [*[image.meta["reduced"]] * 2, 1, 1]
+        own = {"original_affine": of_file, "space": "RAS"}
         return np.require(image.array, requirements="W"), image.meta | own  # torch may not share read-only memory

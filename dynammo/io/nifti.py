@@ -31,19 +31,10 @@ MOST_KEPT = 2**26  # voxels of a compressed volume that is kept for its next fra
 
 
 class NiftiFile:
-    """One NIfTI file.
+    """One NIfTI file, a `Source` of `dynammo.io.image_reader`.
 
-    Args:
-        path: the file.
-
-    Attributes:
-        shape: stored (i, j, k); an image has k = 1. Without a usable affine (k, j, i): frames lie along the last axis.
-        channels: 1, or 3 for colours: RGB voxels, or vectors of three bytes as ITK writes them.
-        affine: (i, j, k) -> RAS mm, the sform or else the qform; None where the header gives no usable one.
-        spacing: mm along the axes of `shape`, NaN where unknown.
-        is_reoriented: whether the volume is laid out by `affine`.
-        finite: whether no value can be NaN or infinite: whole numbers, scaled moderately.
-        meta: nothing that only NIfTI would know.
+    Its axes are (i, j, k), without a usable affine (k, j, i): frames lie along the last one. Colours are RGB voxels, or
+    vectors of three bytes as ITK writes them.
 
     Raises:
         ValueError: empty, 4-D, complex, or a header without its image.
@@ -74,11 +65,7 @@ class NiftiFile:
         self._file.close()
 
     def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
-        """Read a part, along the axes of `shape`.
-
-        Returns:
-            float32 (C, ...), and whether all are values for the screen: colours.
-        """
+        """Read a part; colours are for the screen."""
         stored = part if self.is_reoriented else (part[2], part[1], part[0])
         whole = [slice(0, length) for length in self._stored]
         if list(stored) != whole and math.prod(self.shape) <= MOST_KEPT and _is_compressed(self._path):

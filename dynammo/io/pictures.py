@@ -24,57 +24,50 @@ PLUGINS = [name for name in FORMATS if name not in ("MPO", "DIB")]  # no other i
 GREY, DEEP = {"1", "L", "LA", "La"}, {"F", "I"}  # modes; I;16 and the like are deep too
 ORIENTATION, TURNED = 0x0112, range(5, 9)  # EXIF: the camera lay on its side
 MOST_PIXELS = 178_956_970  # where Pillow refuses, too
+MOST_BYTES = 8 * MOST_PIXELS  # of four channels of 16 bits
 SIZ = b"\xff\x4f\xff\x51"  # a JPEG 2000 codestream begins with the size and depth of its image
 
 
 class PictureFile:
-    """One picture; of an animation the first frame.
+    """One picture, a `Source` of `dynammo.io.image_reader`; of an animation the first frame.
+
+    It stands upright; how fine its pixels are is not known, for its resolution is that of the paper.
 
     Args:
         path: the file.
         colour_profiles: turn colours to sRGB where the picture embeds their ICC profile.
-
-    Attributes:
-        shape: (1, height, width), upright.
-        channels: 1 grey, 3 colour.
-        affine: None.
-        spacing: NaN (3,): resolution in a picture is that of the paper.
-        is_reoriented: False.
-        finite: whether no value can be NaN or infinite.
-        meta: `colour_profile`, once loaded: the name of the profile that colours were turned from.
+        smallest: see `dynammo.io.image_reader.read_image`.
 
     Raises:
-        ValueError: the picture is of no such format, or larger than Pillow takes.
+        ValueError: the picture is of no such format, or larger than is read.
     """
 
     affine = None
     is_reoriented = False
 
-    def __init__(self, path: Path, colour_profiles: bool = True) -> None:
+    def __init__(self, path: Path, colour_profiles: bool = True, smallest: int | None = None) -> None:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes, more than any picture that is read")
+        content = path.read_bytes()  # once, whoever decodes it
         try:
-            self._image = Image.open(path, formats=PLUGINS)
+            self._image = Image.open(BytesIO(content), formats=PLUGINS)
         except Image.DecompressionBombError:
             check_pixels(MOST_PIXELS + 1)
         image, self._profiles = self._image, colour_profiles
         self.format = FORMATS[str(image.format)]
-        self._deep = _deep_grey(path, image)
+        self._deep = content if _is_deep_grey(content, image) else b""
         self.channels = 1 if self._deep or image.mode in GREY or _is_deep(image.mode) else 3
         width, height = image.size[::-1] if _lies(image) else image.size
         self.shape = (1, height, width)
         self.finite = image.mode != "F"
         self.spacing = np.full(3, np.nan)
-        self.meta: dict[str, str] = {}
+        self.meta: dict[str, Any] = {"reduced": _reduce(image, smallest)}
 
     def close(self) -> None:
-        """Close the file."""
-        self._image.close()
+        """Nothing stays open."""
 
     def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
-        """Decode the picture.
-
-        Returns:
-            float32 (C, 1, H, W), and whether all are values for the screen: 8 bits.
-        """
+        """Decode the picture, a reduced one to fewer pixels than `shape`; 8 bits are for the screen."""
         if self._deep:
             pixels = _decoded(self._deep)
             image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 else pixels)
@@ -127,26 +120,38 @@ def _plain(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _deep_grey(path: Path, image: Image.Image) -> bytes:
-    """The file's content, where it is grey of more bits, or signed, that Pillow would cut or shift; else nothing."""
+def _is_deep_grey(content: bytes, image: Image.Image) -> bool:
+    """Whether a file is grey of more bits, or signed, that Pillow would cut or shift."""
     if image.format == "PNG":
-        with path.open("rb") as file:
-            return path.read_bytes() if file.read(26)[24:] == b"\x10\x04" else b""  # 16 bits; grey and alpha
+        return content[24:26] == b"\x10\x04"  # 16 bits; grey and alpha
     if image.format != "JPEG2000":
-        return b""
-    content = path.read_bytes()
+        return False
     start = content.find(SIZ) + 8  # behind two markers, a length and the capabilities
     right, low, left, top, components, depth = struct.unpack_from(">IIII16xHB", content, start)
     if (right - left, low - top) != image.size:
         raise ValueError(f"its header speaks of {image.size} pixels, its data of {(right - left, low - top)}")
     if components > 2 and depth & 0x80:
         raise ValueError("a signed JPEG 2000 in colours is not read; save it as PNG")
-    return content if components <= 2 and depth > 7 and image.mode != "P" else b""
+    return components <= 2 and depth > 7 and image.mode != "P"
 
 
 def _decoded(content: bytes) -> NDArray[np.float32]:
     decode = imagecodecs.png_decode if content[1:4] == b"PNG" else imagecodecs.jpeg2k_decode
     return np.asarray(decode(content), np.float32)
+
+
+def _reduce(image: Image.Image, smallest: int | None) -> int:
+    """Have a JPEG decoded at 1/2, 1/4 or 1/8 of its scale, the smallest that leaves `smallest` pixels a side.
+
+    The scale has to divide both sides, as it does of most cameras' pictures: else a part of a pixel is added at the
+    rim, and all others move.
+    """
+    sides = image.size
+    scales = (s for s in (8, 4, 2) if smallest and not (sides[0] % s or sides[1] % s) and min(sides) // s >= smallest)
+    scale = next(scales, 1)
+    if scale > 1:
+        image.draft(None, (sides[0] // scale, sides[1] // scale))  # of other formats it does nothing
+    return sides[0] // image.width
 
 
 def _is_deep(mode: str) -> bool:

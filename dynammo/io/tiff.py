@@ -38,20 +38,13 @@ MOST_TAGS = 4096  # that are looked at; a TIFF has some twenty
 
 
 class TiffFile:
-    """A TIFF: its largest pages are the frames of a stack; smaller ones are copies of it.
+    """A TIFF, a `Source` of `dynammo.io.image_reader`: its largest pages are frames, smaller ones copies of them.
+
+    Frames stand upright. The spacing is known where ImageJ or a resolution in centimetres tells it.
 
     Args:
         path: the file.
         colour_profiles: turn colours to sRGB where the file embeds their ICC profile.
-
-    Attributes:
-        shape: (frames, height, width), upright.
-        channels: 1 grey, 3 colour.
-        affine: None.
-        spacing: mm of (frames, rows, columns), where ImageJ or a resolution in centimetres tells; else NaN.
-        is_reoriented: False.
-        finite: whether no value can be NaN or infinite.
-        meta: `colour_profile`, once loaded: the name of the profile that colours were turned from.
 
     Raises:
         ValueError: colours or values whose meaning cannot be known, more pixels than are read at once, a file that
@@ -88,11 +81,7 @@ class TiffFile:
         self._file.close()
 
     def load(self, part: Part, header_window: bool) -> tuple[Floats, bool]:
-        """Decode a part of the frames.
-
-        Returns:
-            float32 (C, frames, H, W), and whether all are values for the screen: 8 bits or colours.
-        """
+        """Decode a part of the frames; 8 bits and colours are for the screen."""
         frames = [self._planes(number) for number in range(*part[0].indices(self.shape[0]))]
         return frames[0][:, np.newaxis] if len(frames) == 1 else np.stack(frames, axis=1), _is_screen(self._page)
 

@@ -238,6 +238,18 @@ def test_images_are_read_as_dynammo_reads_them(
     torch.testing.assert_close(torch.as_tensor(np.asarray(read)), expected, atol=rounding, rtol=0)
 
 
+@pytest.mark.parametrize(("smallest", "reduced"), [(None, 1), (512, 2), (600, 1)])
+def test_a_large_jpeg_is_reduced_as_dynammo_reduces_it(smallest: int | None, reduced: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR).resize((1300, 1030)).save(tmp_path / "large.jpg", exif=exif)
+    expected = read_image(tmp_path / "large.jpg", smallest=smallest)
+    parser = ConfigParser(yaml.safe_load(text()) | {"smallest": smallest})
+    read = parser.get_parsed_content("loading")({"image": str(tmp_path / "large.jpg")})["image"]
+    assert expected.meta["reduced"] == reduced and expected.array.shape == (3, 1300 // reduced, 1030 // reduced)
+    np.testing.assert_array_equal(np.asarray(read), expected.array)
+
+
 @pytest.mark.parametrize("name", BEYOND)
 def test_what_dynammo_alone_reads_stands_in_the_readme(
     name: str, parsers: dict[str, ConfigParser], tmp_path: Path

@@ -9,6 +9,7 @@ from synthetic.datasets import CLASSES, write_image
 
 from dynammo.inference.classifier import StudyClassifier
 from dynammo.inference.graph import Output
+from dynammo.io.pictures import PictureFile
 from dynammo.io.studies import Study, find_studies
 from dynammo.runs.load import load_model
 
@@ -46,6 +47,22 @@ def test_every_study_has_a_result_in_order(trained: Trained, tmp_path: Path) -> 
         assert sum(result.item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert result.item["probability"] == result.item["probabilities"][result.item["class"]]
         assert "low confidence" in result.item["flags"] and result.picture is not None
+
+
+def test_a_picture_is_read_and_decoded_once(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its class and for what the report shows of it."""
+    (tmp_path / "studies").mkdir()
+    names = ["0.jpg", "1.png", "2.webp"]
+    for i, name in enumerate(names):
+        write_image(tmp_path / "studies" / name, CLASSES[i], i)
+    classifier = StudyClassifier(load_model(trained("dynammo")), batch_size=2)
+    read, decoded = [], []
+    whole, load = Path.read_bytes, PictureFile.load
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or whole(path))
+    monkeypatch.setattr(PictureFile, "load", lambda file, *part: decoded.append(file.format) or load(file, *part))
+    results = list(classifier.classify(find_studies(tmp_path / "studies", tmp_path).studies))
+    assert all(result.picture is not None for result in results)
+    assert sorted(read) == names and sorted(decoded) == ["jpeg", "png", "webp"]
 
 
 def test_how_slices_become_one_prediction_is_said(trained: Trained) -> None:

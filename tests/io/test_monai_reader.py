@@ -37,3 +37,13 @@ def test_in_monai(tmp_path: Path) -> None:
         ClinicalReader(frames="first")
     with pytest.raises(UserError, match="window is"):
         ClinicalReader(window=(5, 1))
+
+
+def test_what_is_recorded_of_a_reduced_jpeg_is_its_own_size(tmp_path: Path) -> None:
+    from dynammo.io.monai_reader import ClinicalReader
+
+    Image.new("RGB", (400, 300)).save(tmp_path / "x.jpg")
+    reader = ClinicalReader(smallest=75)
+    array, meta = reader.get_data(reader.read(tmp_path / "x.jpg"))
+    assert array.shape == (3, 75, 100) and meta["spatial_shape"].tolist() == [300, 400]
+    assert np.array_equal(meta["affine"], meta["original_affine"] @ np.diag([4, 4, 1, 1]))

@@ -11,6 +11,7 @@ from synthetic.images import (
     COLOUR,
     RAMP,
     dicom,
+    other_profile,
     save,
     values,
 )
@@ -131,3 +132,36 @@ def test_a_picture_file_is_what_its_header_says(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(ValueError, match="tile it or make it smaller"):
         check_pixels(MOST_PIXELS + 1)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_large_jpeg_is_decoded_at_the_scale_that_is_enough(tmp_path: Path, mode: str, orientation: int) -> None:
+    random = np.random.default_rng(0)
+    soft = Image.fromarray(random.integers(0, 256, (9, 13, 3)).astype(np.uint8)).resize((800, 544)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    soft.save(tmp_path / "x.jpg", quality=95, exif=exif)
+    soft.save(tmp_path / "x.tif")
+    whole = read_image(tmp_path / "x.jpg")
+    for smallest, scale in ((None, 1), (273, 1), (272, 2), (136, 4), (68, 8), (1, 8)):
+        image = read_image(tmp_path / "x.jpg", smallest=smallest)
+        assert image.meta["reduced"] == scale
+        assert image.meta["spatial_shape"].tolist() == list(whole.array.shape[1:])
+        assert np.array_equal(image.meta["affine"], whole.meta["affine"] @ np.diag([scale, scale, 1, 1]))
+        channels, height, width = whole.array.shape
+        blocks = whole.array.reshape(channels, height // scale, scale, width // scale, scale)
+        assert np.abs(image.array - blocks.mean((2, 4))).mean() < 2
+    assert read_image(tmp_path / "x.tif", smallest=68).array.shape[1:] == (544, 800)
+    soft.crop((0, 0, 798, 542)).save(tmp_path / "x.jpg")
+    assert read_image(tmp_path / "x.jpg", smallest=68).meta["reduced"] == 2, "4 and 8 do not divide its sides"
+    with pytest.raises(UserError, match="smallest is 0"):
+        read_image(tmp_path / "x.jpg", smallest=0)
+
+
+def test_colours_of_a_reduced_jpeg_are_turned_to_srgb(tmp_path: Path) -> None:
+    profile = other_profile()
+    Image.new("RGB", (256, 256), (200, 100, 50)).save(tmp_path / "x.jpg", quality=95, icc_profile=profile)
+    whole, reduced = (read_image(tmp_path / "x.jpg", smallest=size) for size in (None, 64))
+    assert reduced.meta["colour_profile"] == whole.meta["colour_profile"] != ""
+    np.testing.assert_allclose(reduced.array[:, 5, 5], whole.array[:, 20, 20], atol=1)
