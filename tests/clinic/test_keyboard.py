@@ -64,7 +64,7 @@ def test_a_large_picture_is_used_by_keyboard_and_left_by_it(show: Open) -> None:
     assert page.locator("#large-path").inner_text() == "doubt.png"
     page.locator("#close").press("Space")
     assert not page.locator("#large").is_visible()
-    assert page.evaluate("document.activeElement.innerText") == "doubt.png"
+    page.wait_for_function("document.activeElement.innerText === 'doubt.png'")  # once the browser has closed it
 
 
 def test_sorting_and_filtering_need_no_mouse(show: Open) -> None:
