@@ -11,7 +11,7 @@ from dynammo.data.tasks import Task
 from dynammo.heads.analytic import ClassStatistics, add_classes
 from dynammo.heads.cross_validation import FOLDS, assign_folds
 from dynammo.heads.scatters import ClassScatters, scatter_classes, update_classes
-from dynammo.networks.out_of_distribution import OutOfDistribution, maps_behind
+from dynammo.networks.out_of_distribution import OutOfDistribution, maps_behind, width_of
 from dynammo.training.metrics import threshold_at
 from dynammo.training.prediction import extract_map_features
 from dynammo.training.trainer import IncrementalTrainer, TaskEvents
@@ -25,7 +25,8 @@ LEAST = 1e-10  # of the mean square of the features: what varies less, by a 100,
 class FitOutOfDistribution:
     """Learn what training images look like, from statistics of the first maps; nothing of an image is kept.
 
-    The stem's map is read, and that of layer 1 where no adapter ever changes it, unless earlier statistics did not.
+    The stem's map is read, and that of layer 1 where no adapter ever changes it, unless earlier statistics did not or
+    a small head reads fewer numbers itself: most of its state would tell what images look like.
 
     The threshold comes from images that were left out of the statistics. Where every class has one image, or copies
     of one, nothing tells how far images of a class lie apart, and there is no threshold (None) until a later task does.
@@ -94,7 +95,9 @@ class FitOutOfDistribution:
         if self.statistics is not None:
             self.maps = maps_behind(self.statistics.sums.shape[1], network.backbone.channels)
         else:
-            self.maps = 2 if network.spec["adapter"] == "none" and network.backbone.encoder is None else 1
+            plain = network.spec["adapter"] == "none" and network.backbone.encoder is None
+            enough = network.pooling.features >= width_of(network.backbone.channels, 2)
+            self.maps = 2 if plain and enough else 1
         data = Dataset(items, self.transform)
         return extract_map_features(network.classifier(), data, self.batch_size, self.maps)
 

@@ -24,7 +24,7 @@ def test_images_of_another_kind_are_far_from_all_training_images(trained: Traine
     assert float(network.ood_score(network.maps(stripes))) > 2 * limit
 
 
-@pytest.mark.parametrize(("method", "maps"), [("dynammo", 1), ("analytic", 2)])
+@pytest.mark.parametrize(("method", "maps"), [("dynammo", 1), ("analytic", 2), ("light", 1)])
 def test_layer_1_is_read_where_no_adapter_changes_it(trained: Trained, method: str, maps: int) -> None:
     run = trained(method)
     detector = load_model(run).network.out_of_distribution
