@@ -1,7 +1,7 @@
-"""Draw docs/images/report.png and report_image.png: the report of a classification, and one image of it.
+"""Draw report.png, report_image.png and site.png of docs/images: a report, one image of it, and the site of the docs.
 
-Type `python -m benchmarks.figures.draw_report REPORT` from the repository root, REPORT a report.html; an installed
-Chromium draws it.
+After `make demo docs` type `python -m benchmarks.figures.draw_report` from the repository root; an installed Chromium
+draws them.
 """
 
 import shutil
@@ -16,8 +16,12 @@ from dynammo.errors import UserError
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def main(report: Annotated[Path, typer.Argument()], images: Path = Path("docs/images")) -> None:
-    """Open the report as a person in front of a screen does, in English, and take two pictures."""
+def main(
+    report: Annotated[Path, typer.Argument()] = Path("demo/report/report.html"),
+    site: Path = Path("build/site/index.html"),
+    images: Path = Path("docs/images"),
+) -> None:
+    """Open report and site as a person in front of a screen does, in English, and take pictures."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         raise UserError(f"the report is drawn by {BROWSERS[0]}, which is not installed here.")
@@ -31,6 +35,9 @@ def main(report: Annotated[Path, typer.Argument()], images: Path = Path("docs/im
         page.locator("#image").wait_for()
         page.wait_for_timeout(500)  # the heat map is painted behind the picture
         page.screenshot(path=images / "report_image.png")
+        page.goto(site.resolve().as_uri())
+        page.wait_for_timeout(500)
+        page.screenshot(path=images / "site.png")
         chromium.close()
 
 
