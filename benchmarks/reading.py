@@ -31,6 +31,7 @@ from benchmarks.timing import Call, Spread, time_interleaved
 from dynammo.errors import UserError
 from dynammo.io.image_reader import read_image
 from dynammo.runtime import provenance
+from dynammo.runtime.devices import keep_freed_memory
 from dynammo.runtime.files import write_json
 
 __all__ = ["ReadingSettings", "ReadingSpeed", "benchmark_reading", "measure_reading", "values_alone", "write_examples"]
@@ -96,6 +97,7 @@ def benchmark_reading(settings: ReadingSettings, json_file: Path | None = None) 
 
 def measure_reading(settings: ReadingSettings) -> dict[str, ReadingSpeed]:
     """Files a second for each format and size."""
+    keep_freed_memory()  # as trainings and `dynammo classify` do; of both readers
     speeds: dict[str, ReadingSpeed] = {}
     for size in sorted({settings.size, settings.large}):
         with tempfile.TemporaryDirectory() as folder:
