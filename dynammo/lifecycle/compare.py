@@ -279,6 +279,13 @@ def _spread(values: Sequence[float | None]) -> Spread:
 def _notes(runs: Sequence[_Run]) -> Iterable[str]:
     """What differs between the runs beside their method, and what is not known to be the same."""
     first = runs[0]
+    untested = sorted(name for name, images in first.test_images.items() if not images)
+    if untested:
+        tested = len(first.test_images) - len(untested)
+        yield (
+            f"recall is that of {tested} of {len(first.test_images)} classes, not the models'; without test images: "
+            f"{', '.join(untested)}."
+        )
     ordered = [run.name for run in runs if run.record["classes"] != first.record["classes"]]
     if ordered:
         yield f"{', '.join(ordered)} learnt the classes in another order than {first.name}."
