@@ -27,7 +27,7 @@ MODES = {WHITE_IS_ZERO: ("L", "LA"), BLACK_IS_ZERO: ("L", "LA"), RGB: ("RGB", "R
 UNSIGNED, SIGNED, FLOAT, UNKNOWN = 1, 2, 3, 4  # sample formats; writers of the last mean the first
 KINDS = {UNSIGNED: "", SIGNED: "signed ", FLOAT: "float ", UNKNOWN: ""}
 PREMULTIPLIED, ALPHA = 1, 2  # extra samples
-JPEG = 7  # compression; its YCbCr comes as RGB
+LZW, JPEG = 5, 7  # compressions; YCbCr of the latter comes as RGB
 CENTIMETRE, TURNED = 3, range(5, 9)  # values of tags: the unit of resolution, a picture that lies on its side
 PAPER = {28, 38, 59, 79, 118, 236, 472}  # pixels a centimetre of 72 to 1200 dpi, which say nothing of the object
 UNITS = {"mm": 1.0, "cm": 10.0, "nm": 1e-6, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "\\u00b5m": 1e-3, "micron": 1e-3,
@@ -88,13 +88,18 @@ class TiffFile:
     def _planes(self, number: int) -> Floats:
         """Upright float32 (C, H, W) of a frame."""
         page = self._page
+        profile = page.tags.valueof(PROFILE) if self._profiles else None
+        if self._stack is None and not self._file.is_bigtiff and _is_plain_lzw(page):
+            with Image.open(self._path) as image:
+                image.seek(self._pages[number].index)
+                planes, self.meta["colour_profile"] = screen_planes(image, profile)
+            return planes
         if self._stack is not None:
             stored = self._stack[number]
         else:
             at, layer = divmod(number, page.imagedepth)
             stored = _laid(self._pages[at].asarray(maxworkers=1), page)[layer]
         if _is_screen(page):
-            profile = page.tags.valueof(PROFILE) if self._profiles else None
             planes, self.meta["colour_profile"] = screen_planes(_screen_image(page, stored), profile)
         else:
             planes = _measured(page, stored[..., 0])[np.newaxis]
@@ -208,6 +213,17 @@ def _laid(stored: NDArray[Any], page: Any) -> NDArray[Any]:  # noqa: ANN401
 
 def _is_screen(page: Any) -> bool:  # noqa: ANN401
     return page.photometric > BLACK_IS_ZERO or (page.bitspersample <= 8 and page.sampleformat in (UNSIGNED, UNKNOWN))
+
+
+def _is_plain_lzw(page: Any) -> bool:  # noqa: ANN401
+    """Whether it is what most programs write: Pillow decodes it in half of imagecodecs' time."""
+    return (
+        page.compression == LZW
+        and page.bitspersample == 8
+        and page.sampleformat == UNSIGNED
+        and (page.photometric, page.samplesperpixel) in ((BLACK_IS_ZERO, 1), (RGB, 3))
+        and (page.planarconfig, page.imagedepth, page.tags.valueof(ORIENTATION, 1)) == (1, 1, 1)
+    )
 
 
 def _measured(page: Any, grey: NDArray[Any]) -> Floats:  # noqa: ANN401

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dynammo.errors import UserError, printable
-from dynammo.runs.record import Record, check_finished, check_tasks, locate_model, read_record
+from dynammo.runs.record import Record, check_finished, check_tasks, locate_model, measured, read_record
 from dynammo.runtime.plain import decimals, expanded, rounded, say
 from dynammo.runtime.tables import csv_bytes
 from dynammo.runtime.terminal import Terminal
@@ -279,13 +279,9 @@ def _spread(values: Sequence[float | None]) -> Spread:
 def _notes(runs: Sequence[_Run]) -> Iterable[str]:
     """What differs between the runs beside their method, and what is not known to be the same."""
     first = runs[0]
-    untested = sorted(name for name, images in first.test_images.items() if not images)
-    if untested:
-        tested = len(first.test_images) - len(untested)
-        yield (
-            f"recall is that of {tested} of {len(first.test_images)} classes, not the models'; without test images: "
-            f"{', '.join(untested)}."
-        )
+    tested = measured(first.record)
+    if tested.whole is None:
+        yield f"recall is that of {tested.classes} of {tested.of} classes, of which there are test images."
     ordered = [run.name for run in runs if run.record["classes"] != first.record["classes"]]
     if ordered:
         yield f"{', '.join(ordered)} learnt the classes in another order than {first.name}."
