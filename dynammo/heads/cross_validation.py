@@ -72,7 +72,6 @@ def fit_with_folds(
     folds: int = FOLDS,
     shard: Shard | None = None,
     keep_scatters: bool = False,
-    groups: torch.Tensor | None = None,
 ) -> CrossValidated:
     """Learn new classes, and heads without each fold of their images. Classes weigh the same in the losses.
 
@@ -85,7 +84,6 @@ def fit_with_folds(
         folds: parts of each class, fewer where a class has fewer images.
         shard: where other processes hold more images; features and labels are then of those available.
         keep_scatters: give what each class has added apart too.
-        groups: of all images, see `assign_folds`.
 
     Raises:
         ValueError: labels that leave a gap or belong to known classes.
@@ -93,7 +91,7 @@ def fit_with_folds(
     shard = shard or Shard.whole(labels)
     counts = count_new_classes(known, shard.labels)
     parts = min(folds, int(counts.min()))
-    numbers = assign_folds(shard.labels, parts, groups=groups)
+    numbers = assign_folds(shard.labels, parts)
     inside = [_count(shard.labels[numbers == i], known, len(counts)) for i in range(parts)] if parts > 1 else []
     here = numbers[shard.here]
     statistics, scatters = _learn(known, features, labels, here, counts, inside, shard, keep_scatters)

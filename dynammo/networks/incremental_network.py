@@ -90,16 +90,13 @@ class IncrementalNetwork(nn.Module):
                     f"adapter is conv, which sits between stages of feature maps; {foreign.about['name']} has none: "
                     "give adapter low_rank, which is always merged, or none."
                 )
-            smallest, sides = getattr(ADAPTERS.get(adapter), "smallest_input", 1), foreign.about.get("sides", [])
-            if min(sides[:stages], default=smallest) < smallest:
-                raise UserError(
-                    f"image_size {image_size} leaves {min(sides[:stages])} pixels at an adapter of "
-                    f"{foreign.about['name']}, which needs {smallest}; raise --image_size or lower --stages."
-                )
+            sides = foreign.about.get("sides", [])[:stages]
+            _check_sites(min(sides, default=image_size), image_size, adapter, f"an adapter of {foreign.about['name']}")
             self.spec["encoder"] = foreign.about
         self.backbone = Backbone(architecture, stages, spatial_dims, in_channels, foreign)
         if foreign is None:
-            _check_image_size(image_size, stages, adapter)
+            before = f"the adapter before layer{stages}"
+            _check_sites(_last_side(image_size, stages), image_size, adapter, before)
             if weights != "first_task":
                 load_pretrained(self.backbone, weights, spatial_dims, in_channels)
         self.adapters = self._new_adapters()
@@ -274,20 +271,31 @@ def _loaded(module: Module, state: State) -> Module:
     return module
 
 
-def _check_image_size(image_size: int, stages: int, adapter: str) -> None:
+def _last_side(image_size: int, stages: int) -> int:
+    """Pixels of a side of a ResNet's map in front of its last layer."""
+    side = (image_size + 3) // 4  # after the stem, and at layer1 and layer2
+    for _ in range(max(0, stages - 2)):
+        side = (side + 1) // 2
+    return side
+
+
+def _check_sites(side: int, image_size: int, adapter: str, where: str) -> None:
     """Check that images of this size leave every adapter enough pixels.
+
+    Args:
+        side: the fewest pixels of a side that an adapter gets.
+        image_size: of which so many are left.
+        adapter: its name.
+        where: it sits, for the message.
 
     Raises:
         UserError: the image is too small.
     """
     smallest = getattr(ADAPTERS.get(adapter), "smallest_input", 1)
-    last_site = (image_size + 3) // 4  # after the stem, and at layer1 and layer2
-    for _ in range(max(0, stages - 2)):
-        last_site = (last_site + 1) // 2
-    if last_site < smallest:
+    if side < smallest:
         raise UserError(
-            f"image_size {image_size} leaves {last_site} pixels at the adapter before layer{stages}, which needs "
-            f"{smallest}; raise --image_size or lower --stages."
+            f"image_size {image_size} leaves {side} pixels at {where}, which needs {smallest}; raise --image_size or "
+            "lower --stages."
         )
 
 

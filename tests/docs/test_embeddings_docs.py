@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from synthetic.datasets import ROOT, write_image
+from synthetic.datasets import write_image
 from synthetic.encoders import hugging_face
+from synthetic.pages import commands_of
 from synthetic.runs import without_plots
 from typer.testing import CliRunner
 
@@ -15,11 +16,6 @@ from dynammo.cli import app
 from dynammo.runs.load import load_model
 
 COLOURS = {"images": ("blue", "green", "red"), "more_images": ("white",), "other_images": ("red", "white")}
-
-
-def commands_of(page: str) -> list[str]:
-    blocks = (ROOT / "docs" / page).read_text().split("```bash\n")[1:]
-    return [line for block in blocks for line in block.split("```")[0].strip().splitlines()]
 
 
 def run_as_typed(command: str) -> None:
@@ -50,7 +46,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commands_of_embeddings_run_as_typed(place: Path) -> None:
-    commands = commands_of("embeddings.md")
+    commands = commands_of("docs/embeddings.md")
     (made,) = (command for command in commands if command.startswith("dynammo features"))
     run_as_typed(made)
     run_as_typed("dynammo train --features others.npz -o runs/elsewhere")
@@ -69,6 +65,6 @@ def test_commands_of_embeddings_run_as_typed(place: Path) -> None:
 
 
 def test_commands_of_backbones_run_as_typed(place: Path) -> None:
-    for command in commands_of("backbones.md"):
+    for command in commands_of("docs/backbones.md"):
         run_as_typed(command)
     assert load_model(place / "runs" / "images_analytic").record["classes"] == ["blue", "green", "red"]

@@ -10,6 +10,7 @@ import fire
 import monai.bundle
 import pytest
 from synthetic.datasets import ROOT
+from synthetic.pages import commands_of
 from synthetic.runs import without_plots
 from typer.testing import CliRunner
 
@@ -17,12 +18,6 @@ from dynammo.cli import app
 from dynammo.runs.load import load_model
 
 SMALL = ["--epochs", "1", "--stages", "1", "--image_size", "32", "--pool_centre", "False"]
-
-
-def commands() -> list[list[str]]:
-    page = (ROOT / "docs" / "lifecycle.md").read_text()
-    blocks = page.split("```bash\n")[1:]
-    return [shlex.split(line) for block in blocks for line in block.split("```")[0].strip().splitlines()]
 
 
 def run_as_typed(words: list[str]) -> None:
@@ -47,8 +42,8 @@ def test_commands_run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in ("bundle", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    for words in commands():
-        run_as_typed(words)
+    for command in commands_of("docs/lifecycle.md"):
+        run_as_typed(shlex.split(command))
     classes = {run.name: load_model(run).record["classes"] for run in (tmp_path / "runs").iterdir()}
     first = classes["tissue"]
     assert len(first) == 6

@@ -11,14 +11,8 @@ import fire
 import monai.bundle
 import pytest
 from synthetic.datasets import ROOT, make_data
+from synthetic.pages import commands_of
 from typer.testing import CliRunner
-
-
-def commands_of(page: str) -> list[str]:
-    """Lines of the bash blocks of a page."""
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    return [line for block in blocks for line in block.strip().splitlines()]
-
 
 COMMANDS = commands_of("README.md")
 QUICK = ["--weights", "first_task", "--image_size", "32", "--stages", "2", "--epochs", "1", "--no-mlflow"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 from synthetic.datasets import ROOT
+from synthetic.pages import commands_of
 
 from benchmarks.__main__ import app as benchmarks
 from dynammo.cli import app as dynammo
@@ -19,7 +20,6 @@ from dynammo.training.typed_settings import config_ids
 
 APPS = {"dynammo": typer.main.get_command(dynammo), "benchmarks": typer.main.get_command(benchmarks)}
 IDS = {name for file in (ROOT / "bundle" / "configs").glob("*.yaml") for name in config_ids(file)}
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MONAI = {"config_file", "meta_file", "logging_file", "filepath", "ckpt_file", "net_id", "bundle_root", "key_in_ckpt"}
 OTHERS = {
     "cd", "curl", "docker", "git", "holoscan", "make", "mkdir", "mlflow", "mv", "pip", "pre-commit", "python3.11",
@@ -28,14 +28,14 @@ OTHERS = {
 UsageError = typer.BadParameter.__mro__[1]  # typer carries its own click
 
 
-def commands_of(page: str) -> list[str]:
-    """Lines of the bash blocks of a page; what a loop repeats is a line too."""
-    text = "\n".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
-    lines = [line.strip() for line in text.splitlines() for line in re.split(r"; do |; (?=done)", line)]
+def typed(page: str) -> list[str]:
+    """Commands of a page; what a loop repeats is one too."""
+    lines = [line.strip() for text in commands_of(page) for line in re.split(r"; do |; (?=done)", text)]
     return [line for line in lines if line and not re.match(r"(for |done|#|export )", line)]
 
 
-COMMANDS = [(page.name, command) for page in PAGES for command in commands_of(page.read_text())]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))]
+COMMANDS = [(page, command) for page in PAGES for command in typed(page)]
 
 
 def check(command: str) -> None:
@@ -53,11 +53,11 @@ def check(command: str) -> None:
     for file in re.findall(r"(?:bundle|configs)/[\w/]+\.yaml", command):
         assert (ROOT / file).is_file() or (ROOT / "bundle" / file).is_file(), file  # those of an exported bundle, too
     if name == "python" and rest[0] == "-m":
-        module, *typed = rest[1:]
+        module, *words = rest[1:]
         if module == "monai.bundle":
-            assert {word[2:].split("=")[0] for word in typed if word.startswith("--")} <= IDS | MONAI, command
+            assert {word[2:].split("=")[0] for word in words if word.startswith("--")} <= IDS | MONAI, command
         elif module == "benchmarks":
-            parse(APPS["benchmarks"], typed)
+            parse(APPS["benchmarks"], words)
         else:
             assert find_spec(module), module
     elif name == "dynammo":
