@@ -60,20 +60,20 @@ class PrintTaskTable:
         result, task = engine.results[-1], engine.task
         seconds, self._since = time.perf_counter() - self._since, time.perf_counter()
         found = measured_after(asdict(result))
-        part = "" if found.classes in (0, found.of) else f" on {found.classes} of {found.of} classes"
         self.console.print(
             f"task {task.index + 1}/{len(engine.tasks)}  {task.seen:>3} classes seen  "
             f"accuracy {percent(result.accuracy):>5} %  mean class recall {percent(result.mean_class_recall):>5} %"
-            f"{part}  {seconds:>5.0f} s  {', '.join(task.classes)}",
+            f"{found.part}  {seconds:>5.0f} s  {', '.join(task.classes)}",
             soft_wrap=True,
         )
 
     def _table(self, engine: IncrementalTrainer) -> None:
         self.console.print("\naccuracy in % on each task, after learning each task")
         self.console.print(_matrix_table(engine.results, [", ".join(task.classes) for task in engine.tasks]))
-        measures = summarise(engine.results)
-        for name, value in measures.items():
-            self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %")
+        part = measured_after(asdict(engine.results[-1])).part
+        for name, value in summarise(engine.results).items():
+            of = part if name.startswith("last") else ""
+            self.console.print(f"{name.replace('_', ' '):<30}{percent(value):>7} %{of}")
         if engine.cost["gmac_backbone"]:  # embeddings come without one
             ratio = engine.cost["gmac_per_image"] / engine.cost["gmac_backbone"]
             self.console.print(f"{'cost of one image':<30}{ratio:>7.2f} x the backbone")

@@ -72,7 +72,9 @@ def accuracy_curve(results: Sequence[TaskResult], tasks: Sequence[Sequence[str]]
         newest = [_share_of_newest(result, len(task)) for result, task in zip(results, tasks, strict=True)]
         forgetful = "recall with the newest task right, the others forgotten"
         curves.append(Curve(forgetful, seen, newest, line=(1, 2)))
-    return curve_figure("All classes seen so far", "accuracy, recall", merged(curves))
+    untested = bool(results) and not all(map(sum, results[-1].confusion))
+    title = "Classes seen so far that have test images" if untested else "All classes seen so far"
+    return curve_figure(title, "accuracy, recall", merged(curves))
 
 
 def class_recall_plot(confusion: npt.NDArray[np.int64], tasks: Sequence[Sequence[str]]) -> Figure:
@@ -99,7 +101,9 @@ def class_recall_plot(confusion: npt.NDArray[np.int64], tasks: Sequence[Sequence
     for number, start in enumerate(np.cumsum([0, *sizes[:-1]]) if headed else (), start=1):
         axes.text(0.5, rows[start] - 0.85, f"task {number}", fontsize=8, color="0.4", va="center")
     axes.axvline(100 * mean, color=ORANGE, linestyle="--", linewidth=1, zorder=4)
-    axes.set_title(f"Recall of every class on its test images; mean {percent(mean)} %", loc="left")
+    tested = int(counts.any(1).sum())
+    whose = "every class on its" if tested == len(counts) else f"{tested} of {len(counts)} classes on their"
+    axes.set_title(f"Recall of {whose} test images; mean {percent(mean)} %", loc="left")
     axes.set(xlim=(0, 100), ylim=(rows[-1] + 0.6, -1.4 if headed else -0.6))
     axes.set_xlabel("recall (%) and its 95 % interval")
     axes.set_yticks(rows, names, parse_math=False)
@@ -151,9 +155,9 @@ def save_figure(figure: Figure, path: str | Path | IO[bytes]) -> None:
 
 
 def _share_of_newest(result: TaskResult, count: int) -> float:
-    """The share of the newest task's classes in all that are seen and have test images."""
+    """The share of the newest task's classes in all that are seen and have test images; NaN where it has none."""
     tested = np.array(result.confusion).sum(1) > 0
-    return float(tested[-count:].sum() / tested.sum()) if tested.any() else float("nan")
+    return float(tested[-count:].sum() / tested.sum()) if tested[-count:].any() else float("nan")
 
 
 def _rows_of_tasks(sizes: Sequence[int], room: float) -> list[float]:

@@ -64,11 +64,13 @@ class Measured:
         """The mean class recall of the model: None where it was measured on a part of its classes."""
         return self.recall if self.classes == self.of else None
 
+    @property
+    def part(self) -> str:
+        """What stands behind a figure that is that of a part of the classes; nothing where it is of all, or of none."""
+        return "" if self.classes in (0, self.of) else f" on {self.classes} of {self.of} classes"
+
     def __str__(self) -> str:
-        if self.recall is None:
-            return "not measured"
-        part = "" if self.classes == self.of else f" on {self.classes} of {self.of} classes"
-        return f"{percent_or_words(self.recall)}{part}"
+        return "not measured" if self.recall is None else f"{percent_or_words(self.recall)}{self.part}"
 
 
 def measured(record: Record) -> Measured:

@@ -103,6 +103,16 @@ def test_lines_that_are_equal_are_drawn_once() -> None:
     ]  # fmt: skip
 
 
+def test_a_newest_class_without_test_images_is_not_counted_as_known() -> None:
+    tasks = [["BCC", "BKL"], ["NV"]]
+    results = made_up([(8, 10), (6, 10), (0, 0)], tasks)
+    figure = accuracy_curve(results, tasks)
+    assert figure.axes[0].get_title(loc="left") == "Classes seen so far that have test images"
+    assert not any(name.endswith("forgotten 0.0 %") for name in names_of_curves(results, tasks))
+    recall = class_recall_plot(np.array(results[-1].confusion), tasks)
+    assert recall.axes[0].get_title(loc="left").startswith("Recall of 2 of 3 classes on their test images; mean ")
+
+
 def test_recall_of_every_class_with_its_interval_and_its_images() -> None:
     tasks = [["BCC", "BKL"], ["NV"]]
     figure = class_recall_plot(np.array([[5, 5, 0], [0, 0, 0], [1, 0, 7]]), tasks)
