@@ -191,11 +191,17 @@ def ui(
     open_ui(folder, port, open_page)
 
 
-def data(context: typer.Context, name: Annotated[str, typer.Argument(help="phantoms, isic2019, medmnist ...")]) -> None:
+def data(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="phantoms, image_folder, isic2019, medmnist ...")],
+) -> None:
     """Prepare a public data set, or draw phantoms; what follows the name goes to it.
 
     For example: dynammo data phantoms -o demo/data
     """
     from dynammo.data.data_preparation import run_data_command
 
+    if name == "--help":  # that behind a name is that of its own command
+        context.get_help()  # typer prints it
+        raise typer.Exit
     run_data_command(name, context.args)

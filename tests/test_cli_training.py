@@ -24,3 +24,11 @@ def test_a_mistake_is_one_sentence(tiny_data: Path, capsys: pytest.CaptureFixtur
 def test_a_config_is_found_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     config("train")
     assert capsys.readouterr().out == f"{ROOT / 'bundle' / 'configs' / 'train.yaml'}\n"
+
+
+def test_help_of_data_and_of_what_it_prepares(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in ((["data", "--help"], "Prepare a public data set"), (["data", "phantoms", "--help"], "--only")):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert not stopped.value.code
+        assert said in capsys.readouterr().out
